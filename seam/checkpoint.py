@@ -1,0 +1,69 @@
+"""Resumable state: tensors and a few values in one safetensors file, written whole, tied to the inputs it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.optim import Optimizer
+
+from seam.files import write_bytes
+
+logger = logging.getLogger(__name__)
+
+
+def digest_of(*inputs: Any) -> str:
+    """A key for everything a computation depends on; inputs must be JSON-able or have a stable `repr`."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def save_state(path: Path, key: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically.
+
+    Args:
+        path: a .safetensors file.
+        key: `digest_of` what the computation depends on.
+        tensors: on any device.
+        values: JSON-able.
+    """
+    about = json.dumps({"key": key, "values": dict(values)})
+    write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata={"seam": about}))
+
+
+def load_state(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The checkpoint at `path`, or None when there is none, it is damaged, or its inputs were others."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as f:
+            about = json.loads(f.metadata()["seam"])
+            if about["key"] != key:
+                logger.info("%s: made from other inputs, starting afresh", path)
+                return None
+            return {name: f.get_tensor(name) for name in f.keys()}, about["values"]  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as e:
+        logger.warning("%s: damaged checkpoint ignored (%s)", path, e)
+        return None
+
+
+def optimizer_tensors(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
+    """The state of an optimizer whose state is all tensors, by flat names."""
+    state = optimizer.state_dict()["state"]
+    return {f"{prefix}.{i}.{name}": t for i, slots in state.items() for name, t in slots.items() if isinstance(t, Tensor)}
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Put back what `optimizer_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(f"{prefix}."):
+            index, slot = name.removeprefix(f"{prefix}.").split(".", 1)
+            state.setdefault(int(index), {})[slot] = tensor.clone()
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

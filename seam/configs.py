@@ -1,0 +1,233 @@
+"""Every number a user may change, as frozen dataclasses (one per section of `params.yaml`).
+
+No torch here: the command line validates parameters without paying for its import. Each `__post_init__` raises
+`ValueError` with a message of the form "name must be ..., got ...".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+_STRICT = {"extra": "forbid"}  # read by pydantic when it validates params.yaml into these classes
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """Where and how the tensors are computed."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: CUDA when there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Forward and backward of training and search. `auto`: bf16 where the hardware multiplies it and the network is big enough to gain."""
+    threads: int = 0
+    """CPU threads for torch; 0: all cores this process may use."""
+
+    def __post_init__(self) -> None:
+        _require(self.threads >= 0, f"threads must be >= 0 (0: all cores), got {self.threads}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The raw data set."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    kind: Literal["npz", "image_folder", "cifar10", "cifar100"] = "npz"
+    """`npz`: x_train, y_train, x_test, y_test (uint8 NHWC or NHW), optional `classes`. `image_folder`: root/train/<class>/*, root/test/<class>/*."""
+    path: str = "data/digits.npz"
+    """File (npz) or folder (the others), relative to the project."""
+    image_size: int | None = None
+    """Side in pixels that every image is resized (short side) and centre-cropped to; null: keep, all images must agree."""
+    min_images_per_class: int = 10
+    """Fewest images a class may have in train; in test, at least one."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.path), "path must name a file or folder, got an empty string")
+        _require(self.image_size is None or self.image_size >= 8, f"image_size must be null or >= 8 pixels, got {self.image_size}")
+        _require(self.min_images_per_class >= 1, f"min_images_per_class must be >= 1, got {self.min_images_per_class}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How train, validation and test are made for a target problem."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    val_fraction: float = 0.2
+    """Share of the training images, of every class, kept for validation (never trained on)."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.val_fraction < 1, f"val_fraction must be between 0 and 1, got {self.val_fraction}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """The trained network to re-engineer, and how to train it when there is none."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    architecture: str = "resnet20"
+    """A built-in name, `torchvision:NAME`, or `path/to/file.py:function` (called with num_classes=...)."""
+    checkpoint: str | None = None
+    """A .safetensors file or a state dict (.pt, .pth, .th; loaded with weights_only); null: train here."""
+    mean: tuple[float, ...] | None = None
+    """Normalisation mean per channel, pixels in [0, 1]; null: of the training images."""
+    std: tuple[float, ...] | None = None
+    """Normalisation standard deviation per channel; null: of the training images."""
+    epochs: int = 30
+    """Epochs of training (SGD, cosine schedule) when there is no checkpoint."""
+    lr: float = 0.1
+    """Peak learning rate of that training."""
+    batch_size: int = 64
+    """Images per step of that training."""
+    weight_decay: float = 5e-4
+    """L2 penalty of that training."""
+    augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
+    """Random shift by an eighth of the side and horizontal flip; digits and letters want `crop`."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"epochs must be >= 1, got {self.epochs}")
+        _require(self.lr > 0, f"lr must be > 0, got {self.lr}")
+        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        _require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
+        _require((self.mean is None) == (self.std is None), f"mean and std go together, got mean={self.mean}, std={self.std}")
+        _require(self.std is None or all(s > 0 for s in self.std), f"std must be > 0, got {self.std}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """The mask search.
+
+    Source: SeaM (ICSE'23) section 3; where the default differs from the paper or its code the field says so.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    alpha: float = 1.0
+    """Weight of the density in the objective: cross-entropy + alpha * density. *Same* (1.0)."""
+    lr_scores: float = 0.05
+    """Adam rate of the scores, which start at 1. *Same* (0.05)."""
+    lr_head: float = 0.01
+    """Adam rate of the head during the search. *Differs*: the original uses 0.1 from a random head; ours starts fitted."""
+    batch_size: int = 64
+    """Images per step. *Same* (64)."""
+    max_rounds: int = 300
+    """Rounds (epochs over the problem's train split) at most. *Same* (300), but see `patience`."""
+    patience: int = 30
+    """Stop after this many rounds without a better candidate. *Differs*: the original always runs 300."""
+    accuracy_tolerance: float = 0.0
+    """A candidate's accuracy on val may be this much below the source's (a fraction). *Differs*: the original uses the test split."""
+    augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
+    """As for the source's training."""
+
+    def __post_init__(self) -> None:
+        _require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
+        _require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
+        _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        _require(self.max_rounds >= 1, f"max_rounds must be >= 1, got {self.max_rounds}")
+        _require(self.patience >= 1, f"patience must be >= 1, got {self.patience}")
+        _require(0 <= self.accuracy_tolerance < 1, f"accuracy_tolerance must be in [0, 1), got {self.accuracy_tolerance}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Fine-tuning of the re-engineered model and, as baseline, of the original."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    epochs: int = 10
+    """Epochs at most; the one with the best val accuracy is kept (epoch 0 is the model as it came)."""
+    lr: float = 0.005
+    """SGD rate of the network. *Same* as the paper's RQ3 (0.005)."""
+    lr_head: float = 0.05
+    """SGD rate of the head. *Same* (0.05)."""
+    weight_decay: float = 1e-4
+    """L2 penalty. *Same* (1e-4)."""
+    batch_size: int = 64
+    """Images per step. *Same* (64)."""
+    regrow: bool = False
+    """Let removed weights train again, as the published code does (the model becomes dense). *Differs*: off by default."""
+    augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
+    """As for the source's training."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
+        _require(self.lr > 0, f"lr must be > 0, got {self.lr}")
+        _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        _require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
+        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+    """The feature attack that makes the adversarial set from the source alone.
+
+    Source: SeaM section 5.4 and ReMoS; all budgets live in normalised space, as published.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    eps_normalized: float = 0.1
+    """L-infinity budget in normalised space. *Same* (0.1)."""
+    step_normalized: float = 0.01
+    """Step in normalised space. *Same* (0.01)."""
+    steps: int = 40
+    """Iterations. *Same* (40)."""
+    clip: Literal["published", "valid"] = "published"
+    """`published`: clamp to [-2.2, 2.2] in normalised space, which can move bright pixels beyond the budget; `valid`: to the pixels' true range."""
+    batch_size: int = 64
+    """Images per attacked batch."""
+
+    def __post_init__(self) -> None:
+        _require(self.eps_normalized > 0, f"eps_normalized must be > 0, got {self.eps_normalized}")
+        _require(self.step_normalized > 0, f"step_normalized must be > 0, got {self.step_normalized}")
+        _require(self.steps >= 1, f"steps must be >= 1, got {self.steps}")
+        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyConfig:
+    """The inference benchmark."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    engines: tuple[Literal["deepsparse", "onnxruntime", "torch"], ...] = ("deepsparse", "onnxruntime", "torch")
+    """Engines to time; one that is missing here is reported as unavailable."""
+    batch_sizes: tuple[int, ...] = (1, 16)
+    """Batch sizes to time. The paper's is 16."""
+    num_threads: int = 1
+    """Threads every engine is pinned to."""
+    warmup: int = 20
+    """Untimed runs of each variant. *Same* (20)."""
+    repeats: int = 100
+    """Timed runs of each variant, interleaved original / re-engineered. *Same* (100)."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.engines) >= 1, "engines must name at least one engine, got none")
+        _require(all(b >= 1 for b in self.batch_sizes) and len(self.batch_sizes) >= 1, f"batch_sizes must be >= 1, got {self.batch_sizes}")
+        _require(self.num_threads >= 1, f"num_threads must be >= 1, got {self.num_threads}")
+        _require(self.warmup >= 0, f"warmup must be >= 0, got {self.warmup}")
+        _require(self.repeats >= 10, f"repeats must be >= 10, got {self.repeats}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisterConfig:
+    """What is registered, and under which name."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    model: Literal["reengineered", "reengineered_finetuned"] = "reengineered_finetuned"
+    """Which model becomes the registered version."""
+    name_prefix: str = "seam-"
+    """The registered model is called <name_prefix><problem>."""
+    experiment: str = "seam"
+    """MLflow experiment."""

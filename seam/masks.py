@@ -1,0 +1,184 @@
+"""Binary masks over a network's weights: which tensors have one, scores to mask, packing to one bit a weight."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from seam.errors import MaskError, SearchError
+from seam.files import write_bytes
+
+Masks = Mapping[str, Tensor]
+"""Parameter name -> boolean tensor of its shape, True where the weight is kept."""
+
+_FORMAT = "seam-mask-1"
+
+
+def maskable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Every weight and bias of convolutions, linear layers and attention, in the order of the modules.
+
+    Source: SeaM's published code (convolutions and linear layers, biases included, BatchNorm not), *same*.
+
+    Raises:
+        SearchError: there is none.
+    """
+    owners = (_ConvNd, nn.Linear, nn.MultiheadAttention)
+    found = {
+        f"{prefix}.{name}" if prefix else name: parameter
+        for prefix, module in network.named_modules()
+        if isinstance(module, owners)
+        for name, parameter in module.named_parameters(recurse=False)
+    }
+    if not found:
+        raise SearchError(f"{type(network).__name__} has no convolution, linear or attention weights to mask; SeaM needs at least one.")
+    return found
+
+
+class ScoredWeights:
+    """Frozen weights, each with a real score; the mask keeps the weights whose score is positive.
+
+    All weights lie in one flat buffer, and so do the scores, the effective weights (weight * mask) and their gradient, so
+    that a step costs three elementwise passes whatever the number of tensors.
+
+    Source: SeaM section 3.1: scores start at 1; the gradient passes the binarisation unchanged but for a clamp to
+    [-1, 1] (straight-through), *same* as the published code.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        """Take the weights of `network`, on its device; the network itself is not changed."""
+        parameters = maskable(network)
+        self._shapes = {name: p.shape for name, p in parameters.items()}
+        self.weights: Float[Tensor, " weights"] = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
+        self.scores: Float[Tensor, " weights"] = torch.ones_like(self.weights)
+        self.scores.grad = torch.zeros_like(self.weights)
+        self._effective = torch.empty_like(self.weights)
+        self._gradient = torch.zeros_like(self.weights)
+        self.effective = {name: view.requires_grad_() for name, view in self._split(self._effective).items()}
+        """Parameter name -> weight * mask, a leaf tensor to run the network with."""
+        for view, gradient in zip(self.effective.values(), self._split(self._gradient).values(), strict=True):
+            view.grad = gradient
+        self.refresh()
+
+    def __len__(self) -> int:
+        return self.weights.numel()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Recompute the effective weights from the scores and clear their gradient."""
+        torch.mul(self.weights, self.scores > 0, out=self._effective)
+        self._gradient.zero_()
+
+    @torch.no_grad()
+    def backward(self, drift: float) -> None:
+        """Turn the gradient of the effective weights into `scores.grad`.
+
+        Args:
+            drift: gradient of the density term, the same for every score: alpha / number of weights.
+        """
+        assert self.scores.grad is not None
+        torch.mul(self._gradient, self.weights, out=self.scores.grad).clamp_(-1, 1).add_(drift)
+
+    def density(self) -> float:
+        """Fraction of weights kept (one host sync)."""
+        return float((self.scores > 0).float().mean())
+
+    def masks(self) -> dict[str, Tensor]:
+        """The masks, on the CPU."""
+        return {name: view.cpu() for name, view in self._split(self.scores > 0).items()}
+
+    def _split(self, flat: Tensor) -> dict[str, Tensor]:
+        pieces = torch.split(flat.detach(), [s.numel() for s in self._shapes.values()])
+        return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
+
+
+@dataclass(frozen=True)
+class MaskPack:
+    """A mask read from a file."""
+
+    masks: dict[str, Tensor]
+    source_sha256: str
+    """Hash of the source.safetensors it was found for."""
+    mask_sha256: str
+    """Over names, shapes and packed bits."""
+
+
+def density(masks: Masks) -> float:
+    """Fraction of weights kept, in [0, 1]."""
+    return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+
+
+@torch.no_grad()
+def apply_masks(network: nn.Module, masks: Masks) -> None:
+    """Zero the removed weights of `network`, in place.
+
+    Raises:
+        MaskError: a mask for a weight that does not exist or has another shape.
+    """
+    parameters = dict(network.named_parameters())
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise MaskError(f"mask for '{name}': the network has no such weight; is it the source this mask was made for?")
+        weight = parameters[name]
+        if mask.shape != weight.shape:
+            raise MaskError(f"mask for '{name}' has shape {tuple(mask.shape)}, expected {tuple(weight.shape)} to match the weight.")
+        weight.masked_fill_(~mask.to(weight.device), 0)
+
+
+def save_mask_pack(masks: Masks, source_sha256: str, path: Path) -> str:
+    """Write one bit a weight, bound to its source; returns the mask's sha256."""
+    packed = {name: np.packbits(mask.numpy().reshape(-1)) for name, mask in masks.items()}
+    shapes = {name: list(mask.shape) for name, mask in masks.items()}
+    digest = _mask_sha256(packed, shapes)
+    about = {"format": _FORMAT, "source_sha256": source_sha256, "mask_sha256": digest, "shapes": shapes}
+    write_bytes(path, save(packed, metadata={"seam": json.dumps(about)}))  # one key: safetensors does not keep the order of several
+    return digest
+
+
+def load_mask_pack(path: Path, source_sha256: str | None = None) -> MaskPack:
+    """Read what `save_mask_pack` wrote.
+
+    Args:
+        path: the mask pack.
+        source_sha256: when given, the pack must belong to this source.
+
+    Raises:
+        MaskError: missing, damaged, altered, or made for another source.
+    """
+    try:
+        with safe_open(path, framework="numpy") as f:
+            about = json.loads(f.metadata()["seam"])
+            shapes = about["shapes"]
+            packed = {name: f.get_tensor(name) for name in shapes}
+            masks = {name: _unpack(bits, shapes[name]) for name, bits in packed.items()}
+            found, bound = _mask_sha256(packed, shapes), about["source_sha256"]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
+        raise MaskError(f"{path}: expected a mask pack, got {e}; run the stage search again.") from e
+    if found != about["mask_sha256"]:
+        raise MaskError(f"{path}: expected mask sha256 {about['mask_sha256']}, got {found}: the file was altered.")
+    if source_sha256 not in (None, bound):
+        raise MaskError(f"{path}: made for the source with sha256 {bound}, got a source with {source_sha256}; search again, or use that source.")
+    return MaskPack(masks, bound, found)
+
+
+def _unpack(bits: npt.NDArray[np.uint8], shape: list[int]) -> Tensor:
+    return torch.from_numpy(np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape))
+
+
+def _mask_sha256(packed: Mapping[str, npt.NDArray[np.uint8]], shapes: Mapping[str, list[int]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(packed):
+        digest.update(f"{name}:{shapes[name]}:".encode())
+        digest.update(packed[name].tobytes())
+    return digest.hexdigest()

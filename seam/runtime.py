@@ -1,0 +1,58 @@
+"""Device, precision and threads of one process."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from seam.configs import RuntimeConfig
+from seam.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What training and search run on."""
+
+    device: torch.device
+    precision: str
+    """"fp32" or "bf16" (autocast of forward and backward; weights, scores and optimizers stay float32)."""
+    threads: int
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The precision of a forward pass."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def start(config: RuntimeConfig, pixels: int) -> Runtime:
+    """Set this process up for training on images of `pixels` pixels.
+
+    Denormals are flushed to zero: once the loss is small, gradients underflow and a CPU that handles them exactly is
+    several times slower. Results with the same threads and device are reproducible.
+
+    Raises:
+        ConfigError: CUDA is asked for and there is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("runtime.device: expected a CUDA device, got none on this machine; use auto or cpu.")
+    threads = config.threads or len(os.sched_getaffinity(0))
+    np.finfo(np.float32), np.finfo(np.float64)  # numpy measures these once, and warns if denormals are already flushed
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(threads)
+    on_cuda = config.device != "cpu" and torch.cuda.is_available()
+    if on_cuda:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    device = torch.device("cuda" if on_cuda else "cpu")
+    precision = config.precision if config.precision != "auto" else _precision(device, pixels)
+    return Runtime(device, precision, threads)
+
+
+def _precision(device: torch.device, pixels: int) -> str:
+    """bf16 where the hardware multiplies it natively and the images are big enough for it to pay."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native and pixels >= 32 * 32 else "fp32"

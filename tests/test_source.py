@@ -1,0 +1,120 @@
+"""Checkpoints in the wild, and bad ones."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from seam.errors import ConfigError, SourceError
+from seam.models import build
+from seam.source import Preprocess, SourceInfo, load_source, load_weights, read_state_dict, save_source, save_weights
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
+
+
+def _same(a, b):
+    return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}])
+def test_wrapped_state_dicts_load(network, tmp_path, wrap):
+    torch.save(wrap(network.state_dict()), tmp_path / "w.pth")
+    other = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
+    load_weights(other, tmp_path / "w.pth")
+    assert _same(network, other)
+
+
+def test_saved_weights_have_the_same_bytes_each_time(network, tmp_path):
+    save_weights(network, tmp_path / "a")
+    save_weights(network, tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(network, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Evil()))
+    torch.save({"state_dict": Evil()}, tmp_path / "evil2.pt")
+    for name in ("evil.pt", "evil2.pt"):
+        with pytest.raises(SourceError, match="would execute code"):
+            load_weights(network, tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_truncated_and_foreign_files(network, tmp_path):
+    with pytest.raises(SourceError, match="no such checkpoint file"):
+        read_state_dict(tmp_path / "none.pt")
+    for suffix in (".pt", ".safetensors"):
+        good = tmp_path / f"good{suffix}"
+        torch.save(network.state_dict(), good) if suffix == ".pt" else save_file(network.state_dict(), good)
+        cut = tmp_path / f"cut{suffix}"
+        cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+        with pytest.raises(SourceError, match=f"cut{suffix}: expected a checkpoint, got a damaged or truncated file"):
+            read_state_dict(cut)
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(SourceError, match="expected a state dict"):
+        read_state_dict(tmp_path / "list.pt")
+
+
+def test_wrong_shapes_keys_and_nan_name_the_weight(network, tmp_path):
+    save_file({k: v for k, v in nn.Sequential(nn.Conv2d(3, 2, 5), nn.BatchNorm2d(2)).state_dict().items()}, tmp_path / "wide.safetensors")
+    with pytest.raises(SourceError, match=r"'0.weight' has shape \(2, 3, 5, 5\), expected \(2, 3, 3, 3\)"):
+        load_weights(network, tmp_path / "wide.safetensors")
+    save_file({"0.weight": torch.zeros(2, 3, 3, 3)}, tmp_path / "few.safetensors")
+    with pytest.raises(SourceError, match=r"missing 0.bias, 1.weight, 1.bias and 2 more"):
+        load_weights(network, tmp_path / "few.safetensors")
+    bad = network.state_dict()
+    bad["0.bias"] = torch.tensor([0.0, float("nan")])
+    save_file(bad, tmp_path / "nan.safetensors")
+    with pytest.raises(SourceError, match="'0.bias' holds NaN"):
+        load_weights(network, tmp_path / "nan.safetensors")
+
+
+def _info(**changes):
+    defaults = dict(
+        architecture="resnet20", classes=("a", "b"), mean=(0.1,) * 3, std=(0.2,) * 3, image_shape=(8, 8, 1), sha256="", val_accuracy=0.5, trained_here=True, params_total=1
+    )
+    return SourceInfo(**{**defaults, **changes})
+
+
+def test_source_round_trip_and_altered_weights(tmp_path):
+    network = build("resnet20", 2)
+    save_source(network, _info(), tmp_path)
+    source = load_source(tmp_path)
+    assert _same(network, source.network)
+    assert source.info.classes == ("a", "b")
+    assert not source.network.training
+    (tmp_path / "source.safetensors").write_bytes(b"other")
+    with pytest.raises(SourceError, match=f"expected sha256 {source.info.sha256}"):
+        load_source(tmp_path)
+
+
+def test_preprocess_normalises_and_repeats_grey():
+    images = torch.tensor([[[[0], [255]]]], dtype=torch.uint8)  # one image of 1 x 2 pixels
+    out = Preprocess((0.5, 0.5, 0.25), (0.5, 0.25, 0.25))(images)
+    assert torch.allclose(out, torch.tensor([[[[-1.0, 1.0]], [[-2.0, 2.0]], [[-1.0, 3.0]]]]), atol=1e-6)
+
+
+def test_architectures_by_name_from_torchvision_and_from_a_file(tmp_path):
+    assert build("resnet20", 7)(torch.zeros(2, 3, 8, 8)).shape == (2, 7)
+    assert build("torchvision:squeezenet1_1", 4).num_classes == 4
+    file = tmp_path / "mine.py"
+    file.write_text("from torch import nn\ndef net(num_classes):\n    return nn.Linear(3, num_classes)\ndef broken(num_classes):\n    return 1 / 0\n")
+    assert build(f"{file}:net", 5).out_features == 5
+    for architecture, said in (
+        ("resnet21", "expected resnet20"),
+        ("torchvision:nope", "no model of that name"),
+        (f"{tmp_path}/none.py:f", "no such Python file"),
+        (f"{file}:broken", "ZeroDivisionError"),
+        (f"{file}:absent", "AttributeError"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            build(architecture, 5)

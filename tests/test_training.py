@@ -1,0 +1,134 @@
+"""Batches, the training loop and fine-tuning."""
+
+import pytest
+import torch
+from torch import nn
+
+from seam.batches import LabelledImages, training_batches
+from seam.configs import FinetuneConfig, RuntimeConfig
+from seam.errors import SourceError
+from seam.finetune import finetune
+from seam.head import Reengineered, TargetHead
+from seam.masks import apply_masks
+from seam.runtime import start
+from seam.source import Preprocess
+from seam.training import TrainingPlan, train
+
+RUNTIME = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
+IDENTITY = Preprocess((0.0,) * 3, (1 / 255,) * 3)  # pixels come out as they are stored
+
+
+def _data(count=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = torch.randint(0, 100, (count, 8, 8, 1), generator=generator) + 100 * labels[:, None, None, None]
+    return LabelledImages(images.to(torch.uint8), labels)
+
+
+def _pixels(batches):
+    return torch.cat([x[:, 0] for x, _ in batches])
+
+
+def test_an_epoch_without_augmentation_is_a_permutation():
+    data = _data()
+    seen = torch.cat([y for _, y in training_batches(data, IDENTITY, 8, "none", 0, 0)])
+    assert sorted(seen.tolist()) == sorted(data.labels.tolist())
+    pixels = _pixels(training_batches(data, IDENTITY, 8, "none", 0, 0))
+    assert torch.equal(pixels.sum((1, 2)).sort().values, data.images.float().sum((1, 2, 3)).sort().values)
+
+
+def test_batches_are_a_function_of_seed_and_epoch():
+    data = _data()
+    first, again = (_pixels(training_batches(data, IDENTITY, 8, "crop_flip", 1, 5)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, _pixels(training_batches(data, IDENTITY, 8, "crop_flip", 1, 6)))
+    assert not torch.equal(first, _pixels(training_batches(data, IDENTITY, 8, "crop_flip", 2, 5)))
+
+
+def test_crop_shifts_by_up_to_an_eighth_with_zero_padding():
+    image = torch.arange(1, 65, dtype=torch.uint8).view(1, 8, 8, 1)
+    data = LabelledImages(image, torch.zeros(1, dtype=torch.int64))
+    plane = image[0, :, :, 0].float()
+    padded = nn.functional.pad(plane, (1, 1, 1, 1))
+    allowed = [padded[i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
+    seen = [next(iter(training_batches(data, IDENTITY, 1, "crop", 0, e)))[0][0, 0] for e in range(40)]
+    assert all(any(torch.allclose(s, a) for a in allowed) for s in seen)
+    assert len({tuple(s.flatten().tolist()) for s in seen}) > 4
+    flipped = [next(iter(training_batches(data, IDENTITY, 1, "crop_flip", 0, e)))[0][0, 0] for e in range(40)]
+    assert any(any(torch.allclose(f, a.flip(1)) for a in allowed) for f in flipped)
+
+
+def test_a_small_last_batch_is_dropped_but_never_the_only_one():
+    sizes = [len(y) for _, y in training_batches(_data(20), IDENTITY, 16, "none", 0, 0)]
+    assert sizes == [16]
+    assert [len(y) for _, y in training_batches(_data(4), IDENTITY, 16, "none", 0, 0)] == [4]
+
+
+def _network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+
+
+def _train(model, checkpoint=None, on_epoch=None, keep_best=False, lr=0.05):
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    plan = TrainingPlan(6, 8, "crop", 0, cosine=True, keep_best=keep_best)
+    preprocess = Preprocess((0.5,) * 3, (0.25,) * 3)
+    return train(model, optimizer, preprocess, _data(), _data(20, 1), plan, RUNTIME, checkpoint=checkpoint, key="k", on_epoch=on_epoch)
+
+
+def test_training_learns_and_a_killed_one_continues_to_the_same_weights(tmp_path):
+    whole, resumed = _network(), _network()
+    history = _train(whole)
+    assert history[-1].val_accuracy == 1.0 > history[0].val_accuracy or history[0].val_accuracy == 1.0
+    assert history[-1].loss < history[1].loss
+
+    def kill(epoch):
+        if epoch.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(resumed, tmp_path / "c", kill)
+    fresh = _network()
+    assert _train(fresh, tmp_path / "c") == history
+    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in fresh.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_is_one_clear_line():
+    with pytest.raises(SourceError, match="the loss is"):
+        _train(_network(), lr=1e30)
+
+
+def _finetuned(regrow):
+    model = Reengineered(_network(), TargetHead(2, 2))
+    generator = torch.Generator().manual_seed(1)
+    masks = {"0.weight": torch.rand(4, 3, 3, 3, generator=generator) > 0.5, "5.weight": torch.rand(2, 4, generator=generator) > 0.5}
+    apply_masks(model.network, masks)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    config = FinetuneConfig(epochs=3, lr=0.05, augment="none", regrow=regrow, batch_size=8)
+    history = finetune(model, masks, Preprocess((0.5,) * 3, (0.25,) * 3), _data(), _data(20, 1), config, RUNTIME, seed=0)
+    return model, masks, before, history
+
+
+def test_removed_weights_stay_exactly_zero():
+    model, masks, before, history = _finetuned(regrow=False)
+    for name, mask in masks.items():
+        weight = model.network.get_parameter(name)
+        assert torch.all(weight[~mask] == 0)
+    assert len(history) == 4
+    assert max(e.val_accuracy for e in history) == pytest.approx(history[0].val_accuracy) or not torch.equal(before["network.0.weight"], model.network[0].weight)
+
+
+def test_regrow_lets_them_train_again():
+    model, masks, _, history = _finetuned(regrow=True)
+    if max(history, key=lambda e: e.val_accuracy).epoch > 0:
+        assert (model.network[0].weight[~masks["0.weight"]] != 0).any()
+
+
+def test_the_best_epoch_is_kept():
+    model = _network()
+    history = _train(model, keep_best=True)
+    best = max(e.val_accuracy for e in history)
+    from seam.batches import accuracy, predict
+
+    data = _data(20, 1)
+    assert accuracy(predict(model, data, Preprocess((0.5,) * 3, (0.25,) * 3)), data.labels) == best
