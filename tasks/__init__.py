@@ -1,0 +1,5 @@
+"""The stages of the pipeline: one file each, read files, call `seam`, write files."""
+
+from tasks import environment as _environment
+
+_environment.quiet()

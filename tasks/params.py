@@ -1,0 +1,192 @@
+"""`params.yaml`: read, checked against the config dataclasses, changed from the command line."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from seam.configs import (
+    AttackConfig,
+    DataConfig,
+    FinetuneConfig,
+    LatencyConfig,
+    RegisterConfig,
+    RuntimeConfig,
+    SearchConfig,
+    SourceConfig,
+    SplitConfig,
+)
+from seam.errors import ConfigError
+from seam.files import write_text
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+def _class_names(value: Any) -> Any:
+    """YAML reads a class called 3 as a number; class names are text. A bare name is a list of one."""
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return tuple(str(v) for v in values)
+
+
+ClassNames = Annotated[tuple[str, ...], BeforeValidator(_class_names)]
+
+
+class Params(BaseModel):
+    """The whole of `params.yaml`; a section has the name of the stage that reads it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(default=0, ge=0)
+    runtime: RuntimeConfig = RuntimeConfig()
+    data: DataConfig = DataConfig()
+    problems: dict[str, ClassNames]
+    split_dataset: SplitConfig = SplitConfig()
+    prepare_source: SourceConfig = SourceConfig()
+    search: SearchConfig = SearchConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluate_robustness: AttackConfig = AttackConfig()
+    benchmark_latency: LatencyConfig = LatencyConfig()
+    register_model: RegisterConfig = RegisterConfig()
+
+    @field_validator("problems")
+    @classmethod
+    def _names(cls, problems: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not problems:
+            raise ValueError("problems must name at least one target problem, got none")
+        for name in problems:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"a problem's name is lower-case letters, digits, '-' and '_', got '{name}'")
+        return problems
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ConfigError: missing, not YAML, an unknown key (with a suggestion) or a value out of range.
+    """
+    return parse_params(_read(path), str(path))
+
+
+def parse_params(values: Mapping[str, Any], where: str) -> Params:
+    """Check parameters already read; `where` names them in errors."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as e:
+        raise ConfigError("; ".join(_explain(error, where) for error in e.errors())) from e
+
+
+def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | None = None) -> list[str]:
+    """Set parameters in the file at `path`, as `dvc exp run -S` does, keeping its comments.
+
+    Nothing is written unless the result is valid and differs.
+
+    Args:
+        path: the project's `params.yaml`.
+        overrides: "section.key=value" strings, values in YAML.
+        overlay: a file whose values replace those in `path` (`problems` as a whole).
+
+    Returns:
+        One line per changed value: "search.alpha: 1.0 -> 0.5".
+
+    Raises:
+        ConfigError: an override that is not KEY=VALUE, or a result that is not valid.
+    """
+    document = _read(path)
+    before = _flatten(document)
+    if overlay is not None:
+        _merge(document, _read(overlay))
+    for override in overrides:
+        _set(document, override)
+    parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
+    after = _flatten(document)
+    changes = [f"{k}: {before.get(k, '(default)')} -> {after.get(k, '(removed)')}" for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
+    if changes:
+        buffer = io.StringIO()
+        _yaml().dump(document, buffer)
+        write_text(path, buffer.getvalue())
+    return changes
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = 200
+    yaml.preserve_quotes = True
+    return yaml
+
+
+def _read(path: Path) -> Any:
+    try:
+        document = _yaml().load(path.read_text())
+    except FileNotFoundError as e:
+        raise ConfigError(f"{path}: no such parameter file; run in the project's folder, or name one with --params.") from e
+    except (YAMLError, UnicodeDecodeError, IsADirectoryError) as e:
+        raise ConfigError(f"{path}: expected YAML, got {' '.join(str(e).split())}") from e
+    if not isinstance(document, Mapping):
+        raise ConfigError(f"{path}: expected a mapping of sections, got {type(document).__name__}.")
+    return document
+
+
+def _set(document: Any, override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set search.alpha=0.5")
+    try:
+        value = YAML(typ="safe").load(text)
+    except YAMLError as e:
+        raise ConfigError(f"--set {override}: the value is not YAML ({' '.join(str(e).split())})") from e
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        document = document.setdefault(section, {})
+        if not isinstance(document, Mapping):
+            raise ConfigError(f"--set {override}: '{section}' holds a value, not a section.")
+    document[last] = value
+
+
+def _merge(document: Any, changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(document.get(key), Mapping) and key != "problems":
+            document[key].update(value)
+        else:
+            document[key] = value
+
+
+def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _explain(error: Any, where: str) -> str:
+    """One readable line of a pydantic error."""
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _known_keys(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        full = ".".join([*location[:-1], close[0]]) if close else ""
+        hint = f"did you mean '{full}'?" if close else f"known: {', '.join(sorted(known))}."
+        return f"{where}: unknown parameter '{key}'; {hint}"
+    message = error["msg"].removeprefix("Value error, ")
+    shown = "" if message.startswith(location[-1] if location else "?") or "got" in message else f", got {error.get('input')!r}"
+    return f"{where}: {key}: {message}{shown}"
+
+
+def _known_keys(location: Sequence[str]) -> list[str]:
+    if not location:
+        return list(Params.model_fields)
+    section = Params.model_fields.get(location[0])
+    fields = getattr(section.annotation if section else None, "__dataclass_fields__", {})
+    return [name for name in fields if not name.startswith("_")]

@@ -1,0 +1,156 @@
+"""What every stage shares: where it reads and writes, how its folder is published whole, how it runs alone."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seam.errors import ConfigError, SeamError, SuspectResultWarning
+from seam.problems import TargetProblem
+from tasks.params import Params, load_params
+
+logger = logging.getLogger(__name__)
+
+Scalar = str | int | float | bool | None
+Progress = Callable[[float, str], None]
+"""Called with (share done in [0, 1], a short text) as a stage goes on."""
+
+SHARED_STAGES = ("validate_data", "prepare_source")
+PROBLEM_STAGES = ("split_dataset", "search", "finetune", "evaluate", "evaluate_robustness", "benchmark_latency", "register_model")
+STAGES = ("validate_data", "split_dataset", "prepare_source", *PROBLEM_STAGES[1:])
+"""Every stage, in the order they run."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage hands back: a few scalars to show, and the files it made."""
+
+    stage: str
+    problem: str | None
+    summary: Mapping[str, Scalar]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Where one run of one stage reads and writes."""
+
+    stage: str
+    params: Params
+    root: Path
+    problem: str | None = None
+    progress: Progress = field(default=lambda share, text: None, compare=False)
+
+    def folder(self, stage: str) -> Path:
+        """The published folder of a stage, of this problem where the stage has one."""
+        return stage_folder(self.root, stage, self.problem)
+
+    def artifact(self, stage: str, name: str) -> Path:
+        """A file that an earlier stage published."""
+        return self.folder(stage) / name
+
+    @property
+    def work_folder(self) -> Path:
+        """Scratch of this stage beside its folder: unfinished outputs and checkpoints survive a kill here."""
+        published = self.folder(self.stage)
+        return published.with_name(f"{published.name}.partial")
+
+    def target_problem(self, source_classes: tuple[str, ...]) -> TargetProblem:
+        """This problem over the classes of the source."""
+        assert self.problem is not None, f"{self.stage} is not a stage of a problem"
+        return TargetProblem.of(self.problem, self.params.problems[self.problem], source_classes)
+
+    @contextmanager
+    def publish(self) -> Iterator[Path]:
+        """A new empty folder to write outputs to; it replaces the published one when the block ends without error.
+
+        The published folder is at any moment the old one, absent, or the new one, never a mixture.
+        """
+        published = self.folder(self.stage)
+        outputs = self.work_folder / "outputs"
+        shutil.rmtree(outputs, ignore_errors=True)
+        outputs.mkdir(parents=True)
+        yield outputs
+        shutil.rmtree(published, ignore_errors=True)
+        outputs.replace(published)
+        shutil.rmtree(self.work_folder, ignore_errors=True)
+
+    def result(self, summary: Mapping[str, Scalar]) -> StageResult:
+        """The result of this stage, listing every file in its published folder."""
+        files = sorted(str(p.relative_to(self.root)) for p in self.folder(self.stage).iterdir())
+        return StageResult(self.stage, self.problem, dict(summary), tuple(files))
+
+
+def stage_folder(root: Path, stage: str, problem: str | None) -> Path:
+    """artifacts/<stage>/ or artifacts/<problem>/<stage>/."""
+    artifacts = root / "artifacts"
+    if stage in SHARED_STAGES:
+        return artifacts / stage
+    assert problem is not None, f"{stage} needs a problem"
+    return artifacts / problem / stage
+
+
+def execute(body: Callable[[StageContext], StageResult], context: StageContext) -> StageResult:
+    """Run a stage's body; failures of the machine become one clear line like any other."""
+    try:
+        return body(context)
+    except OSError as e:
+        if e.errno != errno.ENOSPC and "No space left" not in str(e):
+            raise
+        free = shutil.disk_usage(context.root).free
+        raise SeamError(
+            f"{context.stage}: the disk is full ({free / 2**20:.0f} MiB free under {context.root}) while writing {e.filename or 'its outputs'};"
+            " free some space and run again, finished stages are kept."
+        ) from e
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """The texts of SuspectResultWarnings raised inside the block (logged too), for the model card."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SuspectResultWarning)
+        yield texts
+    for w in caught:
+        if issubclass(w.category, SuspectResultWarning):
+            texts.append(str(w.message))
+            logger.warning("%s", w.message)
+        else:
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+
+
+def main(body: Callable[[StageContext], StageResult], description: str | None) -> None:
+    """Command line of a stage run alone: `python -m tasks.<stage> [--problem NAME]`. Exits non-zero on failure."""
+    stage = body.__name__
+    parser = argparse.ArgumentParser(prog=f"python -m tasks.{stage}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="parameters (default: params.yaml)")
+    if stage in PROBLEM_STAGES:
+        parser.add_argument("--problem", required=True, metavar="NAME", help="a name under `problems` in the parameters")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=os.environ.get("SEAM_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    try:
+        params = load_params(arguments.params)
+        problem = getattr(arguments, "problem", None)
+        if problem is not None:
+            check_problem(params, problem)
+        result = execute(body, StageContext(stage, params, Path.cwd(), problem))
+    except SeamError as e:
+        logger.debug("stage failed", exc_info=True)
+        sys.exit(f"error: {e}")
+    shown = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.summary.items())
+    logger.info("%s%s done: %s", stage, f" [{problem}]" if problem else "", shown)
+
+
+def check_problem(params: Params, problem: str) -> None:
+    """Raise a ConfigError unless `problem` is one of the parameters'."""
+    if problem not in params.problems:
+        raise ConfigError(f"unknown problem '{problem}', expected one of: {', '.join(params.problems)}; add it under `problems` in params.yaml.")
