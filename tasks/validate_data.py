@@ -1,0 +1,90 @@
+"""Read the raw data set, check it with Great Expectations, and write it decoded in one file, with its manifest and Data Docs."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from seam.configs import DataConfig
+from seam.datasets.load import fetch, load_raw
+from seam.datasets.prepared import ImageData, save_prepared
+from seam.errors import DataError
+from seam.files import write_bytes, write_json
+from tasks.data_guard import check_data_unchanged
+from tasks.expectations import Outcome, check, class_expectations, explain, image_expectations
+from tasks.manifest import COLUMNS, assemble, channel_statistics, class_table, image_table
+from tasks.stage import StageContext, StageResult, main
+
+
+def validate_data(context: StageContext) -> StageResult:
+    """Write dataset.safetensors, manifest.parquet, validation.json and data_docs/.
+
+    Raises:
+        DataError: the data changed against its .dvc file, has another structure, or fails an expectation (one line for
+            each, naming files). Nothing is published then.
+    """
+    config = context.params.data
+    path = context.root / config.path
+    check_data_unchanged(context.root, config.path)
+    context.progress(0.0, "reading images")
+    fetch(config.kind, path)
+    raw = load_raw(config.kind, path, config.image_size)
+    context.progress(0.4, "manifest")
+    images = image_table(raw, context.root)
+    classes = class_table(images, raw.classes)
+    context.progress(0.7, "expectations")
+    with tempfile.TemporaryDirectory() as scratch:  # docs of data that fails are not kept
+        docs = Path(scratch) / "data_docs"
+        outcomes = _checked(images, classes, config, docs)
+        data = assemble(raw)
+        with context.publish() as out:
+            save_prepared(data, out / "dataset.safetensors")
+            write_bytes(out / "manifest.parquet", _parquet(images[COLUMNS]))
+            write_json(out / "validation.json", _report(data, classes, outcomes))
+            shutil.copytree(docs, out / "data_docs")
+    context.progress(1.0, "done")
+    height, width, channels = data.image_shape
+    summary = {"num_train": len(data.y_train), "num_test": len(data.y_test), "num_classes": len(data.classes), "expectations": len(outcomes)}
+    return context.result({**summary, "image": f"{height}x{width}x{channels}"})
+
+
+def _checked(images: pd.DataFrame, classes: pd.DataFrame, config: DataConfig, docs: Path) -> list[Outcome]:
+    image_suite = image_expectations(images, len(classes), config.image_size)
+    outcomes = check(images, classes, image_suite, class_expectations(config.min_images_per_class), docs)
+    of_images = outcomes[: len(image_suite)]
+    lines = [explain(o, images, "path", "images") for o in of_images if not o.success]
+    lines += [explain(o, classes, "class", "classes") for o in outcomes[len(image_suite) :] if not o.success]
+    if lines:
+        start = f"{config.path}: {len(lines)} of {len(outcomes)} expectations failed:"
+        raise DataError("\n  ".join([start, *lines]))
+    return outcomes
+
+
+def _report(data: ImageData, classes: pd.DataFrame, outcomes: list[Outcome]) -> dict[str, Any]:
+    mean, std = channel_statistics(data.x_train)
+    return {
+        "success": True,
+        "image_shape": list(data.image_shape),
+        "mean": mean,
+        "std": std,
+        "num_train": len(data.y_train),
+        "num_test": len(data.y_test),
+        "classes": list(data.classes),
+        "images_per_class": {str(r["class"]): {"train": int(r["num_train"]), "test": int(r["num_test"])} for r in classes.to_dict("records")},
+        "expectations": [{"description": o.description, "type": o.type, "column": o.column, "success": o.success} for o in outcomes],
+    }
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main(validate_data, __doc__)
