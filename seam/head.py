@@ -60,9 +60,7 @@ class SourceOnProblem(nn.Module):
         return torch.cat([logits[:, self.target], logits[:, self.others].amax(1, keepdim=True)], dim=1)
 
 
-def fit_head(
-    logits: Float[Tensor, "images source_classes"], labels: Int[Tensor, " images"], num_classes: int, weight_decay: float = 1e-3
-) -> TargetHead:
+def fit_head(logits: Float[Tensor, "images source_classes"], labels: Int[Tensor, " images"], num_classes: int, weight_decay: float = 1e-3) -> TargetHead:
     """The head that fits fixed logits best: multinomial logistic regression by L-BFGS from zero, deterministic.
 
     Args:

@@ -115,7 +115,9 @@ def test_removed_weights_stay_exactly_zero():
         weight = model.network.get_parameter(name)
         assert torch.all(weight[~mask] == 0)
     assert len(history) == 4
-    assert max(e.val_accuracy for e in history) == pytest.approx(history[0].val_accuracy) or not torch.equal(before["network.0.weight"], model.network[0].weight)
+    assert max(e.val_accuracy for e in history) == pytest.approx(history[0].val_accuracy) or not torch.equal(
+        before["network.0.weight"], model.network[0].weight
+    )
 
 
 def test_regrow_lets_them_train_again():

@@ -1,0 +1,78 @@
+"""Inference time of the original and of the re-engineered model, side by side on every engine, from checked ONNX files."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from seam.engines import Variant, hardware
+from seam.errors import SuspectResultWarning
+from seam.export import OPSET, export_onnx
+from seam.files import sha256_file, write_json
+from seam.latency import benchmark
+from tasks.models import load_model, problem_source
+from tasks.stage import StageContext, StageResult, collect_warnings, main
+
+_NOISY = 1.5  # median over fastest
+
+
+def benchmark_latency(context: StageContext) -> StageResult:
+    """Export both models, time them interleaved, publish the ONNX files, export.json and metrics.json."""
+    config, source = context.params.benchmark_latency, problem_source(context)
+    height, width, _ = source.info.image_shape
+    chosen = context.params.register_model.model
+    modules: dict[str, nn.Module] = {"source": source.network, "reengineered": load_model(context, chosen)}
+    with context.publish() as out, tqdm(total=len(config.engines), desc=f"benchmark {context.problem}", unit="engine", disable=None) as bar:
+        exports: dict[str, Any] = {}
+        for name, module in modules.items():
+            context.progress(0.05, f"export {name}")
+            difference = export_onnx(module, torch.zeros(1, 3, height, width), out / f"{name}.onnx")
+            exports[name] = {"sha256": sha256_file(out / f"{name}.onnx"), "max_abs_diff": difference, "opset": OPSET}
+        exports["source"]["model"], exports["reengineered"]["model"] = "source", chosen
+
+        def on_engine(share: float, engine: str) -> None:
+            bar.update(round(share * len(config.engines)) - bar.n)
+            bar.set_postfix_str(engine)
+            context.progress(0.1 + 0.9 * share, engine)
+
+        before = hardware()
+        variants = {name: Variant(out / f"{name}.onnx", module) for name, module in modules.items()}
+        latencies, engines = benchmark(variants, (3, height, width), config, context.params.seed, on_engine)
+        on_engine(1.0, "done")
+        machine = {**before, "load_average_after": hardware()["load_average"]}
+        with collect_warnings() as doubts:
+            _doubt(latencies)
+        write_json(out / "export.json", {**exports, "hardware": machine, "engines": engines, "warnings": doubts})
+        write_json(out / "metrics.json", latencies)
+    return context.result({engine: _shown(latencies[engine], f"batch{config.batch_sizes[-1]}") for engine in config.engines})
+
+
+def _doubt(latencies: dict[str, Any]) -> None:
+    """Warn of medians far above the fastest call: something else kept the machine busy, and ratios of medians mislead."""
+    disturbed = [
+        f"{engine} {name} {batch}"
+        for engine, variants in latencies.items()
+        if "unavailable" not in variants
+        for name, batches in variants.items()
+        for batch, measured in batches.items()
+        if measured["latency_ms_p50"] > _NOISY * measured["latency_ms_min"]
+    ]
+    if disturbed:
+        text = f"latency: the median is more than {_NOISY:g} times the fastest call for {', '.join(disturbed)}; the machine was busy, measure again when idle."
+        warnings.warn(text, SuspectResultWarning, stacklevel=2)
+
+
+def _shown(measured: dict[str, Any], batch: str) -> str:
+    """One engine's outcome in a few words."""
+    if "unavailable" in measured:
+        return f"unavailable: {measured['unavailable']}"
+    before, after = (measured[name][batch]["latency_ms_p50"] for name in ("source", "reengineered"))
+    return f"{before:.3g} -> {after:.3g} ms ({batch})"
+
+
+if __name__ == "__main__":
+    main(benchmark_latency, __doc__)

@@ -1,0 +1,95 @@
+"""Accuracy, weights and multiply-adds on the test split: the original, the re-engineered models and two honest baselines."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from seam.baselines import best_threshold, restricted_labels, target_log_odds
+from seam.batches import predict
+from seam.errors import SuspectResultWarning
+from seam.files import write_json
+from seam.macs import Counts, count
+from seam.problems import TargetProblem
+from seam.runtime import start
+from seam.source import Preprocess
+from tasks.models import load_models, problem_images, problem_source
+from tasks.stage import StageContext, StageResult, collect_warnings, main
+
+
+def evaluate(context: StageContext) -> StageResult:
+    """Measure every model on the test split, in float32, and publish metrics.json."""
+    source = problem_source(context)
+    problem = context.target_problem(source.info.classes)
+    height, width, _ = source.info.image_shape
+    runtime = start(context.params.runtime, height * width)
+    preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
+    val, test = problem_images(context, "val").to(runtime.device), problem_images(context, "test").to(runtime.device)
+    models = load_models(context)
+    networks = {name: _network(model) for name, model in models.items()}
+    entries: dict[str, dict[str, Any]] = {}
+    with collect_warnings() as doubts:
+        for i, (name, model) in enumerate(tqdm(models.items(), desc=f"evaluate {problem.name}", unit="model", disable=None)):
+            context.progress(i / (len(models) + 1), name)
+            counts = count(networks[name], torch.zeros(1, 3, height, width))
+            predicted = predict(model.to(runtime.device), test, preprocess).argmax(1)
+            entries[name] = _entry(name, predicted, test.labels, problem, counts)
+        network = networks["source"]
+        context.progress(len(models) / (len(models) + 1), "restricted")
+        val_logits, test_logits = predict(network, val, preprocess), predict(network, test, preprocess)
+        threshold, predicted = _restricted(val_logits, val.labels, test_logits, problem)
+        restricted = _entry("restricted", predicted, test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
+    baselines = {"head_only": entries.pop("head_only"), "restricted": {**restricted, "threshold": threshold}}
+    with context.publish() as out:
+        write_json(out / "metrics.json", {**entries, "baselines": baselines, "warnings": list(dict.fromkeys(doubts))})
+    original, reengineered = entries["source"], entries["reengineered"]
+    return context.result(
+        {
+            "source_accuracy": original["accuracy"],
+            "reengineered_accuracy": reengineered["accuracy"],
+            "reengineered_finetuned_accuracy": entries["reengineered_finetuned"]["accuracy"],
+            "density": reengineered["density"],
+            "macs_share": reengineered["macs_nonzero"] / original["macs_dense"],
+        }
+    )
+
+
+def _network(model: nn.Module) -> nn.Module:
+    """The part that was trained on the source's classes; a target head adds a few weights, which are not counted."""
+    network = model.network
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def _entry(name: str, predicted: Tensor, labels: Tensor, problem: TargetProblem, counts: Counts) -> dict[str, Any]:
+    """One model's measurements; a model no better than always guessing the commonest class is doubtful."""
+    correct = predicted == labels
+    accuracy = float(correct.double().mean())
+    chance = int(labels.bincount().max()) / len(labels)
+    if accuracy <= chance:
+        text = f"{name}: test accuracy {accuracy:.3f} is no better than always guessing the commonest class ({chance:.3f})."
+        warnings.warn(text, SuspectResultWarning, stacklevel=2)
+    per_class = {c: _mean_or_none(correct[labels == label]) for label, c in enumerate(problem.classes)}
+    return {"accuracy": accuracy, **asdict(counts), "accuracy_per_class": per_class, "num_images": len(labels)}
+
+
+def _mean_or_none(correct: Tensor) -> float | None:
+    return float(correct.double().mean()) if len(correct) else None
+
+
+def _restricted(val_logits: Tensor, val_labels: Tensor, test_logits: Tensor, problem: TargetProblem) -> tuple[float | None, Tensor]:
+    """Test labels of the original told the target classes; for one class, with the log-odds threshold chosen on val."""
+    if not problem.is_binary:
+        return None, restricted_labels(test_logits, problem.target_indices)
+    (target,) = problem.target_indices
+    threshold = best_threshold(target_log_odds(val_logits, target).cpu(), (val_labels == 0).cpu())
+    return threshold, (target_log_odds(test_logits, target).double() < threshold).long()
+
+
+if __name__ == "__main__":
+    main(evaluate, __doc__)

@@ -1,0 +1,73 @@
+"""Defects inherited from the original: adversarial images made once from it, and what every model makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from seam.batches import LabelledImages
+from seam.files import sha256_file, write_bytes, write_json
+from seam.robustness import attack, defect_inheritance, describe_attack, random_noise
+from seam.runtime import Runtime, start
+from seam.source import Preprocess
+from tasks.models import load_model, problem_images, problem_source
+from tasks.stage import StageContext, StageResult, collect_warnings, main
+
+_ATTACKED = ("source", "reengineered", "standard_finetuned", "reengineered_finetuned")
+
+
+def evaluate_robustness(context: StageContext) -> StageResult:
+    """Attack the original's features on the test images, classify them with every model, publish rates, images and attack."""
+    config, seed, source = context.params.evaluate_robustness, context.params.seed, problem_source(context)
+    height, width, _ = source.info.image_shape
+    runtime = start(context.params.runtime, height * width)
+    space = (source.info.mean, source.info.std)
+    test = problem_images(context, "test").to(runtime.device)
+    clean = Preprocess(*space).to(runtime.device)(test.images)
+    with collect_warnings() as doubts:
+        with tqdm(total=len(clean), desc=f"attack {context.problem}", unit="image", disable=None) as bar:
+
+            def on_batch(done: int) -> None:
+                bar.update(done - bar.n)
+                context.progress(0.9 * done / len(clean), f"attack, {done} of {len(clean)} images")
+
+            adversarial = attack(source.network.to(runtime.device), clean, config, *space, seed, on_batch)
+        noisy = random_noise(clean, config, *space, seed)
+        about = describe_attack(clean, adversarial, config, *space, seed)
+        metrics, control = _judge(context, runtime, clean, adversarial, noisy, test)
+    with context.publish() as out:
+        images = {"images_normalized": adversarial.cpu().contiguous(), "labels": test.labels.cpu()}
+        write_bytes(out / "adversarial.safetensors", save(images))
+        digest = {"adversarial_sha256": sha256_file(out / "adversarial.safetensors")}
+        write_json(out / "attack.json", {**about, **digest, "random_noise": control, "warnings": list(dict.fromkeys(doubts))})
+        write_json(out / "metrics.json", metrics)
+    return context.result({f"{name}_defect_inheritance_rate": metrics[name]["defect_inheritance_rate"] for name in _ATTACKED})
+
+
+def _judge(
+    context: StageContext, runtime: Runtime, clean: Tensor, adversarial: Tensor, noisy: Tensor, test: LabelledImages
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rates of every model under the attack, and (control) under random noise of the same budget."""
+    metrics, control = {}, {}
+    for name in _ATTACKED:
+        context.progress(0.9, name)
+        model = load_model(context, name).to(runtime.device)
+        before = _labels(model, clean)
+        metrics[name] = asdict(defect_inheritance(before, _labels(model, adversarial), test.labels))
+        control[name] = asdict(defect_inheritance(before, _labels(model, noisy), test.labels))
+    return metrics, control
+
+
+@torch.no_grad()
+def _labels(model: nn.Module, images: Tensor) -> Tensor:
+    """Predicted target labels of normalised images, in float32."""
+    return torch.cat([model(batch).argmax(1) for batch in torch.split(images, 256)])
+
+
+if __name__ == "__main__":
+    main(evaluate_robustness, __doc__)

@@ -1,0 +1,71 @@
+"""Fine-tune the re-engineered model, and the original with all its weights as baseline."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tqdm import tqdm
+
+from seam.checkpoint import digest_of
+from seam.files import sha256_file, write_csv
+from seam.finetune import finetune as finetune_model
+from seam.head import Reengineered
+from seam.runtime import start
+from seam.source import Preprocess, save_weights
+from seam.training import Epoch
+from tasks.models import load_model, problem_images, problem_masks, problem_source
+from tasks.stage import StageContext, StageResult, main
+
+_STARTS = {"reengineered_finetuned": "reengineered", "standard_finetuned": "head_only"}
+"""Model made here -> model it starts from."""
+
+
+def finetune(context: StageContext) -> StageResult:
+    """Fine-tune both models under the same settings and publish them."""
+    config, source = context.params.finetune, problem_source(context)
+    train, val = problem_images(context, "train"), problem_images(context, "val")
+    height, width, _ = source.info.image_shape
+    runtime = start(context.params.runtime, height * width)
+    preprocess = Preprocess(source.info.mean, source.info.std)
+    inputs = digest_of(asdict(config), context.params.seed, repr(runtime), [sha256_file(p) for p in _inputs(context)])
+    models: dict[str, Reengineered] = {}
+    rows: list[dict[str, Any]] = []
+    best: dict[str, float] = {}
+    for number, (name, origin) in enumerate(_STARTS.items()):
+        model = load_model(context, origin)
+        assert isinstance(model, Reengineered)
+        masks = problem_masks(context, source).masks if origin == "reengineered" else None
+        with tqdm(total=config.epochs, desc=f"{name} {context.problem}", unit="epoch", disable=None) as bar:
+
+            def on_epoch(epoch: Epoch, bar: Any = bar, number: int = number, name: str = name) -> None:
+                bar.update(epoch.epoch - bar.n)
+                bar.set_postfix(loss=f"{epoch.loss:.3f}", val=f"{epoch.val_accuracy:.3f}")
+                context.progress((number + epoch.epoch / config.epochs) / len(_STARTS), f"{name}, epoch {epoch.epoch}, val accuracy {epoch.val_accuracy:.3f}")
+
+            history = finetune_model(
+                model, masks, preprocess, train, val, config, runtime, context.params.seed,
+                checkpoint=context.work_folder / f"{name}.safetensors", key=digest_of(inputs, name), on_epoch=on_epoch,
+            )  # fmt: skip
+        models[name] = model
+        rows += [{"model": name, **asdict(e)} for e in history]
+        best[name] = max(e.val_accuracy for e in history)
+    with context.publish() as out:
+        for name, model in models.items():
+            save_weights(model, out / f"{name}.safetensors")
+        write_csv(out / "history.csv", ("epoch", "model", "loss", "val_accuracy"), rows)
+    return context.result({f"{name}_val_accuracy": value for name, value in best.items()})
+
+
+def _inputs(context: StageContext) -> list[Any]:
+    searched = [context.artifact("search", f"{n}.safetensors") for n in ("mask", "head", "head_only")]
+    return [
+        context.artifact("validate_data", "dataset.safetensors"),
+        context.artifact("split_dataset", "splits.safetensors"),
+        context.artifact("prepare_source", "source.safetensors"),
+        *searched,
+    ]
+
+
+if __name__ == "__main__":
+    main(finetune, __doc__)

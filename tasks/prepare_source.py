@@ -1,0 +1,136 @@
+"""The trained original: load a checkpoint, or train one on the training images (validation images held out)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from seam.batches import LabelledImages, accuracy, predict
+from seam.checkpoint import digest_of
+from seam.datasets.prepared import ImageData, load_prepared
+from seam.errors import SourceError, SuspectResultWarning
+from seam.files import sha256_file, write_csv
+from seam.models import build
+from seam.problems import carve_val, identical_groups
+from seam.runtime import Runtime, start
+from seam.source import Preprocess, SourceInfo, load_weights, save_source
+from seam.training import Epoch, TrainingPlan, train
+from tasks.stage import StageContext, StageResult, collect_warnings, main
+
+
+def prepare_source(context: StageContext) -> StageResult:
+    """Load or train the source, measure it on val, publish it with its hash."""
+    config = context.params.prepare_source
+    data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
+    train_data, val_data = _splits(data, context)
+    mean, std = _normalisation(config.mean, config.std, data.x_train)
+    preprocess = Preprocess(mean, std)
+    height, width, _ = data.image_shape
+    runtime = start(context.params.runtime, height * width)
+    torch.manual_seed(context.params.seed)
+    network = build(config.architecture, len(data.classes))
+    _check_output(network, preprocess, train_data, len(data.classes), config.architecture)
+    with collect_warnings() as doubts:
+        if config.checkpoint is None:
+            history = _train(context, network, preprocess, train_data, val_data, runtime)
+        else:
+            load_weights(network, context.root / config.checkpoint)
+            history = []
+        network.to(runtime.device).eval()
+        on_device = val_data.to(runtime.device)
+        val_accuracy = accuracy(predict(network, on_device, preprocess.to(runtime.device)), on_device.labels)
+        _doubt(val_accuracy, val_data, len(data.classes))
+    info = SourceInfo(
+        architecture=config.architecture,
+        classes=data.classes,
+        mean=mean,
+        std=std,
+        image_shape=data.image_shape,
+        sha256="",
+        val_accuracy=val_accuracy,
+        trained_here=config.checkpoint is None,
+        params_total=sum(p.numel() for p in network.parameters()),
+        warnings=tuple(doubts),
+    )
+    with context.publish() as out:
+        save_source(network.cpu(), info, out)
+        write_csv(out / "history.csv", ("epoch", "loss", "val_accuracy"), map(asdict, history))
+    return context.result({"val_accuracy": val_accuracy, "params_total": info.params_total, "trained_here": info.trained_here})
+
+
+def _splits(data: ImageData, context: StageContext) -> tuple[LabelledImages, LabelledImages]:
+    """All training images but the validation ones, and the latter."""
+    is_val = carve_val(data.y_train, context.params.split_dataset.val_fraction, context.params.seed, identical_groups(data.x_train))
+    images, labels = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+    keep, hold = torch.from_numpy(~is_val), torch.from_numpy(is_val)
+    return LabelledImages(images[keep], labels[keep]), LabelledImages(images[hold], labels[hold])
+
+
+def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None, images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Three values each; those of the training images unless given."""
+    if mean is None or std is None:
+        pixels = images.astype(np.float64) / 255
+        mean, std = pixels.mean((0, 1, 2)).round(6).tolist(), pixels.std((0, 1, 2)).round(6).tolist()
+    assert mean is not None
+    assert std is not None
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, 3):
+            raise SourceError(f"prepare_source.{name}: expected 1 or 3 values, got {len(values)}.")
+    return tuple(mean) * (3 // len(mean)), tuple(std) * (3 // len(std))
+
+
+@torch.no_grad()
+def _check_output(network: nn.Module, preprocess: nn.Module, data: LabelledImages, num_classes: int, architecture: str) -> None:
+    """One image through the network: does it take these images and return a logit a class?"""
+    try:
+        logits = network.eval()(preprocess(data.images[:1]))
+    except (RuntimeError, ValueError) as e:
+        shape = tuple(data.images.shape[1:])
+        raise SourceError(f"architecture '{architecture}' does not take images of shape {shape}: {str(e).splitlines()[0]}; set data.image_size.") from e
+    if tuple(logits.shape) != (1, num_classes):
+        raise SourceError(f"architecture '{architecture}': expected logits of shape (1, {num_classes}), one a class, got {tuple(logits.shape)}.")
+
+
+def _train(
+    context: StageContext, network: nn.Module, preprocess: nn.Module, train_data: LabelledImages, val_data: LabelledImages, runtime: Runtime
+) -> list[Epoch]:
+    config = context.params.prepare_source
+    optimizer = torch.optim.SGD(network.parameters(), lr=config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
+    plan = TrainingPlan(config.epochs, config.batch_size, config.augment, context.params.seed, cosine=True, keep_best=False)
+    key = digest_of(asdict(config), context.params.seed, repr(runtime), context.params.split_dataset.val_fraction, _sha256(context))
+    with tqdm(total=config.epochs, desc="train source", unit="epoch", disable=None) as bar:
+
+        def on_epoch(epoch: Epoch) -> None:
+            bar.update(epoch.epoch - bar.n)
+            bar.set_postfix(loss=f"{epoch.loss:.3f}", val=f"{epoch.val_accuracy:.3f}")
+            context.progress(epoch.epoch / config.epochs, f"epoch {epoch.epoch}/{config.epochs}, val accuracy {epoch.val_accuracy:.3f}")
+
+        checkpoint = context.work_folder / "checkpoint.safetensors"
+        return train(network, optimizer, preprocess, train_data, val_data, plan, runtime, checkpoint=checkpoint, key=key, on_epoch=on_epoch)
+
+
+def _sha256(context: StageContext) -> str:
+    return sha256_file(context.artifact("validate_data", "dataset.safetensors"))
+
+
+def _doubt(val_accuracy: float, val_data: LabelledImages, num_classes: int) -> None:
+    counts = torch.bincount(val_data.labels, minlength=num_classes)
+    chance = float(counts.max()) / len(val_data)
+    if val_accuracy <= 1.5 * chance:
+        warnings.warn(
+            f"the source is near chance: accuracy {val_accuracy:.3f} on val, always answering one class scores {chance:.3f};"
+            " check the order of the classes and the normalisation (prepare_source.mean, std).",
+            SuspectResultWarning,
+            stacklevel=2,
+        )
+
+
+if __name__ == "__main__":
+    main(prepare_source, __doc__)

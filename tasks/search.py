@@ -1,0 +1,101 @@
+"""SeaM's mask search: which of the source's weights does the target problem need?"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from tqdm import tqdm
+
+from seam.batches import accuracy, predict
+from seam.errors import SuspectResultWarning
+from seam.files import write_csv, write_json
+from seam.head import SourceOnProblem
+from seam.masks import save_mask_pack
+from seam.runtime import start
+from seam.search import MaskSearch, Round, SearchResult, frontier
+from seam.source import Preprocess, save_weights
+from tasks.models import problem_images, problem_source
+from tasks.stage import StageContext, StageResult, collect_warnings, main
+from tasks.tracking import search_logger
+
+_HISTORY = ("round", "cross_entropy", "density", "val_accuracy", "accepted")
+_FRONTIER = ("density", "val_accuracy", "round")
+
+
+def search(context: StageContext) -> StageResult:
+    """Search, continuing a killed one; publish mask pack, heads, history and frontier."""
+    config, source = context.params.search, problem_source(context)
+    problem = context.target_problem(source.info.classes)
+    train, val = problem_images(context, "train"), problem_images(context, "val")
+    height, width, _ = source.info.image_shape
+    runtime = start(context.params.runtime, height * width)
+    preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
+    on_device = val.to(runtime.device)
+    original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes)).to(runtime.device)
+    source_val_accuracy = accuracy(predict(original, on_device, preprocess), on_device.labels)
+    bar = tqdm(desc=f"search {problem.name}", unit="round", total=config.max_rounds, disable=None)
+    with collect_warnings() as doubts, search_logger(context) as log, bar:
+        state = MaskSearch(source.network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy)
+        result = state.run(context.work_folder / "checkpoint.safetensors", _observer(context, state, bar, log))
+        _doubt(result)
+    with context.publish() as out:
+        mask_sha256 = save_mask_pack(result.masks, source.info.sha256, out / "mask.safetensors")
+        save_weights(result.head, out / "head.safetensors")
+        save_weights(result.head_only, out / "head_only.safetensors")
+        write_csv(out / "history.csv", _HISTORY, map(asdict, result.rounds))
+        write_csv(out / "frontier.csv", _FRONTIER, map(asdict, frontier(result.rounds)))
+        write_json(
+            out / "metrics.json",
+            {
+                "density": result.best.density,
+                "val_accuracy": result.best.val_accuracy,
+                "rounds": len(result.rounds),
+                "best_round": result.best.round,
+                "seconds": round(result.seconds, 3),
+                "mask_sha256": mask_sha256,
+                "source_val_accuracy": result.source_val_accuracy,
+                "head_only_val_accuracy": result.head_only_val_accuracy,
+                "device": runtime.device.type,
+                "precision": runtime.precision,
+                "threads": runtime.threads,
+                "warnings": doubts,
+            },
+        )
+    best = result.best
+    return context.result({"density": best.density, "val_accuracy": best.val_accuracy, "rounds": len(result.rounds), "seconds": round(result.seconds, 1)})
+
+
+def _observer(context: StageContext, state: MaskSearch, bar: Any, log: Callable[[dict[str, Any]], None]) -> Callable[[Round], None]:
+    """Shows every new round: progress bar, the run page, MLflow."""
+    most = context.params.search.max_rounds
+
+    def on_round(now: Round) -> None:
+        best = state.best or now
+        bar.update(now.round + 1 - bar.n)
+        bar.set_postfix(ce=f"{now.cross_entropy:.3f}", density=f"{now.density:.3f}", val=f"{now.val_accuracy:.3f}", best=f"{best.density:.3f}")
+        now_and_best = f"density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}, best density {best.density:.3f}"
+        context.progress((now.round + 1) / most, f"round {now.round + 1}, {now_and_best}")
+        log({name: value for name, value in asdict(now).items() if name != "accepted"})
+
+    return on_round
+
+
+def _doubt(result: SearchResult) -> None:
+    if not result.met_floor:
+        _warn(
+            f"no candidate reached the source's val accuracy {result.source_val_accuracy:.3f}; kept the best compromise:"
+            f" val accuracy {result.best.val_accuracy:.3f} at density {result.best.density:.3f}. Raise search.accuracy_tolerance or lower search.alpha."
+        )
+    if result.best.density > 0.999:
+        _warn("the search removed almost nothing; raise search.alpha or search.max_rounds.")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, SuspectResultWarning, stacklevel=2)
+
+
+if __name__ == "__main__":
+    main(search, __doc__)
