@@ -1,0 +1,226 @@
+"""The model card: everything known of a registered result, gathered from the other stages' files."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from ruamel.yaml import YAML
+
+from seam import __version__
+from seam.files import read_json, sha256_file
+from seam.masks import load_mask_pack
+from tasks.closing import NOTHING, show, show_change
+from tasks.gates import Verdict
+from tasks.stage import StageContext
+
+PAPER = "Qi et al., Reusing Deep Neural Network Models through Model Re-engineering (SeaM), ICSE 2023"
+_PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "prefect", "dvc", "great-expectations", "fvcore", "advertorch", "onnx", "onnxruntime", "deepsparse")
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The result files of a problem, read."""
+
+    source: dict[str, Any]
+    split: dict[str, Any]
+    search: dict[str, Any]
+    history: Rows
+    """search/history.csv."""
+    frontier: Rows
+    finetune_history: Rows
+    evaluated: dict[str, Any]
+    attacked: dict[str, Any]
+    attack: dict[str, Any]
+    latency: dict[str, Any]
+    export: dict[str, Any]
+    layer_density: dict[str, float]
+    """Layer -> share of its weights kept, from input to output."""
+    hashes: dict[str, str]
+
+
+def read_evidence(context: StageContext) -> Evidence:
+    """Read what the earlier stages published."""
+    model = context.params.register_model.model
+    weights = context.artifact("search", "head.safetensors") if model == "reengineered" else context.artifact("finetune", f"{model}.safetensors")
+    source = read_json(context.artifact("prepare_source", "source.json"))
+    mask_path = context.artifact("search", "mask.safetensors")
+    pack = load_mask_pack(mask_path, source["sha256"])
+    hashes = {
+        "dataset_sha256": sha256_file(context.artifact("validate_data", "dataset.safetensors")),
+        "source_sha256": source["sha256"],
+        "mask_sha256": pack.mask_sha256,
+        "head_sha256": sha256_file(context.artifact("search", "head.safetensors")),
+        "weights_sha256": sha256_file(weights),
+    }
+    return Evidence(
+        source=source,
+        split=read_json(context.artifact("split_dataset", "summary.json")),
+        search=read_json(context.artifact("search", "metrics.json")),
+        history=read_rows(context.artifact("search", "history.csv")),
+        frontier=read_rows(context.artifact("search", "frontier.csv")),
+        finetune_history=read_rows(context.artifact("finetune", "history.csv")),
+        evaluated=read_json(context.artifact("evaluate", "metrics.json")),
+        attacked=read_json(context.artifact("evaluate_robustness", "metrics.json")),
+        attack=read_json(context.artifact("evaluate_robustness", "attack.json")),
+        latency=read_json(context.artifact("benchmark_latency", "metrics.json")),
+        export=read_json(context.artifact("benchmark_latency", "export.json")),
+        layer_density=layer_densities(pack.masks),
+        hashes=hashes,
+    )
+
+
+def build_card(context: StageContext, evidence: Evidence, verdicts: Sequence[Verdict], registration: Mapping[str, Any]) -> dict[str, Any]:
+    """The card.
+
+    Args:
+        context: of register_model.
+        evidence: of the problem.
+        verdicts: of the gates.
+        registration: registered_model, version, aliases, run_id, result_sha256.
+    """
+    return {
+        "problem": context.problem,
+        "classes": evidence.split["classes"],
+        "model": context.params.register_model.model,
+        **registration,
+        "gates": [v.as_dict() for v in verdicts],
+        "promoted": all(v.passed for v in verdicts),
+        "warnings": gather_warnings(evidence),
+        "claims": claims(evidence, context.params.register_model.model),
+        "seeds": {"seed": context.params.seed},
+        "params": context.params.model_dump(mode="json"),
+        "source": evidence.source,
+        "split_dataset": evidence.split,
+        "search": evidence.search,
+        "evaluate": evidence.evaluated,
+        "evaluate_robustness": evidence.attacked,
+        "attack": evidence.attack,
+        "benchmark_latency": evidence.latency,
+        "export": evidence.export,
+        "density_per_layer": evidence.layer_density,
+        "hashes": {**evidence.hashes, **data_dvc(context.root)},
+        "git_commit": git_commit(context.root),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+
+
+def claims(evidence: Evidence, model: str) -> list[dict[str, str]]:
+    """What the paper claims on average, and what was measured here for the model that is registered."""
+    source, ours = evidence.evaluated["source"], evidence.evaluated[model]
+    fast = evidence.latency.get("deepsparse", {"unavailable": "not timed"})
+    before, after = (fast.get(m, {}).get("batch16", {}).get("latency_ms_p50") for m in ("source", "reengineered"))
+    missing = f"not measured: {fast.get('unavailable', 'batch 16 was not timed')}"
+    inherited = [evidence.attacked.get(m, {}).get("defect_inheritance_rate") for m in ("standard_finetuned", "reengineered_finetuned")]
+    rows = [
+        ("weights removed", "89.89%", f"{1 - ours['density']:.2%}"),
+        ("accuracy against the original", "+5.85 points", show_change(source["accuracy"], ours["accuracy"], "fraction")),
+        ("inference time, DeepSparse, batch 16", "\N{MINUS SIGN}42.41%", missing if None in (before, after) else show_change(before, after, "milliseconds")),
+        ("inherited defects, re-engineered against original, both fine-tuned", "\N{MINUS SIGN}57%", _relative(*inherited)),
+    ]
+    return [{"quantity": quantity, "paper": paper, "here": here} for quantity, paper, here in rows]
+
+
+def gather_warnings(evidence: Evidence) -> list[str]:
+    """Every doubt the stages recorded, each once."""
+    found: list[str] = []
+    stages = (evidence.source, evidence.split, evidence.search, evidence.evaluated, evidence.attacked, evidence.attack, evidence.latency, evidence.export)
+    for results in stages:
+        found += [text for text in results.get("warnings", ()) if text not in found]
+    return found
+
+
+def layer_densities(masks: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Layer -> share of its weights and biases kept."""
+    kept: dict[str, list[int]] = {}
+    for name, mask in masks.items():
+        layer = kept.setdefault(name.rpartition(".")[0] or name, [0, 0])
+        layer[0] += int(mask.sum())
+        layer[1] += mask.numel()
+    return {layer: count / total for layer, (count, total) in kept.items()}
+
+
+def read_rows(path: Path) -> Rows:
+    """A CSV file, numbers as numbers."""
+    with path.open(newline="") as f:
+        return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(f)]
+
+
+def data_dvc(root: Path) -> dict[str, str]:
+    """The md5 that `data.dvc` records for the raw data, where there is one."""
+    path = root / "data.dvc"
+    if not path.is_file():
+        return {}
+    outs = YAML(typ="safe").load(path.read_text()).get("outs", [])
+    return {"data_dvc_md5": str(outs[0]["md5"])} if outs and "md5" in outs[0] else {}
+
+
+def git_commit(root: Path) -> str | None:
+    """The commit checked out, None outside version control."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Of Python, seam and what the numbers depend on; absent packages are left out."""
+    found = {"python": platform.python_version(), "seam": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Of this machine."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.system(),
+    }
+
+
+def shown_value(value: Any) -> str:
+    """A value of the card as a person reads it."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _relative(before: float | None, after: float | None) -> str:
+    if before == 0 and after is not None:
+        return f"the original inherits none; {show(after, 'fraction')} re-engineered"
+    return "not measured" if before is None or after is None else show_change(before, after, "count")
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"True": True, "False": False}.get(text, text)
