@@ -1,0 +1,197 @@
+"""The `seam` command line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import flows  # noqa: F401  telemetry off before anything else is imported
+from flows.project import log_to_file, project_root, state_folder
+from seam.errors import ConfigError, SeamError
+from tasks.environment import tracking_uri
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(
+    name="seam",
+    help="Re-engineer a trained network: keep only the weights a target problem needs, measured, versioned and registered.",
+    epilog="Numbers live in params.yaml; results in artifacts/; the log of this machine's runs in .seam/seam.log.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter in params.yaml, for example search.alpha=0.5. Repeatable.", show_default=False),
+]
+ParamsFile = Annotated[
+    Path | None, typer.Option("--params", metavar="FILE", help="Take the values in this YAML file over those in params.yaml.", show_default=False)
+]
+Problems = Annotated[
+    list[str], typer.Option("--problem", metavar="NAME", help="Only this target problem of params.yaml. Repeatable; default: all.", show_default=False)
+]
+
+
+def main() -> None:
+    """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
+    logging.getLogger().addHandler(logging.NullHandler())  # until the project's log file is open, the terminal shows our one line only
+    try:
+        app(standalone_mode=True)
+    except SeamError as e:
+        logger.error("%s", e, exc_info=True)
+        _complain(f"error: {' '.join(str(e).split())}")
+        sys.exit(1)
+    except Exception as e:
+        logger.exception("unexpected error")
+        _complain(f"error: unexpected {type(e).__name__}: {' '.join(str(e).split())}; the traceback is in .seam/seam.log, please report it.")
+        sys.exit(1)
+
+
+def _complain(line: str) -> None:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """End with one line and status 130 on Ctrl-C; what was finished is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _complain("interrupted; run again to continue")
+        raise typer.Exit(130) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"seam {version('seam')}")
+        except PackageNotFoundError:
+            typer.echo("seam (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def options(show_version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def run(overrides: Set = [], params_file: ParamsFile = None, problems: Problems = []) -> None:  # noqa: B006  typer needs the list
+    """Run every stage that is not up to date, for each target problem, and show original vs re-engineered.
+
+    Stages that DVC has already are skipped. Stop it any time: the next run continues.
+    """
+    from flows.run_command import run_by_hand
+
+    params_file = params_file.absolute() if params_file else None
+    root = _enter_project()
+    with _interruptible():
+        raise typer.Exit(run_by_hand(root, overrides, params_file, problems, Console()))
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def repro(context: typer.Context) -> None:
+    """Run the same stages with `dvc repro`, without a server; further arguments go to it (seam repro --dry)."""
+    from tasks.data_guard import check_data_unchanged
+    from tasks.params import load_params
+
+    root = _enter_project()
+    params = load_params(root / "params.yaml")
+    if (root / params.data.path).exists():  # a fresh clone: `dvc repro --pull` brings the data
+        check_data_unchanged(root, params.data.path)
+    environment = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    with _interruptible():
+        raise typer.Exit(subprocess.run([sys.executable, "-m", "dvc", "repro", *context.args], cwd=root, env=environment, check=False).returncode)
+
+
+@app.command()
+def status(problems: Problems = []) -> None:  # noqa: B006
+    """Show which stages are up to date and what changed for the others, registered versions, and reports."""
+    from flows.status import show_status
+
+    show_status(_enter_project(), problems, Console())
+
+
+@app.command()
+def report(
+    problems: Problems = [],  # noqa: B006
+    open_it: Annotated[bool, typer.Option("--open", help="Open in the browser.")] = False,
+) -> None:
+    """Print the path of each problem's report."""
+    from flows.preflight import chosen_problems
+    from tasks.params import load_params
+    from tasks.stage import stage_folder
+
+    root = _enter_project()
+    chosen = chosen_problems(load_params(root / "params.yaml"), problems)
+    paths = [stage_folder(root, "register_model", p) / "report.html" for p in chosen]
+    missing = [str(p.relative_to(root)) for p in paths if not p.is_file()]
+    if missing:
+        raise ConfigError(f"no report yet: {', '.join(missing)}; make it with `seam run`.")
+    for path in paths:
+        typer.echo(str(path))
+        if open_it:
+            webbrowser.open(path.as_uri())
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has (hardware, engines, servers, data) and what is missing. Exit status 1 if something required is."""
+    from flows.doctor import show_health
+
+    raise typer.Exit(show_health(_enter_project(), Console()))
+
+
+@app.command()
+def serve(
+    problem: Annotated[str, typer.Option("--problem", metavar="NAME", help="The target problem whose champion to serve.", show_default=False)],
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5001,
+) -> None:
+    """Serve a problem's champion with `mlflow models serve`: POST images to /invocations, get class names."""
+    from flows.preflight import chosen_problems
+    from flows.registry_view import registered_model
+    from tasks.params import load_params
+
+    root = _enter_project()
+    params = load_params(root / "params.yaml")
+    chosen_problems(params, [problem])
+    name, uri = f"{params.register_model.name_prefix}{problem}", tracking_uri(root)
+    model = registered_model(uri, name)
+    if model is not None and "champion" not in model.aliases:
+        raise ConfigError(f"{name}: no version has the alias champion in {uri}; run `seam run --problem {problem}`, `seam report` says what its gates found.")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    arguments = ["models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    typer.echo(f"serving models:/{name}@champion on http://127.0.0.1:{port}/invocations; Ctrl-C stops it")
+    sys.stdout.flush()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    mlflow = shutil.which("mlflow") or "mlflow"
+    os.execv(mlflow, [mlflow, *arguments])
+
+
+def _enter_project() -> Path:
+    """Change into the project and send logs to its file."""
+    root = project_root()
+    os.chdir(root)
+    state_folder(root)
+    log_to_file(root)
+    return root
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The Prefect flow `seam-run`: every stage of every target problem, in order, skipping what is current."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows import display, preflight, run_page
+from flows.project import project_root
+from flows.registry_view import registered_model
+from flows.stage_cache import StageCache, shared_cache
+from seam.errors import SeamError
+from seam.files import read_json
+from tasks.environment import tracking_uri
+from tasks.params import load_params
+from tasks.stage import StageContext, StageResult, execute, stage_folder
+
+logger = logging.getLogger(__name__)
+
+RETRY_DELAYS = (2.0, 10.0)
+"""Seconds before register_model is tried again: the only stage that depends on a server."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A stage that failed: what the user reads."""
+
+    problem: str | None
+    line: str
+
+
+@flow(name="seam-run", description=__doc__, log_prints=False)
+def run_pipeline(overrides: list[str] | None = None, params_file: str | None = None, problems: list[str] | None = None) -> State[Any]:
+    """Run what is stale, in the project around the working directory.
+
+    Args:
+        overrides: changes to params.yaml, as "search.alpha=0.5".
+        params_file: a file whose values replace those in params.yaml.
+        problems: names of the target problems; all of them if empty.
+    """
+    with run_page.logs_on_page():
+        try:
+            root = project_root()
+            params, changes = preflight.settle_params(root, overrides or (), params_file)
+            chosen = preflight.chosen_problems(params, problems or ())
+            for change in changes:
+                logger.info("params.yaml: %s", change)
+            preflight.check(root, params, chosen, shared_cache(root))
+        except SeamError as e:
+            logger.debug("preflight failed", exc_info=True)
+            return Failed(message=str(e))
+        return verdict(run_stages(root, chosen), chosen)
+
+
+def run_stages(root: Path, problems: Sequence[str]) -> list[Failure]:
+    """Run the stages in order; a problem that fails is left, the others go on; a shared stage that fails ends all."""
+    failures: list[Failure] = []
+    for stage, problem in preflight.stages_of(problems):
+        failed = {f.problem for f in failures}
+        if None in failed or failed.issuperset(problems):
+            break
+        if problem in failed:
+            continue
+        label = f"{stage} [{problem}]" if problem else stage
+        state = _as_task(stage)(label, stage, problem, str(root), return_state=True)
+        if not state.is_completed():
+            line = _line_of(label, state)
+            logger.error("%s", line)
+            display.current().failed(label, line.removeprefix(f"{label}: "))
+            failures.append(Failure(problem, line))
+    return failures
+
+
+def verdict(failures: Sequence[Failure], problems: Sequence[str]) -> State[Any]:
+    """The end of the flow: one readable line."""
+    if not failures:
+        return Completed(message=f"{len(problems)} of {len(problems)} target problems done: {', '.join(problems)}.")
+    lines = "; ".join(f.line.rstrip(".;") for f in failures)
+    if any(f.problem is None for f in failures):
+        return Failed(message=lines)
+    return Failed(message=f"{len(failures)} of {len(problems)} target problems failed: {lines}")
+
+
+def _worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """A failure the user has to mend is not tried again."""
+    return not isinstance(state.result(raise_on_failure=False), SeamError)
+
+
+def _as_task(stage: str) -> Any:
+    """The task of a stage, called as the stage on the run page."""
+    if stage == "register_model":
+        return run_stage.with_options(name=stage, retries=len(RETRY_DELAYS), retry_delay_seconds=list(RETRY_DELAYS), retry_condition_fn=_worth_retrying)
+    return run_stage.with_options(name=stage)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{label}", persist_result=False)
+def run_stage(label: str, stage: str, problem: str | None, folder: str) -> State[Any] | None:
+    """One stage of one problem, unless DVC has its outputs already."""
+    root = Path(folder)
+    cache = shared_cache(root)
+    how = _without_running(cache, root, stage, problem)
+    if how is None:
+        _run_body(cache, root, label, stage, problem)
+    else:
+        display.current().cached(label, how)
+    if problem and stage == "register_model":
+        run_page.show_links(root, problem)
+    return Completed(name="Cached", message=how) if how else None
+
+
+def _without_running(cache: StageCache, root: Path, stage: str, problem: str | None) -> str | None:
+    """How the outputs come to be there without running the stage; None: it has to run."""
+    if stage == "register_model":  # what it does is outside its files: those alone, out of a cache, would not move the alias
+        return "up to date" if cache.is_current(stage, problem) and _is_registered(root, str(problem)) else None
+    if cache.is_current(stage, problem):
+        return "up to date"
+    return "same inputs ran before, restored from the DVC cache" if cache.restore(stage, problem) else None
+
+
+def _is_registered(root: Path, problem: str) -> bool:
+    """Whether the version on the model card is in the registry (a fresh clone has the card, and an empty registry)."""
+    card = read_json(stage_folder(root, "register_model", problem) / "card.json")
+    model = registered_model(tracking_uri(root), str(card.get("registered_model")))
+    return model is None or int(card.get("version") or 0) in model.versions
+
+
+def _run_body(cache: StageCache, root: Path, label: str, stage: str, problem: str | None) -> StageResult:
+    """Import the stage (heavy, so only now), run it, record it, show it."""
+    shown = display.current()
+    shown.started(label)
+    start = time.perf_counter()
+    page = run_page.ProgressOnPage(label)
+
+    def progress(share: float, text: str) -> None:
+        shown.progress(label, share, text)
+        page(share, text)
+
+    body = getattr(importlib.import_module(f"tasks.{stage}"), stage)
+    context = StageContext(stage, load_params(root / "params.yaml"), root, problem, progress)
+    result = cache.run(stage, problem, lambda: execute(body, context))
+    page.close()
+    shown.ran(label, time.perf_counter() - start, result.summary)
+    logger.info("%s done: %s", label, display.summary_text(result.summary))
+    run_page.show_result(label, result)
+    return result
+
+
+def _line_of(label: str, state: State[Any]) -> str:
+    """Why a stage failed, in one line that names it."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, SeamError):
+        text = " ".join(str(error).split())
+    elif isinstance(error, BaseException):
+        text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; the traceback is in the log"
+    else:
+        text = state.message or state.name or "failed"
+    return text if text.startswith(label) else f"{label}: {text}"

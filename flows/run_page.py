@@ -1,0 +1,146 @@
+"""What a run's page in Prefect shows: log lines, a table a stage, progress, links; and the end of runs that were killed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
+from prefect.client.schemas.objects import StateType
+from prefect.logging.handlers import APILogHandler
+from prefect.states import Crashed
+
+from flows.display import value_text
+from seam.files import read_json
+from tasks.environment import tracking_uri
+from tasks.stage import StageResult, stage_folder
+
+logger = logging.getLogger(__name__)
+
+OUR_LOGGERS = ("seam", "tasks", "flows")
+PROGRESS_SECONDS = 1.0
+_BY_HAND = "by-hand"
+
+
+@contextmanager
+def logs_on_page() -> Iterator[None]:
+    """Send the records of our own loggers to the run that is going on."""
+    handler = APILogHandler()
+    levels = {name: logging.getLogger(name).level for name in OUR_LOGGERS}
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).removeHandler(handler)
+            logging.getLogger(name).setLevel(level)
+
+
+class ProgressOnPage:
+    """The progress of one stage as an artifact, updated at most once a second; created by the first call."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._id: UUID | None = None
+        self._last = 0.0
+
+    def __call__(self, share: float, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last < PROGRESS_SECONDS:
+            return
+        self._last = now
+        try:
+            self._show(100 * min(max(share, 0.0), 1.0), text)
+        except Exception:  # a page that misses a step must not end a search
+            logger.debug("progress of %s not shown", self._label, exc_info=True)
+
+    def close(self) -> None:
+        """Show the stage as done."""
+        """Show a stage that showed progress as done."""
+        if self._id is not None:
+            self._last = 0.0
+            self(1.0, f"{self._label}: done")
+
+    def _show(self, percent: float, text: str) -> None:
+        if self._id is None:
+            made = create_progress_artifact(percent, key=artifact_key(f"{self._label} progress"), description=text)
+            self._id = made if isinstance(made, UUID) else None
+        else:
+            update_progress_artifact(self._id, percent, description=text)
+
+
+def show_result(label: str, result: StageResult) -> None:
+    """A table of the stage's numbers and files."""
+    rows = [{"measure": name.replace("_", " "), "value": value_text(value)} for name, value in result.summary.items()]
+    files = "\n".join(f"- `{name}`" for name in result.files)
+    create_table_artifact(rows, key=artifact_key(label), description=f"**{label}**\n\n{files}")
+
+
+def show_links(root: Path, problem: str) -> None:
+    """Links to the report of a problem and to its MLflow run."""
+    folder = stage_folder(root, "register_model", problem)
+    report = folder / "report.html"
+    if report.is_file():
+        create_link_artifact(report.as_uri(), link_text=f"report of {problem}", key=artifact_key(f"report {problem}"), description=str(report))
+    card_file = folder / "card.json"
+    card = read_json(card_file) if card_file.is_file() else {}
+    if "run_id" in card:
+        _show_model(tracking_uri(root), problem, card)
+
+
+def _show_model(uri: str, problem: str, card: dict[str, object]) -> None:
+    name, version, run_id = card.get("registered_model"), card.get("version"), card["run_id"]
+    key = artifact_key(f"model {problem}")
+    if uri.startswith(("http://", "https://")):
+        link = f"{uri.rstrip('/')}/#/models/{name}/versions/{version}"
+        create_link_artifact(link, link_text=f"{name} version {version}", key=key, description=f"MLflow run {run_id}")
+    else:
+        create_markdown_artifact(f"Model `{name}` version {version}, MLflow run `{run_id}` in `{uri}`; `mlflow ui` shows it.", key=key)
+
+
+def artifact_key(text: str) -> str:
+    """Prefect's artifact keys: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def process_tags() -> list[str]:
+    """Tags of a hand-started run that say which process runs it."""
+    process = psutil.Process()
+    return [_BY_HAND, f"host:{socket.gethostname()}", f"process:{process.pid}:{process.create_time():.0f}"]
+
+
+def end_killed_runs() -> int:
+    """Mark hand-started runs of this host CRASHED whose process is gone (nobody else would); returns how many."""
+    filters = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])),
+        tags=FlowRunFilterTags(all_=[_BY_HAND, f"host:{socket.gethostname()}"]),
+    )
+    ended = 0
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=filters):
+            if not _process_lives(run.tags):
+                client.set_flow_run_state(run.id, Crashed(message="The process that ran it is gone."), force=True)
+                ended += 1
+    return ended
+
+
+def _process_lives(tags: list[str]) -> bool:
+    for tag in tags:
+        if tag.startswith("process:"):
+            _, pid, started = tag.split(":")
+            try:
+                return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < 2)
+            except psutil.Error:
+                return False
+    return True

@@ -1,0 +1,157 @@
+"""Stages that do nothing but write the outputs dvc.yaml declares, for tests of the orchestration around them.
+
+With this folder on PYTHONPATH a child process has them in place of the real ones; a test loads the file by its path.
+SEAM_STUB="search@digit-3=error,evaluate@digit-3=kill" makes stages misbehave:
+error (a SeamError), crash (a bug), kill (kill -9 of this process), interrupt (Ctrl-C), slow (progress for some seconds).
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STAGES = (
+    "validate_data",
+    "split_dataset",
+    "prepare_source",
+    "search",
+    "finetune",
+    "evaluate",
+    "evaluate_robustness",
+    "benchmark_latency",
+    "register_model",
+)
+RESULTS = {
+    ("evaluate", "metrics.json"): {
+        model: {"params_nonzero": kept, "macs_nonzero": 100 * kept, "accuracy": 0.9}
+        for model, kept in (("source", 1000), ("reengineered", 125), ("reengineered_finetuned", 125))
+    },
+    ("benchmark_latency", "export.json"): {model: {"model": model} for model in ("source", "reengineered")},
+}
+STUBBED = {f"tasks.{name}" for name in (*STAGES, "tracking")}
+
+
+class _Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.util.spec_from_loader(name, self) if name in STUBBED else None
+
+    def exec_module(self, module: Any) -> None:
+        name = module.__name__.removeprefix("tasks.")
+        if name == "tracking":
+            module.check_server = module.sweep_stale_runs = lambda *_: []
+        else:
+            setattr(module, name, _body)
+
+
+def _body(context: Any) -> Any:
+    _misbehave(context)
+    root, folder = context.root, context.folder(context.stage)
+    with context.publish() as out:
+        for path in _outputs(root, context.stage, context.problem):
+            target = out / Path(path).relative_to(folder.relative_to(root))
+            if path.endswith("data_docs"):
+                target.mkdir()
+                target = target / "index.html"
+            target.write_text(_content(context, target.name))
+    with (root / "ran.txt").open("a") as f:
+        f.write(f"{context.stage}@{context.problem}\n")
+    return context.result({"density": 0.125, "rounds": 3})
+
+
+def _misbehave(context: Any) -> None:
+    wanted = dict(item.split("=") for item in os.environ.get("SEAM_STUB", "").split(",") if item)
+    what = wanted.get(f"{context.stage}@{context.problem}" if context.problem else context.stage)
+    if what == "error":
+        from seam.errors import DataError
+
+        raise DataError(f"{context.stage}: expected a good stage, got a bad one; mend it.")
+    if what == "crash":
+        raise ZeroDivisionError("a bug")
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+    if what == "slow":
+        for step in range(30):
+            context.progress(step / 30, f"step {step}")
+            time.sleep(0.1)
+
+
+def _outputs(root: Path, stage: str, problem: str | None) -> list[str]:
+    from ruamel.yaml import YAML
+
+    entry = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"][stage]
+    entry = entry.get("do", entry)
+    items = [item for kind in ("outs", "metrics", "plots") for item in entry.get(kind, [])]
+    paths = [next(iter(item)) if isinstance(item, dict) else item for item in items]
+    return [p.replace("${key}", str(problem)) for p in paths]
+
+
+def _content(context: Any, name: str) -> str:
+    if (context.stage, name) in RESULTS:
+        return json.dumps(RESULTS[context.stage, name])
+    if name != "card.json":
+        return "{}" if name.endswith(".json") else f"{context.stage} {context.problem} {context.params.search.alpha}\n"
+    model = f"seam-{context.problem}"
+    _register(context.root / "mlflow/mlflow.db", model)
+    return json.dumps({"registered_model": model, "version": 1, "aliases": ["champion"], "run_id": "0" * 32})
+
+
+def _register(database: Path, model: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS model_versions (name, version, current_stage)")
+        connection.execute("CREATE TABLE IF NOT EXISTS registered_model_aliases (name, alias, version)")
+        connection.execute("DELETE FROM model_versions WHERE name = ?", (model,))
+        connection.execute("INSERT INTO model_versions VALUES (?, 1, 'None')", (model,))
+
+
+def make_project(root: Path) -> Path:
+    """A copy of the project with a small data file and nothing made yet, as git and DVC repository."""
+    import subprocess
+
+    from dvc.repo import Repo
+
+    from tasks.params import change_params
+
+    root.mkdir()
+    for name in ("flows", "tasks", "seam"):
+        shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("params.yaml", "dvc.yaml", "prefect.yaml"):
+        shutil.copy(REPOSITORY / name, root)
+    change_params(root / "params.yaml", ["problems={digit-3: ['3'], low-digits: ['0', '1']}", "data.path=data/digits.npz"])
+    for name, text in {"data/digits.npz": "stub", "mlflow/registry.yaml": "gates: []\n", ".gitignore": "/artifacts/\n/mlflow/mlflow.db\n"}.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    Repo.init(str(root)).close()
+    return root
+
+
+def install() -> None:
+    """Put the stubs in place of the real stages in this process; `remove` takes them away."""
+    remove()
+    sys.meta_path.insert(0, _Stubs())
+
+
+def remove() -> None:
+    """Undo `install`."""
+    sys.meta_path[:] = [f for f in sys.meta_path if type(f).__name__ != "_Stubs"]
+    for name in STUBBED:
+        sys.modules.pop(name, None)
+
+
+if __name__ == "sitecustomize":
+    install()

@@ -1,0 +1,188 @@
+"""The flow's own logic, with stub stages: order, what is skipped, what a failure does, what the run page shows."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import flows  # noqa: F401  telemetry off before Prefect is imported
+
+# isort: split
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+
+from flows import display, preflight
+from flows.pipeline import run_pipeline
+from flows.stage_cache import shared_cache
+
+STUBS = Path(__file__).parent / "stub_stages/sitecustomize.py"
+ALL = [
+    "validate_data@None",
+    "split_dataset@digit-3",
+    "split_dataset@low-digits",
+    "prepare_source@None",
+    *(
+        f"{stage}@{problem}"
+        for problem in ("digit-3", "low-digits")
+        for stage in ("search", "finetune", "evaluate", "evaluate_robustness", "benchmark_latency", "register_model")
+    ),
+]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def stubs() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("stub_stages_helper", STUBS)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.install()
+    yield module
+    module.remove()
+
+
+@pytest.fixture
+def project(tmp_path: Path, stubs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = stubs.make_project(tmp_path / "project")
+    monkeypatch.chdir(root)
+    yield root
+    shared_cache.cache_clear()
+
+
+def ran(root: Path) -> list[str]:
+    """Stages that really ran, in order; forgotten by the next call."""
+    record = root / "ran.txt"
+    lines = record.read_text().splitlines() if record.is_file() else []
+    record.unlink(missing_ok=True)
+    return lines
+
+
+def task_states(state: Any) -> dict[str, str]:
+    """Task run name -> state name, of the flow run that ended in `state`."""
+    with get_client(sync_client=True) as client:
+        from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
+
+        runs = client.read_task_runs(task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[state.state_details.flow_run_id])))
+    return {run.name: run.state.name for run in runs if run.state}
+
+
+def test_order_and_nothing_twice(server: None, project: Path) -> None:
+    state = run_pipeline(return_state=True)
+    assert state.is_completed(), state.message
+    assert ran(project) == ALL
+    again = run_pipeline(return_state=True)
+    assert again.is_completed() and ran(project) == []
+    states = task_states(again)
+    assert len(states) == len(ALL) and set(states.values()) == {"Cached"}
+    assert {"validate_data", "search [digit-3]", "register_model [low-digits]"} <= states.keys()
+
+
+def test_a_parameter_reruns_what_depends_on_it(server: None, project: Path) -> None:
+    run_pipeline(return_state=True)
+    ran(project)
+    state = run_pipeline(["search.alpha=0.5"], None, ["digit-3"], return_state=True)
+    assert state.is_completed()
+    done = ran(project)
+    assert done[0] == "search@digit-3" and "prepare_source@None" not in done and not any("low-digits" in name for name in done)
+    assert "alpha: 0.5" in (project / "params.yaml").read_text()
+
+
+def test_a_failing_problem_does_not_stop_the_others(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAM_STUB", "search@digit-3=error")
+    state = run_pipeline(return_state=True)
+    assert state.is_failed()
+    assert state.message == "1 of 2 target problems failed: search [digit-3]: search: expected a good stage, got a bad one; mend it"
+    assert ran(project) == [name for name in ALL if not name.endswith("@digit-3") or name.startswith("split")]
+    states = task_states(state)
+    assert states["search [digit-3]"] == "Failed" and states["register_model [low-digits]"] == "Completed"
+    assert "finetune [digit-3]" not in states
+    monkeypatch.delenv("SEAM_STUB")
+    assert run_pipeline(return_state=True).is_completed()
+    assert ran(project) == [name for name in ALL if name.endswith("@digit-3") and not name.startswith("split")]
+
+
+def test_a_failing_shared_stage_stops_all(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAM_STUB", "prepare_source=crash")
+    state = run_pipeline(return_state=True)
+    assert state.is_failed()
+    assert state.message == "prepare_source: unexpected ZeroDivisionError: a bug; the traceback is in the log"
+    assert ran(project) == ALL[:3]
+    assert not (project / "artifacts/prepare_source").exists()
+
+
+def test_registration_is_not_taken_from_a_cache(server: None, project: Path) -> None:
+    """A clone has the card in its artifacts, and an empty registry."""
+    run_pipeline(return_state=True)
+    ran(project)
+    (project / "mlflow/mlflow.db").unlink()
+    shutil.rmtree(project / "artifacts/digit-3/search")
+    assert run_pipeline(return_state=True).is_completed()
+    assert ran(project) == ["register_model@digit-3", "register_model@low-digits"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"problems": ["digit-4"]}, "unknown problem 'digit-4', expected one of: digit-3, low-digits"),
+        ({"overrides": ["search.alpa=1"]}, "did you mean 'search.alpha'?"),
+        ({"overrides": ["data.path=data/none.npz"]}, "does not exist"),
+    ],
+)
+def test_bad_input_ends_failed_before_any_stage(server: None, project: Path, arguments: dict[str, Any], message: str) -> None:
+    state = run_pipeline(**arguments, return_state=True)
+    assert state.is_failed() and message in str(state.message) and "\n" not in str(state.message)
+    assert ran(project) == [] and not (project / "artifacts").exists()
+
+
+def test_what_a_run_page_shows(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAM_STUB", "search@digit-3=slow")
+    state = run_pipeline(problems=["digit-3"], return_state=True)
+    with get_client(sync_client=True) as client:
+        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+        made = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])))
+    kinds = {artifact.key: artifact.type for artifact in made}
+    assert kinds["search-digit-3"] == "table"
+    assert kinds["search-digit-3-progress"] == "progress"
+    assert kinds["report-digit-3"] == "markdown" and "report.html" in next(str(a.data) for a in made if a.key == "report-digit-3")
+    progress = next(a for a in made if a.key == "search-digit-3-progress")
+    assert progress.data == 100
+
+
+def test_the_terminal_shows_one_line_a_stage(server: None, project: Path) -> None:
+    from rich.console import Console
+
+    console = Console(record=True, width=120, force_terminal=False)
+    with display.shown_on(display.TerminalDisplay(console)):
+        run_pipeline(problems=["digit-3"], return_state=True)
+        run_pipeline(problems=["digit-3"], return_state=True)
+    lines = console.export_text().splitlines()
+    assert len(lines) == 18
+    assert lines[3].startswith("✓ search [digit-3]") and lines[3].endswith("s  density 0.125  rounds 3")
+    assert lines[12].startswith("= search [digit-3]") and "up to date" in lines[12]
+
+
+def test_full_disk_is_found_before_the_first_stage(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "LEAST_FREE_MIB", 2**40)
+    state = run_pipeline(return_state=True)
+    assert state.is_failed() and "the disk is full, free some space" in str(state.message)
+
+
+def test_unreachable_tracking_server(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    state = run_pipeline(return_state=True)
+    assert state.is_failed() and "MLflow server at http://127.0.0.1:9 does not answer" in str(state.message)
+    assert ran(project) == []
