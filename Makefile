@@ -1,0 +1,41 @@
+# `make` lists what it can do. A fresh machine needs Python 3.11, make, a C compiler and a package index; nothing else.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format benchmark clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make .venv from requirements.txt (pinned).
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip check
+	@touch $@
+
+run: install ## Fetch the data if needed and run the whole pipeline (`seam run`).
+	@$(BIN)/seam run
+
+test: check ## Everything that must pass: check, then the tests.
+	$(BIN)/python -m pytest
+
+check: install ## Lint, formatting, types, and imports that point one way.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: install ## Measure what orchestration adds to a run (benchmarks/README.md).
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## Remove results and local stores; the data and .venv stay.
+	rm -rf artifacts .prefect mlflow/mlflow.db* mlflow/artifacts
