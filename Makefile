@@ -22,7 +22,7 @@ run: install ## Fetch the data if needed and run the whole pipeline (`seam run`)
 	@$(BIN)/seam run
 
 test: check ## Everything that must pass: check, then the tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: install ## Lint, formatting, types, and imports that point one way.
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ tasks.search.search_logger = lambda context: contextlib.nullcontext(lambda row: 
 params, root = load_params(Path("params.yaml")), Path.cwd()
 bodies = {s: getattr(importlib.import_module(f"tasks.{s}"), s) for s in STAGES if s != "register_model"}
 seconds = {}
-for stage in ("validate_data", "prepare_source", *(s for s in bodies if s not in SHARED_STAGES)):
+for stage in ("describe_machine", "validate_data", "prepare_source", *(s for s in bodies if s not in SHARED_STAGES)):
     for problem in [None] if stage in SHARED_STAGES else params.problems:
         start = time.perf_counter()
         bodies[stage](StageContext(stage, params, root, problem))

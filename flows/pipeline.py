@@ -20,7 +20,7 @@ from flows.project import project_root
 from flows.registry_view import registered_model
 from flows.stage_cache import StageCache, shared_cache
 from seam.errors import SeamError
-from seam.files import read_json
+from seam.files import read_json, sha256_file
 from tasks.environment import tracking_uri
 from tasks.params import load_params
 from tasks.stage import StageContext, StageResult, execute, stage_folder
@@ -122,9 +122,20 @@ def _without_running(cache: StageCache, root: Path, stage: str, problem: str | N
     """How the outputs come to be there without running the stage; None: it has to run."""
     if stage == "register_model":  # what it does is outside its files: those alone, out of a cache, would not move the alias
         return "up to date" if cache.is_current(stage, problem) and _is_registered(root, str(problem)) else None
+    if stage == "prepare_source" and _own_files_changed(root):
+        return None
     if cache.is_current(stage, problem):
         return "up to date"
     return "same inputs ran before, restored from the DVC cache" if cache.restore(stage, problem) else None
+
+
+def _own_files_changed(root: Path) -> bool:
+    """Whether a checkpoint or an architecture file, whose names alone DVC compares, has other content than when it was read."""
+    recorded = stage_folder(root, "prepare_source", None) / "source.json"
+    if not recorded.is_file():
+        return False
+    files = read_json(recorded).get("files", {})
+    return any(not (root / name).is_file() or sha256_file(root / name) != digest for name, digest in files.items())
 
 
 def _is_registered(root: Path, problem: str) -> bool:

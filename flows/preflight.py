@@ -40,7 +40,12 @@ def chosen_problems(params: Params, names: Sequence[str] = ()) -> tuple[str, ...
 
 def stages_of(problems: Sequence[str]) -> list[tuple[str, str | None]]:
     """(stage, problem) in the order they run: what the data can refuse, then the source, then one problem after the other."""
-    first: list[tuple[str, str | None]] = [("validate_data", None), *(("split_dataset", p) for p in problems), ("prepare_source", None)]
+    first: list[tuple[str, str | None]] = [
+        ("describe_machine", None),
+        ("validate_data", None),
+        *(("split_dataset", p) for p in problems),
+        ("prepare_source", None),
+    ]
     rest = [s for s in STAGES if s not in SHARED_STAGES and s != "split_dataset"]
     return first + [(stage, p) for p in problems for stage in rest]
 
@@ -83,6 +88,9 @@ def _check_data(root: Path, params: Params, cache: StageCache) -> None:
         cache.pull("data.dvc")
     if tracked:
         check_data_unchanged(root, params.data.path)
+    if not data.exists() and params.data.kind.startswith("cifar"):
+        display.current().info(f"{params.data.path} is missing: downloading {params.data.kind}")
+        importlib.import_module("seam.datasets.load").fetch(params.data.kind, data)
     if not data.exists():
         raise ConfigError(f"data.path: {data} does not exist; name a file or folder, for example --set data.path=data/digits.npz")
 

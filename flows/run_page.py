@@ -56,6 +56,7 @@ class ProgressOnPage:
         self._last = 0.0
 
     def __call__(self, share: float, text: str) -> None:
+        """Take progress as `StageContext.progress` does."""
         now = time.monotonic()
         if now - self._last < PROGRESS_SECONDS:
             return
@@ -66,7 +67,6 @@ class ProgressOnPage:
             logger.debug("progress of %s not shown", self._label, exc_info=True)
 
     def close(self) -> None:
-        """Show the stage as done."""
         """Show a stage that showed progress as done."""
         if self._id is not None:
             self._last = 0.0

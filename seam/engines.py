@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from seam.hardware import describe
 
 FloatArray = npt.NDArray[np.float32]
 Runner = Callable[[FloatArray], FloatArray]
@@ -98,16 +99,8 @@ def version(engine: str) -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine: CPU model, vector instructions, cores this process may use, and how busy they are (1, 5, 15 minutes)."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in fields.items()}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """The machine, and how busy it is (1, 5, 15 minutes)."""
     return {
-        "cpu": facts.get("model name") or platform.processor() or platform.machine(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "vector_instructions": [f for f in ("avx2", "avx512f", "avx512_vnni", "amx_tile") if f in facts.get("flags", "").split()],
-        "cores": cores,
+        **describe(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }

@@ -134,4 +134,4 @@ def _generator() -> torch.Generator:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
+    return f"{type(error).__name__}: {text[:160]}"

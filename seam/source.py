@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class SourceInfo:
     trained_here: bool
     """False for a given checkpoint: its training may have seen our validation images."""
     params_total: int
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The user's own files it was made from (checkpoint, architecture) -> their sha256."""
     warnings: tuple[str, ...] = ()
 
 

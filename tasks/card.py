@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,9 @@ from ruamel.yaml import YAML
 
 from seam import __version__
 from seam.files import read_json, sha256_file
+from seam.hardware import describe
 from seam.masks import load_mask_pack
-from tasks.closing import NOTHING, show, show_change
+from tasks.closing import NOTHING, show_change
 from tasks.gates import Verdict
 from tasks.stage import StageContext
 
@@ -123,12 +123,13 @@ def claims(evidence: Evidence, model: str) -> list[dict[str, str]]:
     fast = evidence.latency.get("deepsparse", {"unavailable": "not timed"})
     before, after = (fast.get(m, {}).get("batch16", {}).get("latency_ms_p50") for m in ("source", "reengineered"))
     missing = f"not measured: {fast.get('unavailable', 'batch 16 was not timed')}"
-    inherited = [evidence.attacked.get(m, {}).get("defect_inheritance_rate") for m in ("standard_finetuned", "reengineered_finetuned")]
+    baseline, inherited = (evidence.attacked.get(m, {}).get("defect_inheritance_rate") for m in ("standard_finetuned", "reengineered_finetuned"))
+    inherited_less = "not measured" if None in (baseline, inherited) else show_change(baseline, inherited, "fraction")
     rows = [
         ("weights removed", "89.89%", f"{1 - ours['density']:.2%}"),
         ("accuracy against the original", "+5.85 points", show_change(source["accuracy"], ours["accuracy"], "fraction")),
         ("inference time, DeepSparse, batch 16", "\N{MINUS SIGN}42.41%", missing if None in (before, after) else show_change(before, after, "milliseconds")),
-        ("inherited defects, re-engineered against original, both fine-tuned", "\N{MINUS SIGN}57%", _relative(*inherited)),
+        ("inherited defects, re-engineered against original, both fine-tuned", "\N{MINUS SIGN}57 points", inherited_less),
     ]
     return [{"quantity": quantity, "paper": paper, "here": here} for quantity, paper, here in rows]
 
@@ -189,15 +190,7 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Of this machine."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": platform.system(),
-    }
+    return {**describe(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}
 
 
 def shown_value(value: Any) -> str:
@@ -209,12 +202,6 @@ def shown_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _relative(before: float | None, after: float | None) -> str:
-    if before == 0 and after is not None:
-        return f"the original inherits none; {show(after, 'fraction')} re-engineered"
-    return "not measured" if before is None or after is None else show_change(before, after, "count")
 
 
 def _number(text: str) -> Any:

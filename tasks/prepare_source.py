@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from seam.batches import LabelledImages, accuracy, predict
 from seam.checkpoint import digest_of
+from seam.configs import SourceConfig
 from seam.datasets.prepared import ImageData, load_prepared
 from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file, write_csv
@@ -57,12 +58,19 @@ def prepare_source(context: StageContext) -> StageResult:
         val_accuracy=val_accuracy,
         trained_here=config.checkpoint is None,
         params_total=sum(p.numel() for p in network.parameters()),
+        files={name: sha256_file(context.root / name) for name in own_files(config)},
         warnings=tuple(doubts),
     )
     with context.publish() as out:
         save_source(network.cpu(), info, out)
         write_csv(out / "history.csv", ("epoch", "loss", "val_accuracy"), map(asdict, history))
     return context.result({"val_accuracy": val_accuracy, "params_total": info.params_total, "trained_here": info.trained_here})
+
+
+def own_files(config: SourceConfig) -> list[str]:
+    """The files outside the project's code that the source is made from, as they are named in the parameters."""
+    file, is_file, _ = config.architecture.rpartition(".py:")
+    return ([config.checkpoint] if config.checkpoint else []) + ([f"{file}.py"] if is_file else [])
 
 
 def _splits(data: ImageData, context: StageContext) -> tuple[LabelledImages, LabelledImages]:

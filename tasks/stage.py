@@ -24,9 +24,9 @@ Scalar = str | int | float | bool | None
 Progress = Callable[[float, str], None]
 """Called with (share done in [0, 1], a short text) as a stage goes on."""
 
-SHARED_STAGES = ("validate_data", "prepare_source")
+SHARED_STAGES = ("describe_machine", "validate_data", "prepare_source")
 PROBLEM_STAGES = ("split_dataset", "search", "finetune", "evaluate", "evaluate_robustness", "benchmark_latency", "register_model")
-STAGES = ("validate_data", "split_dataset", "prepare_source", *PROBLEM_STAGES[1:])
+STAGES = ("describe_machine", "validate_data", "split_dataset", "prepare_source", *PROBLEM_STAGES[1:])
 """Every stage, in the order they run."""
 
 

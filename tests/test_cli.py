@@ -91,37 +91,27 @@ def test_named_servers_that_do_not_answer(shared_project: Path) -> None:
     assert "Prefect server at http://127.0.0.1:9/api does not answer" in done.stderr
 
 
-def test_run_from_a_subfolder_then_again_then_status(project: Path) -> None:
-    """The whole command, with a server of its own: work, nothing to do, the same for `dvc repro`, and what a change makes stale."""
+@pytest.mark.slow
+def test_stopped_runs_continue_to_the_closing_summary(project: Path) -> None:
+    """The whole command, with a server of its own: interrupted, crashed, finished from a subfolder; then what DVC, report and status say."""
+    interrupted = seam(project, "run", SEAM_STUB="finetune@digit-3=interrupt")
+    assert interrupted.returncode == 130 and interrupted.stderr == "interrupted; run again to continue\n"
+    failed = seam(project, "run", SEAM_STUB="finetune@low-digits=crash")
+    assert failed.returncode == 1 and failed.stderr.count("\n") == 1
+    assert "finetune [low-digits]: unexpected ZeroDivisionError: a bug; the traceback is in" in failed.stderr
+    assert "Traceback" in (project / ".seam/seam.log").read_text()
     done = seam(project / "flows", "run", PYTHONPATH=f"{project}{os.pathsep}{STUBS}")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "" and "✓ search [digit-3]" in done.stdout
+    assert done.stderr == "" and "✓ finetune [low-digits]" in done.stdout and "= search [digit-3]" in done.stdout
     assert "weights (non-zero)" in done.stdout and "models:/seam-digit-3/1 @champion" in done.stdout and "seam serve --problem digit-3" in done.stdout
-    (project / "ran.txt").unlink()
-    again = seam(project, "run", SEAM_STUB="search@digit-3=error")
-    assert again.returncode == 0 and again.stdout.count("up to date") == 16
-    assert not (project / "ran.txt").exists()
+    ran = (project / "ran.txt").read_text().splitlines()
+    assert len(ran) == 17 == len(set(ran))
     assert "up to date" in seam(project, "repro").stdout
     assert seam(project, "report").stdout.splitlines() == [str(project / f"artifacts/{p}/register_model/report.html") for p in ("digit-3", "low-digits")]
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("epochs: 10", "epochs: 11"))
     shown = seam(project, "status").stdout
     assert ("finetune" in shown and "finetune.epochs modified" in shown.replace("\n", " ")) or "finetune modified" in shown
-
-
-def test_killed_and_interrupted_runs_continue(project: Path) -> None:
-    killed = seam(project, "run", SEAM_STUB="evaluate@digit-3=kill")
-    assert killed.returncode == -9
-    interrupted = seam(project, "run", SEAM_STUB="finetune@low-digits=interrupt")
-    assert interrupted.returncode == 130 and interrupted.stderr == "interrupted; run again to continue\n"
-    failed = seam(project, "run", SEAM_STUB="finetune@low-digits=crash")
-    assert failed.returncode == 1 and failed.stderr.count("\n") == 1
-    assert "finetune [low-digits]: unexpected ZeroDivisionError: a bug; the traceback is in" in failed.stderr
-    assert "Traceback" in (project / ".seam/seam.log").read_text()
-    done = seam(project, "run")
-    assert done.returncode == 0, done.stderr
-    ran = (project / "ran.txt").read_text().splitlines()
-    assert len(ran) == 16 == len(set(ran))
 
 
 def test_nothing_heavy_is_imported_for_a_run_without_work(project: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_clean_environment_loads_and_predicts(registry_project: StageContext, 
     (tmp_path / "constraints.txt").write_text("\n".join(pinned) + "\n")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", str(tmp_path / "constraints.txt"), *wanted]
+    install = [str(python), "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check", "-c", str(tmp_path / "constraints.txt"), *wanted]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode != 0 and re.search(r"Failed to establish|No matching distribution|Temporary failure|Network is unreachable", done.stdout + done.stderr):
         pytest.skip("no package index is reachable")

@@ -24,6 +24,13 @@ pytestmark = pytest.mark.slow
 STUBS = Path(__file__).parent / "stub_stages"
 CRON = '- cron: "0 2 * * *"\n        timezone: UTC'
 BIN = Path(sys.executable).parent
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def readme(start: str) -> str:
+    """The README's command that starts so, without its comment."""
+    (line,) = (line.split("  #")[0].strip() for line in README.splitlines() if line.startswith(start))
+    return line
 
 
 @pytest.fixture
@@ -102,12 +109,12 @@ def test_a_scheduled_run_appears_and_completes(project: Path, environment: dict[
     api = environment["PREFECT_API_URL"]
     port = api.split(":")[2].split("/")[0]
     with contextlib.ExitStack() as stack:
-        server = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+        server = [*readme("prefect server start").split(), "--host", "127.0.0.1", "--port", port]
         stack.enter_context(background([sys.executable, "-m", *server], project, environment, tmp_path / "server.log"))
         wait_for(lambda: httpx.get(f"{api}/health").is_success, 120, "server", tmp_path)
-        shell("prefect work-pool create seam-pool --type process", project, environment)
-        shell("prefect --no-prompt deploy --all", project, environment)
-        worker = ["prefect", "worker", "start", "--pool", "seam-pool", "--name", "test"]
+        shell(readme("prefect work-pool create"), project, environment)
+        shell(readme("prefect --no-prompt deploy"), project, environment)
+        worker = readme("prefect worker start").split()
         stack.enter_context(background([sys.executable, "-m", *worker], tmp_path, environment, tmp_path / "worker.log"))
 
         def ended() -> dict[str, object] | None:
@@ -120,6 +127,6 @@ def test_a_scheduled_run_appears_and_completes(project: Path, environment: dict[
     assert run["auto_scheduled"] and run["state"]["type"] == "COMPLETED", run["state"]["message"]
     assert run["state"]["message"] == "2 of 2 target problems done: digit-3, low-digits."
     names = {task["name"] for task in tasks}
-    assert len(names) == 16 and {"validate_data", "search [low-digits]", "register_model [digit-3]"} <= names
+    assert len(names) == 17 and {"validate_data", "search [low-digits]", "register_model [digit-3]"} <= names
     assert {"search-digit-3", "report-digit-3"} <= {a["key"] for a in artifacts}
     assert (project / "artifacts/digit-3/register_model/report.html").is_file()

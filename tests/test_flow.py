@@ -23,6 +23,7 @@ from flows.stage_cache import shared_cache
 
 STUBS = Path(__file__).parent / "stub_stages/sitecustomize.py"
 ALL = [
+    "describe_machine@None",
     "validate_data@None",
     "split_dataset@digit-3",
     "split_dataset@low-digits",
@@ -79,7 +80,8 @@ def task_states(state: Any) -> dict[str, str]:
     return {run.name: run.state.name for run in runs if run.state}
 
 
-def test_order_and_nothing_twice(server: None, project: Path) -> None:
+def test_order_then_nothing_twice_then_only_what_is_stale(server: None, project: Path) -> None:
+    """One project over time; the last but one step is a clone: it has the card in its artifacts, and an empty registry."""
     state = run_pipeline(return_state=True)
     assert state.is_completed(), state.message
     assert ran(project) == ALL
@@ -88,13 +90,11 @@ def test_order_and_nothing_twice(server: None, project: Path) -> None:
     states = task_states(again)
     assert len(states) == len(ALL) and set(states.values()) == {"Cached"}
     assert {"validate_data", "search [digit-3]", "register_model [low-digits]"} <= states.keys()
-
-
-def test_a_parameter_reruns_what_depends_on_it(server: None, project: Path) -> None:
-    run_pipeline(return_state=True)
-    ran(project)
-    state = run_pipeline(["search.alpha=0.5"], None, ["digit-3"], return_state=True)
-    assert state.is_completed()
+    (project / "mlflow/mlflow.db").unlink()
+    shutil.rmtree(project / "artifacts/digit-3/search")
+    assert run_pipeline(return_state=True).is_completed()
+    assert ran(project) == ["register_model@digit-3", "register_model@low-digits"]
+    assert run_pipeline(["search.alpha=0.5"], None, ["digit-3"], return_state=True).is_completed()
     done = ran(project)
     assert done[0] == "search@digit-3" and "prepare_source@None" not in done and not any("low-digits" in name for name in done)
     assert "alpha: 0.5" in (project / "params.yaml").read_text()
@@ -119,18 +119,8 @@ def test_a_failing_shared_stage_stops_all(server: None, project: Path, monkeypat
     state = run_pipeline(return_state=True)
     assert state.is_failed()
     assert state.message == "prepare_source: unexpected ZeroDivisionError: a bug; the traceback is in the log"
-    assert ran(project) == ALL[:3]
+    assert ran(project) == ALL[:4]
     assert not (project / "artifacts/prepare_source").exists()
-
-
-def test_registration_is_not_taken_from_a_cache(server: None, project: Path) -> None:
-    """A clone has the card in its artifacts, and an empty registry."""
-    run_pipeline(return_state=True)
-    ran(project)
-    (project / "mlflow/mlflow.db").unlink()
-    shutil.rmtree(project / "artifacts/digit-3/search")
-    assert run_pipeline(return_state=True).is_completed()
-    assert ran(project) == ["register_model@digit-3", "register_model@low-digits"]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
+from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
+
+from seam.models import build
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -21,17 +27,17 @@ SMALL = {
     "problems": {PROBLEM: ["0"]},
     "runtime": {"threads": 1},
     "prepare_source": {"epochs": 4},
-    "search": {"max_rounds": 25},
+    "search": {"max_rounds": 50, "lr_scores": 0.1},
     "finetune": {"epochs": 2},
     "evaluate_robustness": {"steps": 5},
     "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2},
 }
-KILLS = (
-    "artifacts/prepare_source.partial/checkpoint.safetensors",
-    f"artifacts/{PROBLEM}/search.partial/checkpoint.safetensors",
-    f"artifacts/{PROBLEM}/finetune.partial",
-    f"artifacts/{PROBLEM}/evaluate_robustness.partial",
-)
+KILLS = {
+    "search": f"artifacts/{PROBLEM}/search.partial/checkpoint.safetensors",
+    "finetune": f"artifacts/{PROBLEM}/finetune.partial",
+    "register_model": f"artifacts/{PROBLEM}/benchmark_latency",
+}
+"""Stage -> what is there as soon as it has begun, and not before."""
 SAME_BY_EITHER_ROAD = (
     "validate_data/dataset.safetensors",
     "prepare_source/source.safetensors",
@@ -73,7 +79,7 @@ def _project(folder):
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
         subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)
-    _run(folder, "dvc", "pull")
+    _run(folder, "dvc", "pull", "data.dvc")
     return folder
 
 
@@ -107,7 +113,7 @@ def _digests(folder):
 def resumed(tmp_path_factory):
     """A project whose run was killed in four stages, then finished."""
     folder = _project(tmp_path_factory.mktemp("resumed"))
-    for marker in KILLS:
+    for marker in KILLS.values():
         _kill_when(folder, marker)
         for published in folder.glob("artifacts/**/metrics.json"):
             json.loads(published.read_text())  # whatever is published is whole
@@ -141,9 +147,9 @@ def test_no_mlflow_run_is_left_running_and_one_version_is_registered(resumed, re
         versions = client.search_model_versions(f"name='seam-{PROBLEM}'")
         assert len(versions) == 1
         assert versions[0].run_id == runs[0].info.run_id
-        rounds = client.get_metric_history(runs[0].info.run_id, "density")
+        rounds = client.get_metric_history(runs[0].info.run_id, "search/density")
         in_history = (folder / "artifacts" / PROBLEM / "search" / "history.csv").read_text().strip().count("\n")
-        assert sorted(m.step for m in rounds if m.step is not None)[:in_history] == list(range(in_history))
+        assert [m.step for m in rounds] == list(range(in_history))
 
 
 def test_after_seam_run_dvc_has_nothing_to_do(resumed):
@@ -169,11 +175,34 @@ def test_every_figure_of_the_closing_summary_is_in_the_artifacts(resumed):
     assert f"seam-{PROBLEM}" in shown
 
 
-def test_dvc_shows_metrics_params_and_plots(resumed):
-    folder = resumed[0]
-    assert PROBLEM in _run(folder, "dvc", "metrics", "show").stdout
-    assert _run(folder, "dvc", "plots", "show", "-o", "plots").returncode == 0
-    assert (folder / "plots" / "index.html").is_file()
+def _readme_block(heading):
+    """The first code block under a heading of the README."""
+    block = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("```")[1]
+    return block.split("\n", 1)[1].replace("\\\n", "")
+
+
+def _shell(folder, commands):
+    done = subprocess.run(["bash", "-ec", commands], cwd=folder, env=_environment(), capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_readmes_commands_for_the_consumer(resumed):
+    program = "import numpy as np\nimages = np.zeros((3, 8, 8, 1), np.uint8)\n" + _readme_block("For the consumer")
+    done = subprocess.run([sys.executable, "-c", program], cwd=resumed[0], env=_environment(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("class", "probability", "other"))
+
+
+def test_the_readmes_commands_for_the_researcher(reproduced):
+    (reproduced / ".venv" / "bin").mkdir(parents=True)
+    (reproduced / ".venv" / "bin" / "activate").write_text(f'export PATH="{BIN}:$PATH"\n')
+    shown = _shell(reproduced, _readme_block("For the researcher"))
+    assert PROBLEM in shown
+    assert (reproduced / "dvc_plots" / "index.html").is_file()
+    assert "alpha: 2" in (reproduced / "params.yaml").read_text()
+    lock = YAML(typ="safe").load((reproduced / "dvc.lock").read_text())["stages"]
+    assert lock[f"search@{PROBLEM}"]["params"]["params.yaml"]["search"]["alpha"] == 2
 
 
 def test_status_and_report_name_what_is_there(resumed):
@@ -181,3 +210,30 @@ def test_status_and_report_name_what_is_there(resumed):
     assert f"seam-{PROBLEM}" in _run(folder, "seam", "status").stdout
     path = Path(_run(folder, "seam", "report").stdout.strip().splitlines()[-1])
     assert (folder / path).is_file()
+
+
+def test_the_readmes_command_for_your_own_network_and_images(resumed):
+    folder = resumed[0]
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 30), ("test", 12)):
+        for number, name in enumerate(("boot", "hat", "sandal", "sneaker")):
+            (folder / "shop" / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 60, (40, 36, 3))
+                pixels[10 * number : 10 * number + 10] += 180
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / "shop" / split / name / f"{i}.png")
+    (folder / "shop_net.py").write_text(
+        "from torch import nn\n\n\ndef shop_net(num_classes):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(),\n"
+        "                         nn.AvgPool2d((3, 15)), nn.Flatten(), nn.Linear(80, num_classes))\n"
+    )
+    torch.manual_seed(0)
+    network = build(f"{folder}/shop_net.py:shop_net", 4)
+    save_file(network.state_dict(), folder / "shop_net.safetensors")
+    shown = _shell(folder, _readme_block("Your own network and images"))
+    assert "shoes (boot, sandal, sneaker)" in shown
+    metrics = json.loads((folder / "artifacts/shoes/evaluate/metrics.json").read_text())
+    assert metrics["source"]["params_total"] == 16 * 27 + 16 + 80 * 4 + 4
+    assert set(metrics["reengineered"]["accuracy_per_class"]) == {"boot", "sandal", "sneaker"}
+    save_file({k: v * 1.5 for k, v in network.state_dict().items()}, folder / "shop_net.safetensors")
+    assert "✓ prepare_source" in _run(folder, "seam", "run").stdout  # other weights in the same file are noticed

@@ -23,6 +23,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = (
+    "describe_machine",
     "validate_data",
     "split_dataset",
     "prepare_source",

@@ -1,0 +1,103 @@
+"""The stage that loads or trains the source."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from seam.datasets.prepared import ImageData, save_prepared
+from seam.errors import ConfigError, SourceError
+from seam.files import read_json, sha256_file
+from seam.models import build
+from tasks.params import parse_params
+from tasks.prepare_source import prepare_source
+from tasks.stage import StageContext
+
+NETWORK = """
+from torch import nn
+def small(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+def forgets_classes(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+def wants_big_images(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 4, 11), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+"""
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """A function that runs the stage with the given parameters on 60 images of three brightnesses."""
+    labels = np.arange(60) % 3
+    images = (labels[:, None, None, None] * 80 + np.random.default_rng(0).integers(0, 40, (60, 8, 8, 1))).astype(np.uint8)
+    save_prepared(ImageData(images, labels, images[:9], labels[:9], ("dark", "grey", "light")), tmp_path / "artifacts/validate_data/dataset.safetensors")
+    (tmp_path / "net.py").write_text(NETWORK)
+
+    def run(**source):
+        values = {
+            "problems": {"p": "dark"},
+            "runtime": {"device": "cpu", "threads": 1},
+            "prepare_source": {"architecture": "net.py:small", "epochs": 2, **source},
+        }
+        return prepare_source(StageContext("prepare_source", parse_params(values, "test"), tmp_path))
+
+    run.root, run.folder = tmp_path, tmp_path / "artifacts/prepare_source"
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _in_project(stage, monkeypatch):
+    monkeypatch.chdir(stage.root)
+
+
+def test_trains_when_there_is_no_checkpoint(stage):
+    stage()
+    about = read_json(stage.folder / "source.json")
+    assert about["sha256"] == sha256_file(stage.folder / "source.safetensors")
+    assert about["trained_here"]
+    assert about["params_total"] == 4 * 27 + 4 + 4 * 3 + 3
+    assert about["files"] == {"net.py": sha256_file(stage.root / "net.py")}
+    assert (stage.folder / "history.csv").read_text().count("\n") == 4  # header, before, two epochs
+
+
+def test_loads_a_checkpoint_unchanged_and_records_its_hash(stage):
+    torch.manual_seed(5)
+    weights = build("net.py:small", 3).state_dict()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in weights.items()}}, stage.root / "w.th")
+    stage(checkpoint="w.th", mean=[0.5], std=[0.25, 0.25, 0.25])
+    about = read_json(stage.folder / "source.json")
+    assert not about["trained_here"]
+    assert about["files"]["w.th"] == sha256_file(stage.root / "w.th")
+    assert (about["mean"], about["std"]) == ([0.5] * 3, [0.25] * 3)
+    from seam.source import load_source
+
+    assert all(torch.equal(v, weights[k]) for k, v in load_source(stage.folder).network.state_dict().items())
+
+
+def test_a_source_at_chance_is_a_named_doubt(stage):
+    save_file({k: torch.zeros_like(v) for k, v in build("net.py:small", 3).state_dict().items()}, stage.root / "zero.safetensors")
+    stage(checkpoint="zero.safetensors")
+    assert "near chance" in read_json(stage.folder / "source.json")["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "said"),
+    [
+        ({"checkpoint": "none.pt"}, SourceError, "none.pt: no such checkpoint file"),
+        ({"checkpoint": "cut.safetensors"}, SourceError, "damaged or truncated"),
+        ({"checkpoint": "five.safetensors"}, SourceError, "'4.weight' has shape"),
+        ({"architecture": "net.py:forgets_classes"}, SourceError, "expected logits of shape (1, 3), one a class, got (1, 2)"),
+        ({"architecture": "net.py:wants_big_images"}, SourceError, "does not take images of shape (8, 8, 1)"),
+        ({"architecture": "net.py:absent"}, ConfigError, "absent"),
+        ({"mean": [0.5, 0.5], "std": [1, 1]}, SourceError, "expected 1 or 3 values, got 2"),
+        ({"lr": 1e30}, SourceError, "the loss is"),
+    ],
+)
+def test_bad_sources_are_one_line_and_publish_nothing(stage, source, error, said):
+    save_file({**build("net.py:small", 5).state_dict(), "4.bias": torch.zeros(3)}, stage.root / "five.safetensors")
+    save_file(build("net.py:small", 3).state_dict(), stage.root / "whole.safetensors")
+    (stage.root / "cut.safetensors").write_bytes((stage.root / "whole.safetensors").read_bytes()[:200])
+    with pytest.raises(error) as caught:
+        stage(**source)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not stage.folder.exists()
