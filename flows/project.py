@@ -56,4 +56,5 @@ def log_to_file(root: Path) -> Path:
     top.addHandler(handler)
     top.setLevel(os.environ.get("SEAM_LOG_LEVEL", "INFO"))
     logging.captureWarnings(True)
+    logging.getLogger("great_expectations").setLevel("WARNING")  # it lists every function it registers
     return path
