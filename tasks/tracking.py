@@ -108,13 +108,13 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
 
 
 def log_history(client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, Any]], prefix: str = "search", step: str = "round") -> None:
-    """Log the rows (numbers of rounds or epochs) that come after what the run already has."""
+    """Log the rows (numbers of rounds or epochs) that the run does not have yet: a kill may have left a gap."""
     names = [n for n in rows[0] if n != step and isinstance(rows[0][n], int | float)] if rows else []
     metrics = []
     for name in names:
         key = f"{prefix}/{name}"
-        last = max((m.step for m in client.get_metric_history(run_id, key)), default=-1)
-        metrics += [Metric(key, float(row[name]), _now(), int(row[step])) for row in rows if int(row[step]) > last]
+        have = {m.step for m in client.get_metric_history(run_id, key)}
+        metrics += [Metric(key, float(row[name]), _now(), int(row[step])) for row in rows if int(row[step]) not in have]
     log_metrics(client, run_id, metrics)
 
 

@@ -160,9 +160,9 @@ def test_the_terminal_shows_one_line_a_stage(server: None, project: Path) -> Non
         run_pipeline(problems=["digit-3"], return_state=True)
         run_pipeline(problems=["digit-3"], return_state=True)
     lines = console.export_text().splitlines()
-    assert len(lines) == 18
-    assert lines[3].startswith("✓ search [digit-3]") and lines[3].endswith("s  density 0.125  rounds 3")
-    assert lines[12].startswith("= search [digit-3]") and "up to date" in lines[12]
+    assert len(lines) == 20
+    assert lines[4].startswith("✓ search [digit-3]") and lines[4].endswith("s  density 0.125  rounds 3")
+    assert lines[14].startswith("= search [digit-3]") and "up to date" in lines[14]
 
 
 def test_full_disk_is_found_before_the_first_stage(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_changed_params_are_another_run(registry_project: StageContext) -> None:
 def test_history_is_logged_once(registry_project: StageContext) -> None:
     client = connect(registry_project.root)
     run_id = open_run(registry_project, client)
-    log_history(client, run_id, [row(0), row(1)])
+    log_history(client, run_id, [row(0), row(2)])
     log_history(client, run_id, [row(i) for i in range(4)])
     log_history(client, run_id, [row(i) for i in range(4)])
     found = client.get_metric_history(run_id, "search/density")
