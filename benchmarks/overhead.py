@@ -51,7 +51,7 @@ def copy_project(folder: Path, params: Path | None) -> None:
     if params is not None:
         shutil.copy2(params, folder / "params.yaml")
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    subprocess.run([BIN / "dvc", "pull", "-q"], cwd=folder, check=True)
+    subprocess.run([BIN / "dvc", "pull", "-q", "data.dvc"], cwd=folder, check=True)
 
 
 def timed(command: list[str], folder: Path) -> tuple[float, str]:
