@@ -37,7 +37,7 @@ def run_by_hand(root: Path, overrides: Sequence[str], params_file: Path | None, 
         server = prefect_server(root)
         stale = preflight.check(root, params, problems, shared_cache(root))  # while the server starts
         importlib.import_module("flows.pipeline")
-        for stage in dict.fromkeys(stage for stage, _ in stale):
+        for stage, _ in stale[:2]:
             importlib.import_module(f"tasks.{stage}")
         server.wait()
         state = _run(problems)
