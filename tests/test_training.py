@@ -79,7 +79,7 @@ def _train(model, checkpoint=None, on_epoch=None, keep_best=False, lr=0.05):
 def test_training_learns_and_a_killed_one_continues_to_the_same_weights(tmp_path):
     whole, resumed = _network(), _network()
     history = _train(whole)
-    assert history[-1].val_accuracy == 1.0 > history[0].val_accuracy or history[0].val_accuracy == 1.0
+    assert history[-1].val_accuracy > history[0].val_accuracy
     assert history[-1].loss < history[1].loss
 
     def kill(epoch):
@@ -104,7 +104,7 @@ def _finetuned(regrow):
     masks = {"0.weight": torch.rand(4, 3, 3, 3, generator=generator) > 0.5, "5.weight": torch.rand(2, 4, generator=generator) > 0.5}
     apply_masks(model.network, masks)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    config = FinetuneConfig(epochs=3, lr=0.05, augment="none", regrow=regrow, batch_size=8)
+    config = FinetuneConfig(epochs=30, lr=0.3, lr_head=0.3, augment="none", regrow=regrow, batch_size=8)
     history = finetune(model, masks, Preprocess((0.5,) * 3, (0.25,) * 3), _data(), _data(20, 1), config, RUNTIME, seed=0)
     return model, masks, before, history
 
@@ -114,16 +114,15 @@ def test_removed_weights_stay_exactly_zero():
     for name, mask in masks.items():
         weight = model.network.get_parameter(name)
         assert torch.all(weight[~mask] == 0)
-    assert len(history) == 4
-    assert max(e.val_accuracy for e in history) == pytest.approx(history[0].val_accuracy) or not torch.equal(
-        before["network.0.weight"], model.network[0].weight
-    )
+    assert len(history) == 31
+    assert max(e.val_accuracy for e in history) > history[0].val_accuracy  # so a trained epoch was kept
+    assert not torch.equal(before["network.0.weight"], model.network[0].weight)
 
 
 def test_regrow_lets_them_train_again():
     model, masks, _, history = _finetuned(regrow=True)
-    if max(history, key=lambda e: e.val_accuracy).epoch > 0:
-        assert (model.network[0].weight[~masks["0.weight"]] != 0).any()
+    assert max(e.val_accuracy for e in history) > history[0].val_accuracy
+    assert (model.network[0].weight[~masks["0.weight"]] != 0).any()
 
 
 def test_the_best_epoch_is_kept():
