@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -49,6 +50,7 @@ Problems = Annotated[
 
 def main() -> None:
     """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
+    gc.set_threshold(100_000, 20, 100)  # the libraries make a million objects that stay: looking through them again and again costs seconds
     logging.getLogger().addHandler(logging.NullHandler())  # until the project's log file is open, the terminal shows our one line only
     try:
         app(standalone_mode=True)

@@ -13,6 +13,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.context import TagsContext
 from prefect.states import Completed, Failed
 
 from flows import display, preflight, run_page
@@ -59,7 +60,8 @@ def run_pipeline(overrides: list[str] | None = None, params_file: str | None = N
         except SeamError as e:
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))
-        return verdict(run_stages(root, chosen), chosen)
+        with TagsContext(current_tags=set()):  # a task with the run's tags asks the server for their concurrency limits: seconds a stage
+            return verdict(run_stages(root, chosen), chosen)
 
 
 def run_stages(root: Path, problems: Sequence[str]) -> list[Failure]:

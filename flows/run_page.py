@@ -27,7 +27,7 @@ from tasks.stage import StageResult, stage_folder
 logger = logging.getLogger(__name__)
 
 OUR_LOGGERS = ("seam", "tasks", "flows")
-PROGRESS_SECONDS = 1.0
+PROGRESS_SECONDS = 3.0
 _BY_HAND = "by-hand"
 
 
@@ -48,7 +48,7 @@ def logs_on_page() -> Iterator[None]:
 
 
 class ProgressOnPage:
-    """The progress of one stage as an artifact, updated at most once a second; created by the first call."""
+    """The progress of one stage as an artifact, updated every few seconds; created by the first call."""
 
     def __init__(self, label: str) -> None:
         self._label = label

@@ -1,7 +1,7 @@
 """Figures of the report and of the MLflow run, drawn from the result files; the same data give the same bytes.
 
-As SVG (inside the page) the colours are names of the page's palette, so one drawing reads well in the light and in the dark;
-as PNG they are the light palette's.
+Every figure is drawn once. MLflow gets it with the colours of the light palette; inside the page they become the names of the
+page's colours, so that one drawing reads well in the light and in the dark.
 """
 
 from __future__ import annotations
@@ -47,29 +47,29 @@ _MOST_CLASSES = 20
 Draw = Callable[[], Figure]
 
 
-def to_svg(draw: Draw, name: str, description: str) -> str:
-    """An inline <svg> in the page's palette; ids start with `name`, `description` is read out by screen readers."""
+def to_svg(draw: Draw) -> str:
+    """The figure as a file of its own, on white."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
-        draw().savefig(buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.04, metadata={"Date": None, "Creator": None})
-    svg = buffer.getvalue()
+        draw().savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def inline(svg: str, name: str, description: str) -> str:
+    """What `to_svg` drew as an element of the page, in its palette, on its ground.
+
+    Ids start with `name`; `description` is read out by screen readers.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
     svg = re.sub(r'<svg ([^>]*?)width="[^"]*" ?', r"<svg \1", re.sub(r'<svg ([^>]*?)height="[^"]*" ?', r"<svg \1", svg, count=1), count=1)
+    svg = svg.replace("fill: #ffffff", "fill: none")
     for color, variable in _PALETTE.items():
         svg = svg.replace(color, f"var({variable})")
     svg = svg.replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{_attribute(description)}" ', 1)
-
-
-def to_png(draw: Draw) -> bytes:
-    """The same figure as PNG, on white."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        draw().savefig(buffer, format="png", dpi=160, bbox_inches="tight", facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def convergence(history: Sequence[Mapping[str, float]], best_round: int, source_val_accuracy: float) -> Figure:

@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,15 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from seam.datasets.prepared import load_prepared
 from seam.export import export_serving_onnx
-from seam.files import sha256_file, write_bytes, write_json, write_text
+from seam.files import sha256_file, write_json, write_text
 from seam.source import Preprocess
-from tasks import figures
 from tasks.card import Evidence, build_card, data_dvc, hardware, read_evidence, versions
 from tasks.environment import tracking_uri
 from tasks.gates import RegistryPolicy, judge, load_policy
 from tasks.mlflow_store import tracking_errors
 from tasks.models import load_model
 from tasks.registry import SERVING_CODE, ServedModel, find_or_create_version, set_alias
-from tasks.report import plots, render_report
+from tasks.report import Plot, plots, render_report
 from tasks.stage import StageContext, StageResult, main
 from tasks.tracking import connect, finish_run, log_history, log_metrics, open_run, run_tags
 
@@ -70,10 +70,11 @@ def _register(context: StageContext, client: MlflowClient, run_id: str, policy: 
     registration = {"registered_model": version.name, "version": int(version.version), "aliases": aliases, "run_id": run_id, "result_sha256": digest}
     card = build_card(context, evidence, verdicts, registration)
     context.progress(0.7, "report")
+    drawn = plots(evidence, model)
     with context.publish() as out:
         write_json(out / "card.json", card)
-        write_text(out / "report.html", render_report(context, card, evidence))
-        _log_files(context, client, run_id, out, evidence)
+        write_text(out / "report.html", render_report(context, card, evidence, drawn))
+        _log_files(context, client, run_id, out, drawn)
         client.log_batch(run_id, tags=run_tags({"seam.promoted": promoted, "seam.registered": f"{version.name}/{version.version}"}))
     accuracy, density = (evidence.evaluated[model][key] for key in ("accuracy", "density"))
     return context.result(
@@ -159,7 +160,7 @@ def _dataset(context: StageContext, evidence: Evidence) -> DatasetInput:
     return DatasetInput(dataset, [InputTag(key, value) for key, value in tags.items()])
 
 
-def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Path, evidence: Evidence) -> None:
+def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Path, drawn: Sequence[Plot]) -> None:
     """Report, card, mask pack, head, histories and figures, as artifacts of the run."""
     with tempfile.TemporaryDirectory() as folder:
         staging = Path(folder)
@@ -167,8 +168,8 @@ def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Pa
             shutil.copyfile(out / name, staging / name)
         for stage, name in (("search", "mask.safetensors"), ("search", "head.safetensors"), ("search", "history.csv"), ("search", "frontier.csv")):
             shutil.copyfile(context.artifact(stage, name), staging / name)
-        for plot in plots(evidence, context.params.register_model.model):
-            write_bytes(staging / "figures" / f"{plot.name}.png", figures.to_png(plot.draw))
+        for plot in drawn:
+            write_text(staging / "figures" / f"{plot.name}.svg", plot.svg)
         client.log_artifacts(run_id, str(staging))
 
 

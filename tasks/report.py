@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,16 @@ class Plot:
     """One figure of the report."""
 
     name: str
-    """File name of its PNG and prefix of its ids."""
+    """File name, and prefix of its ids."""
     title: str
     caption: str
     """What it shows in words, for those who cannot see it too."""
     draw: figures.Draw
+
+    @cached_property
+    def svg(self) -> str:
+        """The drawing, a file of its own."""
+        return figures.to_svg(self.draw)
 
 
 @dataclass(frozen=True)
@@ -86,18 +91,18 @@ def plots(evidence: Evidence, model: str) -> list[Plot]:
     return made
 
 
-def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evidence) -> str:
-    """The whole page."""
+def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evidence, drawn: Sequence[Plot]) -> str:
+    """The whole page, with the figures `drawn`."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters["shown"] = shown_value
-    drawn = [(plot, Markup(figures.to_svg(plot.draw, plot.name, f"{plot.title}. {plot.caption}"))) for plot in plots(evidence, card["model"])]
+    shown = [(plot, Markup(figures.inline(plot.svg, plot.name, f"{plot.title}. {plot.caption}"))) for plot in drawn]
     rows = closing_table(context.root, [str(context.problem)])
     return environment.get_template(_TEMPLATE).render(
         card=card,
         tiles=tiles(rows, evidence, card["model"]),
         rows=rows,
-        figures=drawn,
+        figures=shown,
         baselines=baselines(evidence),
         robustness=robustness(evidence),
         labels=LABELS,

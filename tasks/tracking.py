@@ -47,7 +47,7 @@ NOT_IN_LINEAGE = ("data", "problems", "runtime")
 """Sections of the parameters that do not identify a result: its data and classes do, wherever it was computed."""
 LINEAGE = "seam.lineage"
 HISTORY = ("cross_entropy", "density", "val_accuracy")
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 5.0
 
 
 def open_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
@@ -174,7 +174,7 @@ class SearchLogger:
         if self._client is None:
             return
         self._rows.append({"round": row["round"], **{name: row[name] for name in HISTORY}})
-        if time.monotonic() - self._flushed >= FLUSH_SECONDS:  # one batch a second: a round may take milliseconds
+        if time.monotonic() - self._flushed >= FLUSH_SECONDS:  # not every round: one may take milliseconds
             self._flush()
 
     def __enter__(self) -> SearchLogger:

@@ -25,7 +25,7 @@ REGISTRATION = {"registered_model": "seam-zero", "version": 1, "aliases": ["cham
 def render(context: StageContext) -> str:
     evidence = read_evidence(context)
     verdicts = [Verdict("accuracy_drop", True, "fine"), Verdict("fewer_weights", False, "too <many>")]
-    return render_report(context, build_card(context, evidence, verdicts, REGISTRATION), evidence)
+    return render_report(context, build_card(context, evidence, verdicts, REGISTRATION), evidence, plots(evidence, "reengineered_finetuned"))
 
 
 def by_quantity(context: StageContext) -> dict[str, ClosingRow]:
@@ -110,12 +110,12 @@ def test_every_figure_has_words_and_every_id_is_unique(registry_project: StageCo
 def test_the_same_results_give_the_same_bytes(registry_project: StageContext) -> None:
     assert render(registry_project) == render(registry_project)
     plot = plots(read_evidence(registry_project), "reengineered_finetuned")[0]
-    assert figures.to_png(plot.draw) == figures.to_png(plot.draw)
+    assert figures.to_svg(plot.draw) == figures.to_svg(plot.draw)
 
 
 def test_figures_take_the_colours_of_the_page(registry_project: StageContext) -> None:
     for plot in plots(read_evidence(registry_project), "reengineered_finetuned"):
-        svg = figures.to_svg(plot.draw, plot.name, 'a "b" <c>')
+        svg = figures.inline(plot.svg, plot.name, 'a "b" <c>')
         assert not re.findall(r"#[0-9a-f]{6}", svg), plot.name
         assert 'aria-label="a &quot;b&quot; &lt;c>"' in svg
         assert "var(--ink)" in svg

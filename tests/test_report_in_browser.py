@@ -10,7 +10,7 @@ from playwright.sync_api import Page, sync_playwright
 from tasks.card import build_card, read_evidence
 from tasks.gates import judge, load_policy
 from tasks.register_model import POLICY
-from tasks.report import render_report
+from tasks.report import plots, render_report
 from tasks.stage import StageContext
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -23,7 +23,8 @@ def report(registry_project: StageContext, tmp_path: Any) -> str:
     evidence = read_evidence(registry_project)
     verdicts = judge(load_policy(registry_project.root / POLICY), "reengineered_finetuned", evidence.evaluated, evidence.attacked)
     path = tmp_path / "report.html"
-    path.write_text(render_report(registry_project, build_card(registry_project, evidence, verdicts, REGISTRATION), evidence))
+    card = build_card(registry_project, evidence, verdicts, REGISTRATION)
+    path.write_text(render_report(registry_project, card, evidence, plots(evidence, "reengineered_finetuned")))
     return str(path.as_uri())
 
 

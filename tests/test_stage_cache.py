@@ -154,6 +154,20 @@ def test_a_failed_body_records_nothing_and_frees_the_files(project: Path) -> Non
     cache.close()
 
 
+def test_a_failed_body_leaves_the_stage_stale(project: Path) -> None:
+    run_all(project)
+    (project / "in.txt").write_text("other")
+    cache = StageCache(project)
+
+    def fails() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        cache.run("first", None, fails)
+    assert not cache.is_current("first")
+    cache.close()
+
+
 def test_busy_files_are_one_clear_line(project: Path) -> None:
     cache = StageCache(project)
 
