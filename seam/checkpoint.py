@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,25 @@ from torch.optim import Optimizer
 from seam.files import write_bytes
 
 logger = logging.getLogger(__name__)
+
+
+SAVE_SECONDS = 1.0
+"""The least time between two saves: rounds may take milliseconds, and what a kill costs is at most this."""
+
+
+class Pacer:
+    """Says when a checkpoint is due: after every round, but at most once in SAVE_SECONDS."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether to save now; counts as saved if so."""
+        now = time.monotonic()
+        if now - self._last < SAVE_SECONDS:
+            return False
+        self._last = now
+        return True
 
 
 def digest_of(*inputs: Any) -> str:

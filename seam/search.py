@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from seam.batches import LabelledImages, accuracy, predict, training_batches
-from seam.checkpoint import digest_of, load_state, optimizer_tensors, restore_optimizer, save_state
+from seam.checkpoint import Pacer, digest_of, load_state, optimizer_tensors, restore_optimizer, save_state
 from seam.configs import SearchConfig
 from seam.errors import SearchError
 from seam.head import TargetHead, fit_head
@@ -126,7 +126,7 @@ class MaskSearch:
         """Search until convergence, from the checkpoint if there is one.
 
         Args:
-            checkpoint: file that holds the state after every round; a killed search continues from it to the same result.
+            checkpoint: file that holds the state after a round, see `Pacer`; a killed search continues from it to the same result.
             on_round: called after every new round.
 
         Raises:
@@ -135,11 +135,12 @@ class MaskSearch:
         key = self._key()
         if checkpoint is not None:
             self._resume(checkpoint, key)
+        pacer = Pacer()
         while not self.converged():
             started = time.perf_counter()
             self._round()
             self.seconds += time.perf_counter() - started
-            if checkpoint is not None:
+            if checkpoint is not None and pacer.due():
                 self._save(checkpoint, key)
             if on_round is not None:
                 on_round(self.rounds[-1])

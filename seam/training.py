@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seam.batches import LabelledImages, accuracy, predict, training_batches
-from seam.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
+from seam.checkpoint import Pacer, load_state, optimizer_tensors, restore_optimizer, save_state
 from seam.errors import SourceError
 from seam.runtime import Runtime
 
@@ -69,7 +69,7 @@ def train(
         runtime: device and precision.
         freeze_batchnorm: keep BatchNorm statistics as they are.
         after_step: called after every optimizer step (for example, to keep removed weights at zero).
-        checkpoint: file holding the state after every epoch; a killed training continues from it to the same result.
+        checkpoint: file holding the state after an epoch, see `Pacer`; a killed training continues from it to the same result.
         key: digest of everything the training depends on, see `seam.checkpoint`.
         on_epoch: called after every new epoch.
 
@@ -85,6 +85,7 @@ def train(
     if not history:
         history.append(Epoch(0, None, _val_accuracy(model, val_data, preprocess)))
         best = _snapshot(model)
+    pacer = Pacer()
     while len(history) <= plan.epochs:
         number = len(history)
         _set_mode(model, freeze_batchnorm)
@@ -110,7 +111,7 @@ def train(
         if now.val_accuracy > max(e.val_accuracy for e in history):
             best = _snapshot(model)
         history.append(now)
-        if checkpoint is not None:
+        if checkpoint is not None and pacer.due():
             _save(checkpoint, key, model, optimizer, history, best)
         if on_epoch is not None:
             on_epoch(now)

@@ -32,6 +32,11 @@ class Needle(nn.Module):
         return self.fc(torch.cat([x[..., :4].mean((2, 3)), x[..., 4:].mean((2, 3))], dim=1))
 
 
+@pytest.fixture(autouse=True)
+def _every_round_is_saved(monkeypatch):
+    monkeypatch.setattr("seam.checkpoint.SAVE_SECONDS", 0.0)
+
+
 def _problem(seed=0, count=128):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2

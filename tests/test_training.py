@@ -18,6 +18,11 @@ RUNTIME = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels
 IDENTITY = Preprocess((0.0,) * 3, (1 / 255,) * 3)  # pixels come out as they are stored
 
 
+@pytest.fixture(autouse=True)
+def _every_round_is_saved(monkeypatch):
+    monkeypatch.setattr("seam.checkpoint.SAVE_SECONDS", 0.0)
+
+
 def _data(count=40, seed=0):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
