@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -40,7 +42,9 @@ def seam(cwd: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
     dropped = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE", "TQDM_DISABLE")
     environment = {k: v for k, v in os.environ.items() if k not in dropped}
     environment |= {"DVC_SITE_CACHE_DIR": str(cwd.parent / "site"), "PYTHONPATH": f"{cwd}{os.pathsep}{STUBS}", "COLUMNS": "160", **variables}
-    return subprocess.run([sys.executable, "-m", "flows.cli", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    listen = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits it ignored
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False, preexec_fn=listen)
 
 
 def test_help_lists_every_command_and_option(shared_project: Path) -> None:
