@@ -44,7 +44,8 @@ ParamsFile = Annotated[
     Path | None, typer.Option("--params", metavar="FILE", help="Take the values in this YAML file over those in params.yaml.", show_default=False)
 ]
 Problems = Annotated[
-    list[str], typer.Option("--problem", metavar="NAME", help="Only this target problem of params.yaml. Repeatable; default: all.", show_default=False)
+    list[str],
+    typer.Option("--problem", metavar="NAME", help="Only this target problem of params.yaml. Repeatable; default, or `all`: every one.", show_default=False),
 ]
 
 
@@ -123,6 +124,22 @@ def repro(context: typer.Context) -> None:
 
 
 @app.command()
+def problems(
+    each_class: Annotated[bool, typer.Option("--every-class", help="Add one problem for each class of the data set: that class against the rest.")] = False,
+    superclasses: Annotated[str | None, typer.Option("--superclasses", metavar="SET", help="Add the published superclasses of a data set: cifar100.")] = None,
+) -> None:
+    """List the target problems in params.yaml, or add many at once."""
+    from flows.problems_command import extend_problems, list_problems
+
+    root = _enter_project()
+    if each_class or superclasses is not None:
+        typer.echo(extend_problems(root, each_class, superclasses))
+        return
+    for line in list_problems(root):
+        typer.echo(line)
+
+
+@app.command()
 def status(problems: Problems = []) -> None:  # noqa: B006
     """Show which stages are up to date and what changed for the others, registered versions, and reports."""
     from flows.status import show_status
@@ -166,13 +183,13 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5001,
 ) -> None:
     """Serve a problem's champion with `mlflow models serve`: POST images to /invocations, get class names."""
-    from flows.preflight import chosen_problems
     from flows.registry_view import registered_model
     from tasks.params import load_params
+    from tasks.stage import check_problem
 
     root = _enter_project()
     params = load_params(root / "params.yaml")
-    chosen_problems(params, [problem])
+    check_problem(params, problem)
     name, uri = f"{params.register_model.name_prefix}{problem}", tracking_uri(root)
     model = registered_model(uri, name)
     if model is not None and "champion" not in model.aliases:

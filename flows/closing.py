@@ -62,5 +62,5 @@ def _next(problem: str) -> list[tuple[str, str]]:
     return [
         ("seam report --open", "see convergence, density per layer, accuracy, latency"),
         (f"seam serve --problem {problem}", "answer REST requests with class names"),
-        ("seam run --set search.alpha=2", "try another trade-off; only what depends on it runs"),
+        ("seam run --set search.target=0.02", "try another trade-off; only what depends on it runs"),
     ]

@@ -47,7 +47,7 @@ def run_pipeline(overrides: list[str] | None = None, params_file: str | None = N
     Args:
         overrides: changes to params.yaml, as "search.alpha=0.5".
         params_file: a file whose values replace those in params.yaml.
-        problems: names of the target problems; all of them if empty.
+        problems: names of the target problems; every one if empty, or if `all` is among them.
     """
     with run_page.logs_on_page():
         try:
@@ -124,7 +124,7 @@ def _without_running(cache: StageCache, root: Path, stage: str, problem: str | N
     """How the outputs come to be there without running the stage; None: it has to run."""
     if stage == "register_model":  # what it does is outside its files: those alone, out of a cache, would not move the alias
         return "up to date" if cache.is_current(stage, problem) and _is_registered(root, str(problem)) else None
-    if stage == "prepare_source" and _own_files_changed(root):
+    if stage == "prepare_source" and (_own_files_changed(root) or _alias_moved(root)):
         return None
     if cache.is_current(stage, problem):
         return "up to date"
@@ -138,6 +138,17 @@ def _own_files_changed(root: Path) -> bool:
         return False
     files = read_json(recorded).get("files", {})
     return any(not (root / name).is_file() or sha256_file(root / name) != digest for name, digest in files.items())
+
+
+def _alias_moved(root: Path) -> bool:
+    """Whether the alias that names the checkpoint (models:/NAME@ALIAS) is on another version than the one that was read."""
+    checkpoint = load_params(root / "params.yaml").prepare_source.checkpoint or ""
+    name, is_alias, alias = checkpoint.removeprefix("models:/").partition("@")
+    recorded = stage_folder(root, "prepare_source", None) / "source.json"
+    if not checkpoint.startswith("models:/") or not is_alias or not recorded.is_file():
+        return False
+    model = registered_model(tracking_uri(root), name)
+    return model is not None and f"models:/{name}/{model.aliases.get(alias)}" != read_json(recorded).get("fetched_from")
 
 
 def _is_registered(root: Path, problem: str) -> bool:

@@ -18,6 +18,8 @@ from tasks.params import Params, change_params, load_params
 from tasks.stage import SHARED_STAGES, STAGES, check_problem
 
 LEAST_FREE_MIB = 200
+EVERY_PROBLEM = "all"
+"""In place of a problem's name."""
 
 
 def settle_params(root: Path, overrides: Sequence[str] = (), params_file: str | None = None) -> tuple[Params, list[str]]:
@@ -32,10 +34,12 @@ def settle_params(root: Path, overrides: Sequence[str] = (), params_file: str | 
 
 
 def chosen_problems(params: Params, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The problems to work on, in the order of the parameters; all of them if none is named."""
-    for name in names:
+    """The problems to work on, in the order of the parameters; every one if none is named, or `all` is."""
+    named = [n for n in names if n != EVERY_PROBLEM]
+    for name in named:
         check_problem(params, name)
-    return tuple(p for p in params.problems if not names or p in names)
+    every = not names or EVERY_PROBLEM in names
+    return tuple(p for p in params.problems if every or p in named)
 
 
 def stages_of(problems: Sequence[str]) -> list[tuple[str, str | None]]:

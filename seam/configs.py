@@ -77,7 +77,13 @@ class SourceConfig:
     architecture: str = "resnet20"
     """A built-in name, `torchvision:NAME`, or `path/to/file.py:function` (called with num_classes=...)."""
     checkpoint: str | None = None
-    """A .safetensors file or a state dict (.pt, .pth, .th; loaded with weights_only); null: train here."""
+    """A .safetensors file or a state dict (.pt, .pth, .th; nothing in it is executed); null: train here.
+
+    Or one that is fetched: `torchvision:WEIGHTS` (for a torchvision architecture), `https://...`, `models:/NAME/VERSION` or
+    `models:/NAME@ALIAS` (MLflow registry), `hub:OWNER/REPO:NAME` (torch.hub: runs that repository's code).
+    """
+    expected_accuracy: float | None = None
+    """Of a given checkpoint over all classes of the test images, a fraction: stop if it is off by more than 0.01; null: do not compare."""
     mean: tuple[float, ...] | None = None
     """Normalisation mean per channel, pixels in [0, 1]; null: of the training images."""
     std: tuple[float, ...] | None = None
@@ -100,6 +106,9 @@ class SourceConfig:
         _require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
         _require((self.mean is None) == (self.std is None), f"mean and std go together, got mean={self.mean}, std={self.std}")
         _require(self.std is None or all(s > 0 for s in self.std), f"std must be > 0, got {self.std}")
+        expected = self.expected_accuracy
+        _require(expected is None or 0 <= expected <= 1, f"expected_accuracy must be a fraction in [0, 1], got {expected}")
+        _require(expected is None or self.checkpoint is not None, f"expected_accuracy is for a given checkpoint, got {expected} and checkpoint=null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,30 +120,55 @@ class SearchConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
-    alpha: float = 1.0
-    """Weight of the density in the objective: cross-entropy + alpha * density. *Same* (1.0)."""
-    lr_scores: float = 0.05
-    """Adam rate of the scores, which start at 1. *Same* (0.05)."""
-    lr_head: float = 0.01
-    """Adam rate of the head during the search. *Differs*: the original uses 0.1 from a random head; ours starts fitted."""
-    batch_size: int = 64
-    """Images per step. *Same* (64)."""
-    max_rounds: int = 300
-    """Rounds (epochs over the problem's train split) at most. *Same* (300), but see `patience`."""
-    patience: int = 30
-    """Stop after this many rounds without a better candidate. *Differs*: the original always runs 300."""
+    method: Literal["budget", "drift"] = "budget"
+    """`budget`: the share of weights kept falls along a schedule to `target`, the highest scores are kept, and one search gives the
+    whole frontier. `drift`: the cost is a term of the objective, as published. *Differs*: the original is `drift`."""
+    cost: Literal["weights", "macs"] = "weights"
+    """What a kept weight costs: 1, or its multiply-adds for one image. *Same* (weights)."""
+    target: float = 0.05
+    """`budget`: share of the cost (of weights: the density) where the schedule ends."""
+    accuracy_floor: float | None = None
+    """Val accuracy a candidate must reach; null: the source's, less `accuracy_tolerance`; 0: take `target`, whatever it costs."""
     accuracy_tolerance: float = 0.0
     """A candidate's accuracy on val may be this much below the source's (a fraction). *Differs*: the original uses the test split."""
+    max_rounds: int = 40
+    """Rounds (epochs over the problem's train split): all of them with `budget`, at most with `drift`. *Differs*: the original runs 300."""
+    batch_size: int = 64
+    """Images per step. *Same* (64)."""
+    lr_scores: float = 0.005
+    """`budget`: longest step of a score; they start as ranks in [0, 1]. `drift`: Adam rate; they start at 1 (published: 0.05)."""
+    lr_head: float = 0.01
+    """Adam rate of the head during the search. *Differs*: the original uses 0.1 from a random head; ours starts fitted."""
+    ramp: float = 0.6
+    """`budget`: share of the rounds in which the kept share falls; in the rest it is held and the rates decay to 0."""
+    alpha: float = 1.0
+    """Weight of the cost in the objective: cross-entropy + alpha * share kept. *Same* (1.0). `budget` descends the cross-entropy alone and,
+    of the candidates at the accuracy floor, takes the one with the best objective on val."""
+    patience: int = 30
+    """`drift`: stop after this many rounds without a better candidate; 0: never. *Differs*: the original never stops."""
+    head_only_every: int = 0
+    """`drift`: every so many rounds, from the first on, only the head learns; 0: never. *Differs*: the original does so every 5."""
+    head_start: Literal["fitted", "random"] = "fitted"
+    """The head before the search: fitted to the source's logits, or random. *Differs*: the original's is random."""
+    adam_eps: float = 1e-12
+    """*Differs* from the published 1e-8, which is as large as alpha / number of weights for big networks and stalls their drift."""
+    select_on: Literal["val", "test"] = "val"
+    """Split that candidates are chosen on. *Differs*: the original chooses on the test split, which flatters its accuracy by about a point."""
     augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
     """As for the source's training."""
 
     def __post_init__(self) -> None:
+        _require(0 < self.target <= 1, f"target must be in (0, 1], got {self.target}")
+        _require(self.accuracy_floor is None or 0 <= self.accuracy_floor <= 1, f"accuracy_floor must be null or in [0, 1], got {self.accuracy_floor}")
+        _require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")
         _require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
         _require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
         _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        _require(self.adam_eps > 0, f"adam_eps must be > 0, got {self.adam_eps}")
         _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
         _require(self.max_rounds >= 1, f"max_rounds must be >= 1, got {self.max_rounds}")
-        _require(self.patience >= 1, f"patience must be >= 1, got {self.patience}")
+        _require(self.patience >= 0, f"patience must be >= 0 (0: never stop early), got {self.patience}")
+        _require(self.head_only_every >= 0, f"head_only_every must be >= 0 (0: never), got {self.head_only_every}")
         _require(0 <= self.accuracy_tolerance < 1, f"accuracy_tolerance must be in [0, 1), got {self.accuracy_tolerance}")
 
 

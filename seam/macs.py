@@ -68,8 +68,25 @@ def count(network: nn.Module, example_input: Float[Tensor, "batch channels heigh
 
 
 @torch.no_grad()
+def weight_macs(network: nn.Module, example_input: Float[Tensor, "batch channels height width"]) -> dict[str, float]:
+    """Parameter name -> multiply-adds of each of its weights for one image (a convolution's output positions, times its uses).
+
+    Args:
+        network: any; it is not touched.
+        example_input: normalised images; the first is used.
+    """
+    return {f"{name}.weight" if name else "weight": macs / size for name, macs, size, _ in _by_layer(copy.deepcopy(network).eval(), example_input[:1])[1]}
+
+
+@torch.no_grad()
 def _macs(network: nn.Module, image: Tensor) -> tuple[int, int]:
     """Multiply-adds of one image, and how many of them multiply by a zero weight."""
+    total, layers = _by_layer(network, image)
+    return total, sum(macs * (size - nonzero) // size for _, macs, size, nonzero in layers)
+
+
+def _by_layer(network: nn.Module, image: Tensor) -> tuple[int, list[tuple[str, int, int, int]]]:
+    """Multiply-adds of one image; and of each convolution and linear layer: name, multiply-adds, weights, non-zero weights."""
     analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     tracing = logging.getLogger("fvcore.nn.jit_analysis")
     level = tracing.level
@@ -83,9 +100,9 @@ def _macs(network: nn.Module, image: Tensor) -> tuple[int, int]:
         tracing.setLevel(level)
     if uncounted:
         warnings.warn(f"multiply-adds leave out {', '.join(uncounted)}: macs_dense and macs_nonzero are too low.", SuspectResultWarning, stacklevel=3)
-    saved = 0
-    for name, module in network.named_modules():
-        if isinstance(module, (_ConvNd, nn.Linear)):
-            size = module.weight.numel()
-            saved += int(by_module[name]) * (size - int(torch.count_nonzero(module.weight))) // size
-    return int(by_module[""]), saved
+    layers = [
+        (name, int(by_module[name]), module.weight.numel(), int(torch.count_nonzero(module.weight)))
+        for name, module in network.named_modules()
+        if isinstance(module, (_ConvNd, nn.Linear))
+    ]
+    return int(by_module[""]), layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +48,13 @@ def maskable(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class ScoredWeights:
-    """Frozen weights, each with a real score; the mask keeps the weights whose score is positive.
+    """Frozen weights, each with a real score; the mask keeps the weights whose score is above `threshold`.
 
     All weights lie in one flat buffer, and so do the scores, the effective weights (weight * mask) and their gradient, so
     that a step costs three elementwise passes whatever the number of tensors.
 
-    Source: SeaM section 3.1: scores start at 1; the gradient passes the binarisation unchanged but for a clamp to
-    [-1, 1] (straight-through), *same* as the published code.
+    Source: SeaM section 3.1: scores start at 1, the threshold is 0; the gradient passes the binarisation unchanged but for
+    a clamp to [-1, 1] (straight-through), *same* as the published code.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -63,6 +64,7 @@ class ScoredWeights:
         self.weights: Float[Tensor, " weights"] = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
         self.scores: Float[Tensor, " weights"] = torch.ones_like(self.weights)
         self.scores.grad = torch.zeros_like(self.weights)
+        self.threshold = 0.0
         self._effective = torch.empty_like(self.weights)
         self._gradient = torch.zeros_like(self.weights)
         self.effective = {name: view.requires_grad_() for name, view in self._split(self._effective).items()}
@@ -74,29 +76,57 @@ class ScoredWeights:
     def __len__(self) -> int:
         return self.weights.numel()
 
+    @property
+    def gradient(self) -> Float[Tensor, " weights"]:
+        """Of the loss with respect to the effective weights, as the last backward pass left it."""
+        return self._gradient
+
+    def spread(self, values: Mapping[str, float]) -> Float[Tensor, " weights"]:
+        """One value a tensor, repeated for each of its weights; 0 for a tensor that is not in `values`."""
+        pieces = [torch.full((shape.numel(),), values.get(name, 0.0), device=self.weights.device) for name, shape in self._shapes.items()]
+        return torch.cat(pieces)
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Recompute the effective weights from the scores and clear their gradient."""
-        torch.mul(self.weights, self.scores > 0, out=self._effective)
+        torch.mul(self.weights, self.scores > self.threshold, out=self._effective)
         self._gradient.zero_()
 
     @torch.no_grad()
-    def backward(self, drift: float) -> None:
+    def backward(self, drift: float | Tensor) -> None:
         """Turn the gradient of the effective weights into `scores.grad`.
 
         Args:
-            drift: gradient of the density term, the same for every score: alpha / number of weights.
+            drift: gradient of the cost term: alpha times each weight's share of the cost (alpha / number of weights for density).
         """
         assert self.scores.grad is not None
         torch.mul(self._gradient, self.weights, out=self.scores.grad).clamp_(-1, 1).add_(drift)
 
+    @torch.no_grad()
+    def keep(self, budget: float, costs: Float[Tensor, " weights"] | None = None) -> None:
+        """Set the threshold so that the weights with the highest scores are kept, as many as the budget pays for.
+
+        Args:
+            budget: in (0, 1]: the fraction of the weights, or of the total of `costs`, to keep.
+            costs: of every weight; None: all weights cost the same.
+        """
+        count = len(self)
+        if costs is None:
+            removed = count - max(1, round(budget * count))
+            self.threshold = float(self.scores.kthvalue(removed).values) if removed else -math.inf
+            return
+        scores, order = self.scores.sort(descending=True)
+        spent = costs[order].cumsum(0, dtype=torch.float64)
+        kept = max(1, int((spent <= budget * spent[-1] * (1 + 1e-9)).sum()))
+        self.threshold = float(scores[kept]) if kept < count else -math.inf
+
     def density(self) -> float:
         """Fraction of weights kept (one host sync)."""
-        return float((self.scores > 0).float().mean())
+        return float((self.scores > self.threshold).float().mean())
 
     def masks(self) -> dict[str, Tensor]:
         """The masks, on the CPU."""
-        return {name: view.cpu() for name, view in self._split(self.scores > 0).items()}
+        return {name: view.cpu() for name, view in self._split(self.scores > self.threshold).items()}
 
     def _split(self, flat: Tensor) -> dict[str, Tensor]:
         pieces = torch.split(flat.detach(), [s.numel() for s in self._shapes.values()])

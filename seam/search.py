@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from seam.batches import LabelledImages, accuracy, predict, training_batches
-from seam.checkpoint import Pacer, digest_of, load_state, optimizer_tensors, restore_optimizer, save_state
+from seam.checkpoint import Pacer, digest_of, load_state, save_state
 from seam.configs import SearchConfig
+from seam.dynamics import Budget, Drift, Dynamics, fisher_saliency
 from seam.errors import SearchError
 from seam.head import TargetHead, fit_head
 from seam.masks import ScoredWeights
@@ -28,8 +29,12 @@ from seam.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-_ADAM_EPS = 1e-12
-"""*Differs* from the published 1e-8, which is as large as alpha / number of weights for big networks and stalls their drift."""
+_SALIENCY_STEPS = 64
+"""Batches whose gradients the first ranking is made of."""
+_FRONTIER_STEP = 1.6
+"""Ratio of neighbouring budgets on the frontier."""
+_FRONTIER_IMAGES = 2048
+"""Training images that the heads along the frontier are fitted on; the chosen one's is fitted on all."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ class Round:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A candidate: a mask with its head."""
+
+    density: float
+    val_accuracy: float
+    round: int
+    """After which its mask was made."""
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The best candidate of a search, and how it was found."""
 
@@ -54,7 +69,11 @@ class SearchResult:
     head_only: TargetHead
     """The head fitted with all weights kept: what the head alone achieves."""
     rounds: tuple[Round, ...]
-    best: Round
+    frontier: tuple[Point, ...]
+    """Candidates, densest first: of the final scores cut at rising budgets or, with `drift`, the rounds that no other beats."""
+    best: Point
+    floor: float
+    """The val accuracy that was asked for."""
     source_val_accuracy: float
     head_only_val_accuracy: float
     seconds: float
@@ -63,7 +82,7 @@ class SearchResult:
     @property
     def met_floor(self) -> bool:
         """Whether any candidate reached the required accuracy."""
-        return any(r.accepted for r in self.rounds)
+        return self.best.val_accuracy >= self.floor
 
 
 class MaskSearch:
@@ -80,6 +99,7 @@ class MaskSearch:
         runtime: Runtime,
         seed: int,
         source_val_accuracy: float,
+        weight_macs: Mapping[str, float] | None = None,
     ) -> None:
         """Prepare a search.
 
@@ -92,7 +112,8 @@ class MaskSearch:
             config: the search's numbers.
             runtime: device and precision.
             seed: of shuffling and augmentation.
-            source_val_accuracy: of the unchanged source on `val`, the floor that candidates must reach.
+            source_val_accuracy: of the unchanged source on `val`, the floor that candidates must reach unless the config names one.
+            weight_macs: parameter name -> multiply-adds of each of its weights for one image; needed for `config.cost` "macs".
 
         Raises:
             SearchError: the network has nothing to mask, or its output is not finite.
@@ -101,7 +122,7 @@ class MaskSearch:
         self.network = network.to(runtime.device).eval().requires_grad_(False)
         self.preprocess = preprocess.to(runtime.device)
         self.train, self.val = train.to(runtime.device), val.to(runtime.device)
-        self.floor = source_val_accuracy - config.accuracy_tolerance
+        self.floor = source_val_accuracy - config.accuracy_tolerance if config.accuracy_floor is None else config.accuracy_floor
         self.source_val_accuracy = source_val_accuracy
         self.weights = ScoredWeights(self.network)
         logits = predict(self.network, self.train, self.preprocess)
@@ -109,14 +130,11 @@ class MaskSearch:
             raise SearchError("expected finite logits of the source on the training images, got NaN or infinite ones; check its weights and normalisation.")
         self.head_only = fit_head(logits, self.train.labels, num_classes)
         self.head_only_val_accuracy = accuracy(self.head_only(predict(self.network, self.val, self.preprocess)), self.val.labels)
-        self.head = TargetHead(logits.shape[1], num_classes).to(runtime.device)
-        self.head.load_state_dict(self.head_only.state_dict())
-        self.optimizer = torch.optim.Adam(
-            [{"params": [self.weights.scores], "lr": config.lr_scores}, {"params": list(self.head.parameters()), "lr": config.lr_head}],
-            eps=_ADAM_EPS,
-            fused=True,
-        )
-        self.drift = config.alpha / len(self.weights)
+        self.num_classes = num_classes
+        self.head = self._first_head(logits.shape[1])
+        self.steps_per_round = sum(1 for _ in self._batches(0, "none"))
+        self._cost_of_weights = self._costs(weight_macs)
+        self.dynamics = self._dynamics()
         self.rounds: list[Round] = []
         self.best: Round | None = None
         self.best_state: dict[str, Tensor] = {}
@@ -147,44 +165,80 @@ class MaskSearch:
         return self._result()
 
     def converged(self) -> bool:
-        """Whether all rounds are done, or none of the last `patience` found a better candidate or removed 1% more weights."""
+        """Whether all rounds are done or, with `drift`, none of the last `patience` found a better candidate or removed 1% more weights."""
         if len(self.rounds) >= self.config.max_rounds:
             return True
-        if len(self.rounds) <= self.config.patience:
+        if self.config.method == "budget" or not self.config.patience or len(self.rounds) <= self.config.patience:
             return False
         recent = self.rounds[-self.config.patience :]
         still_removing = recent[-1].density < 0.99 * self.rounds[-self.config.patience - 1].density
         return not still_removing and not any(r.accepted for r in recent)
 
+    def _first_head(self, num_source_classes: int) -> TargetHead:
+        torch.manual_seed(self.seed)
+        head = TargetHead(num_source_classes, self.num_classes).to(self.runtime.device)
+        if self.config.head_start == "fitted":
+            head.load_state_dict(self.head_only.state_dict())
+        return head
+
+    def _costs(self, weight_macs: Mapping[str, float] | None) -> Tensor | None:
+        """Cost of every weight, flat; None: all the same."""
+        if self.config.cost == "weights":
+            return None
+        if weight_macs is None:
+            raise SearchError("search.cost macs: expected the multiply-adds of every weight, got none.")
+        return self.weights.spread(weight_macs)
+
+    def _dynamics(self) -> Dynamics:
+        costs = self._cost_of_weights
+        if self.config.method == "drift":
+            return Drift(self.weights, self.head, self.config, costs, self.steps_per_round)
+        saliency = fisher_saliency(self._gradients(), self.weights.weights)
+        return Budget(self.weights, self.head, self.config, costs, saliency, self.steps_per_round * self.config.max_rounds)
+
+    def _gradients(self) -> Iterator[Tensor]:
+        """Gradients of the whole network's weights, a batch at a time."""
+        epochs = -(-_SALIENCY_STEPS // self.steps_per_round)
+        batches = (batch for epoch in range(epochs) for batch in self._batches(-1 - epoch, self.config.augment))
+        for (images, labels), _ in zip(batches, range(_SALIENCY_STEPS), strict=False):
+            self._descend(images, labels)
+            self.head.zero_grad(set_to_none=True)
+            yield self.weights.gradient
+
+    def _batches(self, number: int, augment: str) -> Iterator[tuple[Tensor, Tensor]]:
+        return training_batches(self.train, self.preprocess, self.config.batch_size, augment, self.seed, number)
+
     def _round(self) -> None:
         """One epoch of steps and one evaluation."""
         index = len(self.rounds)
         total = torch.zeros((), device=self.runtime.device)
-        steps = 0
-        for images, labels in training_batches(self.train, self.preprocess, self.config.batch_size, self.config.augment, self.seed, index):
-            total += self._step(images, labels)
-            steps += 1
-        cross_entropy = float(total) / steps
+        step = index * self.steps_per_round
+        for images, labels in self._batches(index, self.config.augment):
+            self.dynamics.before_step(step)
+            total += self._descend(images, labels)
+            self.dynamics.after_backward(step)
+            step += 1
+        cross_entropy = float(total) / self.steps_per_round
         if not math.isfinite(cross_entropy):
             raise SearchError(f"round {index}: the cross-entropy is {cross_entropy}, expected a finite number; lower search.lr_head or search.lr_scores.")
+        self.dynamics.end_round(step)
         self.weights.refresh()
         density, val_accuracy = self.weights.density(), accuracy(predict(self._masked, self.val, self.preprocess), self.val.labels)
-        found = Round(index, cross_entropy, density, val_accuracy, self._is_better(density, val_accuracy))
+        found = Round(index, cross_entropy, density, val_accuracy, self.config.method == "drift" and self._is_better(density, val_accuracy))
         self.rounds.append(found)
-        if found.accepted or self.best is None or (not self.best.accepted and _fallback(found) > _fallback(self.best)):
+        if self.config.method == "budget":
+            self.best = found
+        elif found.accepted or self.best is None or (not self.best.accepted and _fallback(found) > _fallback(self.best)):
             self.best = found
             self.best_state = {"scores": self.weights.scores.detach().clone(), **{f"head.{k}": v.clone() for k, v in self.head.state_dict().items()}}
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One descent step on scores and head; returns the cross-entropy without waiting for it."""
+    def _descend(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Leave the gradient of effective weights and head; returns the cross-entropy without waiting for it."""
         self.weights.refresh()
-        self.optimizer.zero_grad(set_to_none=False)
         with self.runtime.autocast():
             logits = self._source_logits(images)
         loss = F.cross_entropy(self.head(logits.float()), labels)
         loss.backward()
-        self.weights.backward(self.drift)
-        self.optimizer.step()
         return loss.detach()
 
     def _source_logits(self, images: Tensor) -> Tensor:
@@ -207,29 +261,71 @@ class MaskSearch:
         return fewer or (density <= self.best.density and val_accuracy > self.best.val_accuracy)
 
     def _result(self) -> SearchResult:
-        assert self.best is not None
-        with torch.no_grad():
-            self.weights.scores.copy_(self.best_state["scores"])
-        self.head.load_state_dict({k.removeprefix("head."): v for k, v in self.best_state.items() if k.startswith("head.")})
+        points, best = self._choose_budget() if self.config.method == "budget" else self._choose_round()
         return SearchResult(
             masks=self.weights.masks(),
             head=self.head.cpu().requires_grad_(False),
             head_only=self.head_only.cpu(),
             rounds=tuple(self.rounds),
-            best=self.best,
+            frontier=tuple(points),
+            best=best,
+            floor=self.floor,
             source_val_accuracy=self.source_val_accuracy,
             head_only_val_accuracy=self.head_only_val_accuracy,
             seconds=self.seconds,
         )
 
+    def _choose_round(self) -> tuple[list[Point], Point]:
+        """Put back the best round's scores and head."""
+        assert self.best is not None
+        with torch.no_grad():
+            self.weights.scores.copy_(self.best_state["scores"])
+        self.head.load_state_dict({k.removeprefix("head."): v for k, v in self.best_state.items() if k.startswith("head.")})
+        points = [Point(r.density, r.val_accuracy, r.round) for r in self.rounds]
+        return frontier(points), points[self.best.round]
+
+    def _choose_budget(self) -> tuple[list[Point], Point]:
+        """Cut the final scores at rising budgets, each with a head of its own; of those at the floor, keep the one with the best objective."""
+        started = time.perf_counter()
+        some = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))[:_FRONTIER_IMAGES].to(self.runtime.device)
+        sample = LabelledImages(self.train.images[some], self.train.labels[some])
+        budgets = self._budgets()
+        points, losses = map(list, zip(*(self._cut(budget, sample) for budget in budgets), strict=True))
+        reached = [i for i, p in enumerate(points) if p.val_accuracy >= self.floor]
+        if reached:
+            chosen = min(reached, key=lambda i: losses[i] + self.config.alpha * budgets[i])
+        else:
+            chosen = max(range(len(points)), key=lambda i: _fallback(points[i]))
+        points[chosen], _ = self._cut(budgets[chosen], self.train)
+        self.seconds += time.perf_counter() - started
+        return points[::-1], points[chosen]
+
+    def _budgets(self) -> list[float]:
+        """The target and, unless it is to be taken whatever it costs, its multiples; smallest first."""
+        budgets = [self.config.target]
+        while self.floor > 0 and budgets[-1] * _FRONTIER_STEP < 0.6:
+            budgets.append(budgets[-1] * _FRONTIER_STEP)
+        return budgets
+
+    def _cut(self, budget: float, images: LabelledImages) -> tuple[Point, float]:
+        """Make mask and head at one budget, the head fitted to `images`; also returns the cross-entropy on val."""
+        self.weights.keep(budget, self._cost_of_weights)
+        self.weights.refresh()
+        head = fit_head(predict(self._source_logits, images, self.preprocess), images.labels, self.num_classes)
+        self.head.load_state_dict(head.state_dict())
+        logits = predict(self._masked, self.val, self.preprocess)
+        point = Point(self.weights.density(), accuracy(logits, self.val.labels), len(self.rounds) - 1)
+        return point, float(F.cross_entropy(logits, self.val.labels))
+
     def _key(self) -> str:
         """Digest of everything the course of the search depends on."""
         data = [float(t.double().sum()) for t in (self.train.images, self.train.labels, self.val.images, self.val.labels)]
         weights = float(self.weights.weights.double().abs().sum())
-        return digest_of(asdict(self.config), repr(self.runtime), self.seed, self.source_val_accuracy, data, weights, len(self.weights))
+        costs = None if self._cost_of_weights is None else float(self._cost_of_weights.double().square().sum())
+        return digest_of(asdict(self.config), repr(self.runtime), self.seed, self.source_val_accuracy, data, weights, len(self.weights), costs)
 
     def _save(self, path: Path, key: str) -> None:
-        tensors = {"scores": self.weights.scores, **optimizer_tensors(self.optimizer, "adam")}
+        tensors = {"scores": self.weights.scores, **{f"dynamics.{k}": v for k, v in self.dynamics.tensors().items()}}
         tensors |= {f"now.{k}": v for k, v in self.head.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best_state.items()}
         assert self.best is not None
@@ -244,7 +340,7 @@ class MaskSearch:
         with torch.no_grad():
             self.weights.scores.copy_(tensors["scores"])
         self.head.load_state_dict(_under("now.", tensors))
-        restore_optimizer(self.optimizer, tensors, "adam")
+        self.dynamics.restore(_under("dynamics.", tensors))
         self.best_state = {k: v.to(self.runtime.device) for k, v in _under("best.", tensors).items()}
         self.rounds = [Round(**r) for r in values["rounds"]]
         self.best = self.rounds[values["best"]]
@@ -252,16 +348,16 @@ class MaskSearch:
         logger.info("continuing after round %d", len(self.rounds) - 1)
 
 
-def frontier(rounds: tuple[Round, ...]) -> list[Round]:
-    """The rounds that no other beats in both density and val accuracy, densest first."""
-    kept: list[Round] = []
-    for r in sorted(rounds, key=lambda r: (r.density, -r.val_accuracy)):
-        if not kept or r.val_accuracy > kept[-1].val_accuracy:
-            kept.append(r)
+def frontier(points: Iterable[Point]) -> list[Point]:
+    """The points that no other beats in both density and val accuracy, densest first."""
+    kept: list[Point] = []
+    for p in sorted(points, key=lambda p: (p.density, -p.val_accuracy)):
+        if not kept or p.val_accuracy > kept[-1].val_accuracy:
+            kept.append(p)
     return kept[::-1]
 
 
-def _fallback(found: Round) -> float:
+def _fallback(found: Round | Point) -> float:
     """What is maximised while no candidate reaches the floor. Source: the published code, *same*."""
     return found.val_accuracy - found.density
 

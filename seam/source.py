@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from torch import Tensor, nn
 from seam.errors import SourceError
 from seam.files import read_json, sha256_file, write_bytes, write_text
 from seam.models import build
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class SourceInfo:
     files: Mapping[str, str] = field(default_factory=dict)
     """The user's own files it was made from (checkpoint, architecture) -> their sha256."""
     warnings: tuple[str, ...] = ()
+    test_accuracy: float | None = None
+    """Over all its classes, on the data set's test images, a fraction; measured for a given checkpoint only."""
+    fetched_from: str | None = None
+    """Where a checkpoint that is not a file came from: an address, or "models:/NAME/VERSION"."""
 
 
 @dataclass(frozen=True)
@@ -110,51 +118,105 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         SourceError: missing, truncated, would execute code, or keys and shapes that differ.
     """
-    _check_fits(network, tensors := read_state_dict(path), path)
-    network.load_state_dict(tensors)
+    load_tensors(network, read_state_dict(path), str(path))
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Load a state dict into `network`, in place; one module that has another name in it is renamed.
+
+    Args:
+        network: of the architecture that the tensors are for.
+        tensors: names -> tensors, from `read_state_dict`.
+        where: names the state dict in errors.
+
+    Raises:
+        SourceError: keys or shapes that differ, or weights that are not finite.
+    """
+    tensors = _renamed(network.state_dict(), tensors, where)
+    _check_fits(network, tensors, where)
+    network.load_state_dict({**_counters(network), **tensors})
+
+
+def read_state_dict(path: Path, where: str = "") -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a torch checkpoint; wrappers (`state_dict`, `module.`) are removed.
 
     Nothing is unpickled but tensors and plain containers.
 
+    Args:
+        path: the file.
+        where: names it in errors; its path unless given.
+
     Raises:
         SourceError: missing, truncated, or not a state dict.
     """
+    where = where or str(path)
     if not path.is_file():
-        raise SourceError(f"{path}: no such checkpoint file; give an existing .safetensors, .pt or .pth file.")
+        raise SourceError(f"{where}: no such checkpoint file; give an existing .safetensors, .pt or .pth file.")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
-        raise SourceError(f"{path}: refused, it is not a plain state dict (loading it would execute code); save `model.state_dict()` instead.") from e
+        raise SourceError(f"{where}: refused, it is not a plain state dict (loading it would execute code); save `model.state_dict()` instead.") from e
     except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as e:
-        raise SourceError(f"{path}: expected a checkpoint, got a damaged or truncated file ({_first_line(e)}).") from e
+        raise SourceError(f"{where}: expected a checkpoint, got a damaged or truncated file ({_first_line(e)}).") from e
     for wrapper in ("state_dict", "model", "net"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise SourceError(f"{path}: expected a state dict (names -> tensors), got {type(content).__name__}.")
+        raise SourceError(f"{where}: expected a state dict (names -> tensors), got {type(content).__name__}.")
     if all(k.startswith("module.") for k in content):
         content = {k.removeprefix("module."): v for k, v in content.items()}
     return dict(content)
 
 
-def _check_fits(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _renamed(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> Mapping[str, Tensor]:
+    """The tensors under the architecture's names when they differ in the name of one module, and in nothing else."""
+    missing, unexpected = _lacking(expected, tensors), _lacking(tensors, expected)
+    ours, theirs = _module_of(missing), _module_of(unexpected)
+    if not ours or not theirs or any(_below(k, ours) for k in tensors) or any(_below(k, theirs) for k in expected):
+        return tensors
+    renamed = {ours + k.removeprefix(theirs) if _below(k, theirs) else k: v for k, v in tensors.items()}
+    if _lacking(expected, renamed) or _lacking(renamed, expected) or any(renamed[k].shape != expected[k].shape for k in missing):
+        return tensors
+    logger.info("%s: its module '%s' is '%s' in the architecture, and is loaded as that.", where, theirs, ours)
+    return renamed
+
+
+def _lacking(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    return [k for k in wanted if k not in found and not _is_counter(k)]
+
+
+def _module_of(names: Sequence[str]) -> str:
+    """The innermost module that holds all of these weights; "" when that is the whole network."""
+    paths = [name.split(".")[:-1] for name in names]
+    shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    return ".".join(parts[0] for parts in shared)
+
+
+def _below(name: str, module: str) -> bool:
+    return name.startswith(f"{module}.")
+
+
+def _is_counter(name: str) -> bool:
+    """BatchNorm's count of batches: old checkpoints lack it, and nothing reads it."""
+    return name.endswith("num_batches_tracked")
+
+
+def _counters(network: nn.Module) -> dict[str, Tensor]:
+    return {k: v for k, v in network.state_dict().items() if _is_counter(k)}
+
+
+def _check_fits(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     expected = network.state_dict()
-    missing = [k for k in expected if k not in tensors and not k.endswith("num_batches_tracked")]
+    missing = _lacking(expected, tensors)
     unexpected = [k for k in tensors if k not in expected]
     if missing or unexpected:
-        raise SourceError(f"{path}: keys do not match the architecture: missing {_some(missing)}, unexpected {_some(unexpected)}.")
+        raise SourceError(f"{where}: keys do not match the architecture: missing {_some(missing)}, unexpected {_some(unexpected)}.")
     for k, v in tensors.items():
         if v.shape != expected[k].shape:
             shapes = f"{tuple(v.shape)}, expected {tuple(expected[k].shape)}"
-            raise SourceError(f"{path}: '{k}' has shape {shapes}; check the architecture and the number of classes.")
+            raise SourceError(f"{where}: '{k}' has shape {shapes}; check the architecture and the number of classes.")
         if v.is_floating_point() and not torch.isfinite(v).all():
-            raise SourceError(f"{path}: '{k}' holds NaN or infinite values, expected finite weights.")
-    for k in expected:
-        if k.endswith("num_batches_tracked") and isinstance(tensors, dict):
-            tensors.setdefault(k, expected[k])
+            raise SourceError(f"{where}: '{k}' holds NaN or infinite values, expected finite weights.")
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -20,11 +20,13 @@ from seam import __version__
 from seam.files import read_json, sha256_file
 from seam.hardware import describe
 from seam.masks import load_mask_pack
-from tasks.closing import NOTHING, show_change
+from tasks.closing import LABELS, NOTHING, show_change
 from tasks.gates import Verdict
 from tasks.stage import StageContext
 
 PAPER = "Qi et al., Reusing Deep Neural Network Models through Model Re-engineering (SeaM), ICSE 2023"
+MASKS = ("reengineered_refit", "taylor_mask", "magnitude_mask", "random_mask")
+"""Entries of evaluate/metrics.json that differ in the mask alone: same density, a head fitted in the same way."""
 _PACKAGES = ("torch", "torchvision", "numpy", "mlflow", "prefect", "dvc", "great-expectations", "fvcore", "advertorch", "onnx", "onnxruntime", "deepsparse")
 Rows = list[dict[str, Any]]
 
@@ -118,7 +120,7 @@ def build_card(context: StageContext, evidence: Evidence, verdicts: Sequence[Ver
 
 
 def claims(evidence: Evidence, model: str) -> list[dict[str, str]]:
-    """What the paper claims on average, and what was measured here for the model that is registered."""
+    """What the paper claims on average, and what was measured here for the model that is registered; then where the accuracy comes from."""
     source, ours = evidence.evaluated["source"], evidence.evaluated[model]
     fast = evidence.latency.get("deepsparse", {"unavailable": "not timed"})
     before, after = (fast.get(m, {}).get("batch16", {}).get("latency_ms_p50") for m in ("source", "reengineered"))
@@ -131,7 +133,24 @@ def claims(evidence: Evidence, model: str) -> list[dict[str, str]]:
         ("inference time, DeepSparse, batch 16", "\N{MINUS SIGN}42.41%", missing if None in (before, after) else show_change(before, after, "milliseconds")),
         ("inherited defects, re-engineered against original, both fine-tuned", "\N{MINUS SIGN}57 points", inherited_less),
     ]
+    for name, change in attribution(evidence.evaluated).items():
+        against = "the original" if name == "head_only" else "the new head alone"
+        rows.append((f"accuracy, {LABELS[name]}, against {against}", NOTHING, show_change(0.0, change, "fraction")))
     return [{"quantity": quantity, "paper": paper, "here": here} for quantity, paper, here in rows]
+
+
+def attribution(evaluated: Mapping[str, Any]) -> dict[str, float]:
+    """What head and masks do to the test accuracy, as differences of fractions; what was not measured is left out.
+
+    Args:
+        evaluated: evaluate/metrics.json.
+
+    Returns:
+        `head_only`: against the original, all weights kept by both. Each of `MASKS`: against `head_only`.
+    """
+    models = {**evaluated, **evaluated.get("baselines", {})}
+    against = {"head_only": "source", **dict.fromkeys(MASKS, "head_only")}
+    return {name: models[name]["accuracy"] - models[other]["accuracy"] for name, other in against.items() if name in models and other in models}
 
 
 def gather_warnings(evidence: Evidence) -> list[str]:

@@ -18,6 +18,10 @@ LABELS = {
     "reengineered_finetuned": "re-engineered, fine-tuned",
     "head_only": "original, all weights, new head",
     "restricted": "original, only target classes' logits",
+    "reengineered_refit": "re-engineered, head refitted",
+    "taylor_mask": "Taylor mask, same density",
+    "magnitude_mask": "magnitude mask, same density",
+    "random_mask": "random mask, same density",
 }
 """How the models are called where people read."""
 Kind = Literal["count", "fraction", "milliseconds"]

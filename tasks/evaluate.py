@@ -1,8 +1,10 @@
-"""Accuracy, weights and multiply-adds on the test split: the original, the re-engineered models and two honest baselines."""
+"""Accuracy, weights and multiply-adds on the test split: the original, the re-engineered models and honest baselines."""
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -10,16 +12,23 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from seam.baseline_masks import magnitude_mask, random_mask, taylor_mask
 from seam.baselines import best_threshold, restricted_labels, target_log_odds
-from seam.batches import predict
+from seam.batches import LabelledImages, predict
 from seam.errors import SuspectResultWarning
 from seam.files import write_json
+from seam.head import TargetHead, fit_head
 from seam.macs import Counts, count
+from seam.masks import Masks, apply_masks, density
 from seam.problems import TargetProblem
 from seam.runtime import start
-from seam.source import Preprocess
-from tasks.models import load_models, problem_images, problem_source
+from seam.source import Preprocess, Source
+from tasks.models import MODELS, load_models, problem_images, problem_masks, problem_source
 from tasks.stage import StageContext, StageResult, collect_warnings, main
+
+_UNSEARCHED = ("random_mask", "magnitude_mask", "taylor_mask")
+"""Masks that no search found. Chance accuracy is a finding about one of them, no doubt about the result."""
+_STEPS = len(MODELS) + 2 + len(_UNSEARCHED)
 
 
 def evaluate(context: StageContext) -> StageResult:
@@ -29,22 +38,25 @@ def evaluate(context: StageContext) -> StageResult:
     height, width, _ = source.info.image_shape
     runtime = start(context.params.runtime, height * width)
     preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
-    val, test = problem_images(context, "val").to(runtime.device), problem_images(context, "test").to(runtime.device)
+    train, val, test = (problem_images(context, split).to(runtime.device) for split in ("train", "val", "test"))
     models = load_models(context)
     networks = {name: _network(model) for name, model in models.items()}
     entries: dict[str, dict[str, Any]] = {}
     with collect_warnings() as doubts:
         for i, (name, model) in enumerate(tqdm(models.items(), desc=f"evaluate {problem.name}", unit="model", disable=None)):
-            context.progress(i / (len(models) + 1), name)
+            context.progress(i / _STEPS, name)
             counts = count(networks[name], torch.zeros(1, 3, height, width))
             predicted = predict(model.to(runtime.device), test, preprocess).argmax(1)
             entries[name] = _entry(name, predicted, test.labels, problem, counts)
         network = networks["source"]
-        context.progress(len(models) / (len(models) + 1), "restricted")
+        context.progress(len(models) / _STEPS, "restricted")
         val_logits, test_logits = predict(network, val, preprocess), predict(network, test, preprocess)
         threshold, predicted = _restricted(val_logits, val.labels, test_logits, problem)
         restricted = _entry("restricted", predicted, test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
-    baselines = {"head_only": entries.pop("head_only"), "restricted": {**restricted, "threshold": threshold}}
+        baselines = {"head_only": entries.pop("head_only"), "restricted": {**restricted, "threshold": threshold}}
+        head_only = models["head_only"].head
+        assert isinstance(head_only, TargetHead)
+        baselines |= _compare_masks(context, source, head_only, train, test, preprocess)
     with context.publish() as out:
         write_json(out / "metrics.json", {**entries, "baselines": baselines, "warnings": list(dict.fromkeys(doubts))})
     original, reengineered = entries["source"], entries["reengineered"]
@@ -67,11 +79,11 @@ def _network(model: nn.Module) -> nn.Module:
 
 
 def _entry(name: str, predicted: Tensor, labels: Tensor, problem: TargetProblem, counts: Counts) -> dict[str, Any]:
-    """One model's measurements; a model no better than always guessing the commonest class is doubtful."""
+    """One model's measurements; one no better than always guessing the commonest class is doubtful, unless it is of `_UNSEARCHED`."""
     correct = predicted == labels
     accuracy = float(correct.double().mean())
     chance = int(labels.bincount().max()) / len(labels)
-    if accuracy <= chance:
+    if accuracy <= chance and name not in _UNSEARCHED:
         text = f"{name}: test accuracy {accuracy:.3f} is no better than always guessing the commonest class ({chance:.3f})."
         warnings.warn(text, SuspectResultWarning, stacklevel=2)
     per_class = {c: _mean_or_none(correct[labels == label]) for label, c in enumerate(problem.classes)}
@@ -80,6 +92,34 @@ def _entry(name: str, predicted: Tensor, labels: Tensor, problem: TargetProblem,
 
 def _mean_or_none(correct: Tensor) -> float | None:
     return float(correct.double().mean()) if len(correct) else None
+
+
+def _compare_masks(
+    context: StageContext, source: Source, head_only: TargetHead, train: LabelledImages, test: LabelledImages, preprocess: Preprocess
+) -> dict[str, dict[str, Any]]:
+    """The searched masks and `_UNSEARCHED`, each with a head fitted as `head_only` was; one copy of the source at a time."""
+    problem = context.target_problem(source.info.classes)
+    height, width, _ = source.info.image_shape
+    original = source.network.to(train.labels.device)
+    found: dict[str, dict[str, Any]] = {}
+    masks = _masks(original, problem_masks(context, source).masks, head_only, preprocess, train, context.params.seed)
+    for i, (name, mask) in enumerate(masks, len(MODELS) + 1):
+        context.progress(i / _STEPS, name)
+        network = copy.deepcopy(original)
+        apply_masks(network, mask)
+        head = fit_head(predict(network, train, preprocess), train.labels, problem.num_classes)
+        predicted = head(predict(network, test, preprocess)).argmax(1)
+        found[name] = _entry(name, predicted, test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
+    return found
+
+
+def _masks(network: nn.Module, searched: Masks, head_only: TargetHead, preprocess: Preprocess, train: LabelledImages, seed: int) -> Iterator[tuple[str, Masks]]:
+    """The searched masks, then `_UNSEARCHED` at their density; each is made when it is asked for."""
+    share = density(searched)
+    yield "reengineered_refit", searched
+    yield "random_mask", random_mask(network, share, seed)
+    yield "magnitude_mask", magnitude_mask(network, share)
+    yield "taylor_mask", taylor_mask(network, head_only, preprocess, train, share)
 
 
 def _restricted(val_logits: Tensor, val_labels: Tensor, test_logits: Tensor, problem: TargetProblem) -> tuple[float | None, Tensor]:

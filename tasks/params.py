@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,6 +115,38 @@ def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | Non
         _yaml().dump(document, buffer)
         write_text(path, buffer.getvalue())
     return changes
+
+
+def add_problems(path: Path, problems: Mapping[str, Sequence[str]]) -> None:
+    """Write further target problems below those in the file at `path`; everything else in it stays as it is.
+
+    Raises:
+        ConfigError: the result is not valid; nothing is written then.
+    """
+    document = _read(path)
+    lines = path.read_text().splitlines()
+    keys = list(document)
+    first, after = document.lc.key("problems")[0], [document.lc.key(k)[0] for k in keys[keys.index("problems") + 1 :]]
+    end = min([*after, len(lines)])
+    while lines[end - 1].strip() == "" or lines[end - 1].lstrip().startswith("#"):
+        end -= 1  # blank lines and comments before the next section belong to it
+    present = document["problems"]
+    flow = present.fa.flow_style() is True
+    indent = " " * (2 if flow else present.lc.key(next(iter(present)))[1])
+    kept = ["problems:", *_problem_lines(present, indent)] if flow else lines[first:end]
+    text = "\n".join([*lines[:first], *kept, *_problem_lines(problems, indent), *lines[end:]]) + "\n"
+    parse_params(_yaml().load(text), str(path))
+    write_text(path, text)
+
+
+def _problem_lines(problems: Mapping[str, Any], indent: str) -> list[str]:
+    names = {name: name if _is_plain(name) else json.dumps(name) for name in problems}
+    return [f"{indent}{names[name]}: {json.dumps(list(_class_names(classes)), ensure_ascii=False)}" for name, classes in problems.items()]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether YAML, of either version, reads this without quotes as the text it is."""
+    return YAML(typ="safe").load(name) == name and name not in ("y", "n", "yes", "no", "on", "off")
 
 
 def _yaml() -> YAML:

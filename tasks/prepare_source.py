@@ -1,4 +1,4 @@
-"""The trained original: load a checkpoint, or train one on the training images (validation images held out)."""
+"""The trained original: load a checkpoint and check what it scores, or train one on the training images (validation held out)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,21 @@ from seam.files import sha256_file, write_csv
 from seam.models import build
 from seam.problems import carve_val, identical_groups
 from seam.runtime import Runtime, start
-from seam.source import Preprocess, SourceInfo, load_weights, save_source
+from seam.source import Preprocess, SourceInfo, load_tensors, save_source
 from seam.training import Epoch, TrainingPlan, train
+from tasks.fetch_checkpoint import fetch_checkpoint, is_file
 from tasks.stage import StageContext, StageResult, collect_warnings, main
+
+MOST_OFF = 0.01
+"""How far a checkpoint's accuracy may be from prepare_source.expected_accuracy."""
 
 
 def prepare_source(context: StageContext) -> StageResult:
-    """Load or train the source, measure it on val, publish it with its hash."""
+    """Load or train the source, measure it on val (a given checkpoint on test too), publish it with its hash.
+
+    Raises:
+        SourceError: a checkpoint that cannot be had or does not fit, or does not score what it should on this data.
+    """
     config = context.params.prepare_source
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
     train_data, val_data = _splits(data, context)
@@ -40,14 +48,12 @@ def prepare_source(context: StageContext) -> StageResult:
     _check_output(network, preprocess, train_data, len(data.classes), config.architecture)
     with collect_warnings() as doubts:
         if config.checkpoint is None:
-            history = _train(context, network, preprocess, train_data, val_data, runtime)
+            history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
         else:
-            load_weights(network, context.root / config.checkpoint)
-            history = []
-        network.to(runtime.device).eval()
-        on_device = val_data.to(runtime.device)
-        val_accuracy = accuracy(predict(network, on_device, preprocess.to(runtime.device)), on_device.labels)
+            history, fetched_from = [], _load(context, network, config)
+        val_accuracy = _accuracy(network, preprocess, val_data, runtime)
         _doubt(val_accuracy, val_data, len(data.classes))
+        test_accuracy = None if config.checkpoint is None else _checked_on_test(config, network, preprocess, data, runtime)
     info = SourceInfo(
         architecture=config.architecture,
         classes=data.classes,
@@ -60,17 +66,20 @@ def prepare_source(context: StageContext) -> StageResult:
         params_total=sum(p.numel() for p in network.parameters()),
         files={name: sha256_file(context.root / name) for name in own_files(config)},
         warnings=tuple(doubts),
+        test_accuracy=test_accuracy,
+        fetched_from=fetched_from,
     )
     with context.publish() as out:
         save_source(network.cpu(), info, out)
         write_csv(out / "history.csv", ("epoch", "loss", "val_accuracy"), map(asdict, history))
-    return context.result({"val_accuracy": val_accuracy, "params_total": info.params_total, "trained_here": info.trained_here})
+    measured = {"val_accuracy": val_accuracy} | ({} if test_accuracy is None else {"test_accuracy": test_accuracy})
+    return context.result({**measured, "params_total": info.params_total, "trained_here": info.trained_here})
 
 
 def own_files(config: SourceConfig) -> list[str]:
     """The files outside the project's code that the source is made from, as they are named in the parameters."""
-    file, is_file, _ = config.architecture.rpartition(".py:")
-    return ([config.checkpoint] if config.checkpoint else []) + ([f"{file}.py"] if is_file else [])
+    file, is_python, _ = config.architecture.rpartition(".py:")
+    return ([config.checkpoint] if config.checkpoint and is_file(config.checkpoint) else []) + ([f"{file}.py"] if is_python else [])
 
 
 def _splits(data: ImageData, context: StageContext) -> tuple[LabelledImages, LabelledImages]:
@@ -106,6 +115,29 @@ def _check_output(network: nn.Module, preprocess: nn.Module, data: LabelledImage
         raise SourceError(f"architecture '{architecture}': expected logits of shape (1, {num_classes}), one a class, got {tuple(logits.shape)}.")
 
 
+def _load(context: StageContext, network: nn.Module, config: SourceConfig) -> str | None:
+    """Load the checkpoint into `network`; returns where it was fetched from, None if it is a file."""
+    assert config.checkpoint is not None
+    context.progress(0.0, f"checkpoint {config.checkpoint}")
+    found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
+    load_tensors(network, found.tensors, found.fetched_from or str(context.root / config.checkpoint))
+    return found.fetched_from
+
+
+def _accuracy(network: nn.Module, preprocess: nn.Module, data: LabelledImages, runtime: Runtime) -> float:
+    on_device = data.to(runtime.device)
+    logits = predict(network.to(runtime.device).eval(), on_device, preprocess.to(runtime.device))
+    return accuracy(logits, on_device.labels)
+
+
+def _checked_on_test(config: SourceConfig, network: nn.Module, preprocess: nn.Module, data: ImageData, runtime: Runtime) -> float:
+    """Accuracy of a given checkpoint on the test images; a SourceError unless it is what it should be."""
+    test_data = LabelledImages(torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
+    found = _accuracy(network, preprocess, test_data, runtime)
+    _check_accuracy(config, found, test_data, len(data.classes))
+    return found
+
+
 def _train(
     context: StageContext, network: nn.Module, preprocess: nn.Module, train_data: LabelledImages, val_data: LabelledImages, runtime: Runtime
 ) -> list[Epoch]:
@@ -129,15 +161,39 @@ def _sha256(context: StageContext) -> str:
 
 
 def _doubt(val_accuracy: float, val_data: LabelledImages, num_classes: int) -> None:
-    counts = torch.bincount(val_data.labels, minlength=num_classes)
-    chance = float(counts.max()) / len(val_data)
-    if val_accuracy <= 1.5 * chance:
+    if _is_near_chance(val_accuracy, chance := _chance(val_data, num_classes)):
         warnings.warn(
             f"the source is near chance: accuracy {val_accuracy:.3f} on val, always answering one class scores {chance:.3f};"
             " check the order of the classes and the normalisation (prepare_source.mean, std).",
             SuspectResultWarning,
             stacklevel=2,
         )
+
+
+def _check_accuracy(config: SourceConfig, found: float, test_data: LabelledImages, num_classes: int) -> None:
+    """Raise a SourceError unless a given checkpoint scores what it should on the test images."""
+    causes = "the usual causes are a wrong normalisation (prepare_source.mean, std) and another order of the classes"
+    expected = config.expected_accuracy
+    if expected is not None and abs(found - expected) > MOST_OFF + 1e-9:
+        raise SourceError(
+            f"{config.checkpoint}: expected accuracy {expected:.3f} on the {len(test_data)} test images (prepare_source.expected_accuracy),"
+            f" got {found:.3f}; {causes}."
+        )
+    if expected is None and _is_near_chance(found, chance := _chance(test_data, num_classes)):
+        raise SourceError(
+            f"{config.checkpoint}: expected a network trained for these classes, got one near chance: accuracy {found:.3f} on the {len(test_data)} test"
+            f" images, always answering one class scores {chance:.3f}; {causes}. If it is as good as it gets, say so: prepare_source.expected_accuracy."
+        )
+
+
+def _chance(data: LabelledImages, num_classes: int) -> float:
+    """Accuracy of always answering the commonest class."""
+    return float(torch.bincount(data.labels, minlength=num_classes).max()) / len(data)
+
+
+def _is_near_chance(found: float, chance: float) -> bool:
+    """At most 1.5 times chance, and, where one class is the most of the data, at most halfway from chance to perfect."""
+    return found <= min(1.5 * chance, (1 + chance) / 2)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from seam.datasets.prepared import load_prepared
 from seam.export import export_serving_onnx
 from seam.files import sha256_file, write_json, write_text
 from seam.source import Preprocess
-from tasks.card import Evidence, build_card, data_dvc, hardware, read_evidence, versions
+from tasks.card import MASKS, Evidence, build_card, data_dvc, hardware, read_evidence, versions
 from tasks.environment import tracking_uri
 from tasks.gates import RegistryPolicy, judge, load_policy
 from tasks.mlflow_store import tracking_errors
@@ -32,7 +32,7 @@ from tasks.tracking import connect, finish_run, log_history, log_metrics, open_r
 logger = logging.getLogger(__name__)
 
 POLICY = Path("mlflow") / "registry.yaml"
-_MODELS = ("source", "reengineered", "reengineered_finetuned", "standard_finetuned", "head_only", "restricted")
+_MODELS = ("source", "reengineered", "reengineered_finetuned", "standard_finetuned", "head_only", "restricted", *MASKS)
 
 
 def register_model(context: StageContext) -> StageResult:

@@ -12,12 +12,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks import figures
-from tasks.card import PAPER, Evidence, shown_value
+from tasks.card import MASKS, PAPER, Evidence, attribution, shown_value
 from tasks.closing import LABELS, NOTHING, ClosingRow, closing_table, show, show_change
 from tasks.stage import StageContext
 
 _TEMPLATE = "report_template.html.j2"
-_BASELINES = ("source", "restricted", "head_only", "standard_finetuned", "reengineered", "reengineered_finetuned")
+_BASELINES = {
+    "source": "As it is; the largest of all its logits decides.",
+    "restricted": "As it is, told which classes to choose from; no weight is trained.",
+    "head_only": "The new head fitted with every weight kept: what the head gains, the mask has not.",
+    "standard_finetuned": "All weights trained further on the problem, with the new head.",
+    "reengineered": "The searched mask, with the head trained along with it.",
+    "reengineered_refit": "The searched mask, its head fitted anew as in the rows below: these differ in the mask alone.",
+    "taylor_mask": "Keeps the weights whose removal changes the loss most, by one pass of gradients over the training images.",
+    "magnitude_mask": "Keeps the largest weights, whatever the problem.",
+    "random_mask": "Keeps weights drawn by chance.",
+    "reengineered_finetuned": "The searched mask, then the kept weights trained further; removed ones stay zero.",
+}
+"""What each model is, in the order of the table."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ def plots(evidence: Evidence, model: str) -> list[Plot]:
         caption = "Median of interleaved runs; grey: original, coloured: re-engineered."
         made.append(Plot("latency", "Time for one batch", caption, partial(figures.latency, evidence.latency)))
     if len(evidence.frontier) > 1:
-        caption = f"{len(evidence.frontier)} candidates that no other beats in both; the chosen one keeps {chosen[0]:.1%}."
+        caption = f"{len(evidence.frontier)} candidates of one search; the chosen one keeps {chosen[0]:.1%}."
         made.append(Plot("frontier", "Weights kept against accuracy", caption, partial(figures.frontier, evidence.frontier, chosen)))
     return made
 
@@ -104,6 +116,7 @@ def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evid
         rows=rows,
         figures=shown,
         baselines=baselines(evidence),
+        attribution=attribution_text(evidence),
         robustness=robustness(evidence),
         labels=LABELS,
         paper=PAPER,
@@ -145,11 +158,37 @@ def tiles(rows: Sequence[ClosingRow], evidence: Evidence, model: str) -> list[Ti
     return made
 
 
-def baselines(evidence: Evidence) -> list[tuple[str, bool, list[str]]]:
-    """(name, whether it is ours, cells) of every model evaluated."""
+def baselines(evidence: Evidence) -> list[tuple[str, str, bool, list[str]]]:
+    """(name, what it is, whether it is ours, cells) of every model evaluated."""
     models = {**evidence.evaluated, **evidence.evaluated.get("baselines", {})}
     keys = (("accuracy", "fraction"), ("params_nonzero", "count"), ("density", "fraction"), ("macs_nonzero", "count"))
-    return [(LABELS[n], n.startswith("reengineered"), [show(models[n].get(k), kind) for k, kind in keys]) for n in _BASELINES if n in models]  # type: ignore[arg-type]
+    found = []
+    for name, words in _BASELINES.items():
+        if name in models:
+            cells = [show(models[name].get(key), kind) for key, kind in keys]  # type: ignore[arg-type]
+            found.append((LABELS[name], words, name.startswith("reengineered"), cells))
+    return found
+
+
+def attribution_text(evidence: Evidence) -> str:
+    """What the head and what the mask does to the test accuracy, and what other masks of that density do; empty where not measured."""
+    changes = attribution(evidence.evaluated)
+    parts = []
+    if "head_only" in changes:
+        parts.append(f"The new head alone, with all weights, {_effect(changes['head_only'])} against the original.")
+    if "reengineered_refit" in changes:
+        parts.append(f"The searched mask, with a head fitted in the same way, {_effect(changes['reengineered_refit'])} against the head alone.")
+    others = [f"the {LABELS[n].split(',')[0]} {_effect(changes[n])}" for n in MASKS if n in changes and n != "reengineered_refit"]
+    if others:
+        parts.append(f"So measured and at the same density, {', '.join(others)}.")
+    if parts:
+        parts.append(f"One test image is {100 / evidence.evaluated['source']['num_images']:.2f} points.")
+    return " ".join(parts)
+
+
+def _effect(change: float) -> str:
+    """A change of the accuracy, in words."""
+    return f"{'gains' if change > 0 else 'costs'} {100 * abs(change):.2f} points" if change else "changes nothing"
 
 
 def robustness(evidence: Evidence) -> list[tuple[str, bool, list[str]]]:

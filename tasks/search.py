@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from seam.batches import accuracy, predict
 from seam.errors import SuspectResultWarning
 from seam.files import write_csv, write_json
 from seam.head import SourceOnProblem
+from seam.macs import weight_macs
 from seam.masks import save_mask_pack
 from seam.runtime import start
-from seam.search import MaskSearch, Round, SearchResult, frontier
+from seam.search import MaskSearch, Round, SearchResult
 from seam.source import Preprocess, save_weights
 from tasks.models import problem_images, problem_source
 from tasks.stage import StageContext, StageResult, collect_warnings, main
@@ -29,7 +31,7 @@ def search(context: StageContext) -> StageResult:
     """Search, continuing a killed one; publish mask pack, heads, history and frontier."""
     config, source = context.params.search, problem_source(context)
     problem = context.target_problem(source.info.classes)
-    train, val = problem_images(context, "train"), problem_images(context, "val")
+    train, val = problem_images(context, "train"), problem_images(context, config.select_on)
     height, width, _ = source.info.image_shape
     runtime = start(context.params.runtime, height * width)
     preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
@@ -38,15 +40,16 @@ def search(context: StageContext) -> StageResult:
     source_val_accuracy = accuracy(predict(original, on_device, preprocess), on_device.labels)
     bar = tqdm(desc=f"search {problem.name}", unit="round", total=config.max_rounds, disable=None)
     with collect_warnings() as doubts, search_logger(context) as log, bar:
-        state = MaskSearch(source.network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy)
+        macs = weight_macs(source.network, torch.zeros(1, 3, height, width)) if config.cost == "macs" else None
+        state = MaskSearch(source.network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy, macs)
         result = state.run(context.work_folder / "checkpoint.safetensors", _observer(context, state, bar, log))
-        _doubt(result)
+        _doubt(result, config.select_on)
     with context.publish() as out:
         mask_sha256 = save_mask_pack(result.masks, source.info.sha256, out / "mask.safetensors")
         save_weights(result.head, out / "head.safetensors")
         save_weights(result.head_only, out / "head_only.safetensors")
         write_csv(out / "history.csv", _HISTORY, map(asdict, result.rounds))
-        write_csv(out / "frontier.csv", _FRONTIER, map(asdict, frontier(result.rounds)))
+        write_csv(out / "frontier.csv", _FRONTIER, map(asdict, result.frontier))
         write_json(
             out / "metrics.json",
             {
@@ -54,6 +57,7 @@ def search(context: StageContext) -> StageResult:
                 "val_accuracy": result.best.val_accuracy,
                 "rounds": len(result.rounds),
                 "best_round": result.best.round,
+                "accuracy_floor": result.floor,
                 "seconds": round(result.seconds, 3),
                 "mask_sha256": mask_sha256,
                 "source_val_accuracy": result.source_val_accuracy,
@@ -83,14 +87,16 @@ def _observer(context: StageContext, state: MaskSearch, bar: Any, log: Callable[
     return on_round
 
 
-def _doubt(result: SearchResult) -> None:
+def _doubt(result: SearchResult, select_on: str) -> None:
+    if select_on == "test":
+        _warn("candidates were chosen on the test split, as published: the accuracy on test flatters the result; use search.select_on=val.")
     if not result.met_floor:
         _warn(
-            f"no candidate reached the source's val accuracy {result.source_val_accuracy:.3f}; kept the best compromise:"
-            f" val accuracy {result.best.val_accuracy:.3f} at density {result.best.density:.3f}. Raise search.accuracy_tolerance or lower search.alpha."
+            f"no candidate reached a val accuracy of {result.floor:.3f}; kept the best compromise:"
+            f" val accuracy {result.best.val_accuracy:.3f} at density {result.best.density:.3f}. Raise search.accuracy_tolerance or search.target."
         )
     if result.best.density > 0.999:
-        _warn("the search removed almost nothing; raise search.alpha or search.max_rounds.")
+        _warn("the search removed almost nothing; lower search.target, or raise search.alpha or search.max_rounds.")
 
 
 def _warn(text: str) -> None:

@@ -144,7 +144,8 @@ def _write_results(context: StageContext) -> None:
         return {"accuracy": accuracy, **sizes, "accuracy_per_class": {"zero": accuracy, "other": accuracy}, "num_images": 200}
 
     evaluated = {"source": entry(0.95, 180), "reengineered": entry(0.94, 45), "standard_finetuned": entry(0.97, 180), "reengineered_finetuned": entry(0.96, 45)}
-    evaluated_too = {"head_only": entry(0.955, 180), "restricted": entry(0.951, 180)}
+    evaluated_too = {"head_only": entry(0.955, 180), "restricted": entry(0.951, 180), "reengineered_refit": entry(0.945, 45)}
+    evaluated_too |= {"random_mask": entry(0.555, 45), "magnitude_mask": entry(0.905, 45), "taylor_mask": entry(0.935, 45)}
     write_json(context.artifact("evaluate", "metrics.json"), {**evaluated, "baselines": evaluated_too, "warnings": []})
     rates = {"source": 0.8, "reengineered": 0.5, "standard_finetuned": 0.6, "reengineered_finetuned": 0.3}
     attacked = {name: {"accuracy": 0.95, "robust_accuracy": 1 - rate, "defect_inheritance_rate": rate} for name, rate in rates.items()}

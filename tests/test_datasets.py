@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from seam.datasets import cifar
-from seam.datasets.load import fetch, load_raw
+from seam.datasets.load import class_names, fetch, load_raw
 from seam.datasets.resize import resize_and_crop
 from seam.errors import DataError
 
@@ -228,3 +228,15 @@ def test_damaged_cifar_is_never_opened(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"not the published bytes")
     fails(tmp_path, "MD5", kind="cifar10")
+
+
+def test_class_names_come_without_the_images(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar, "_torchvision", lambda kind: _FakeCifar)
+    for name, content in {"named": {"classes": np.array(["cat", "dog", "eel"])}, "numbered": {}}.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays(**content, x_train=np.zeros(3)))  # not images
+    assert class_names("npz", tmp_path / "named.npz") == ("cat", "dog", "eel")
+    assert class_names("npz", tmp_path / "numbered.npz") == ("0", "1", "2")
+    assert class_names("cifar10", tmp_path) == class_names("cifar100", tmp_path) == ("apple", "bear")
+    assert class_names("image_folder", folder) == load_raw("image_folder", folder).classes
+    with pytest.raises(DataError, match="no such folder"):
+        class_names("image_folder", tmp_path / "none")

@@ -86,9 +86,29 @@ def test_a_module_called_twice_counts_twice() -> None:
     assert counts.macs_nonzero == 576 + 2 * 8
 
 
-def test_resnet20_has_the_papers_multiply_adds() -> None:
-    counts = count(build("resnet20", 10), torch.zeros(1, 3, 32, 32))
-    assert counts.macs_dense / 1e6 == pytest.approx(41.22, abs=0.005)
+@pytest.mark.parametrize(
+    ("architecture", "classes", "side", "weights", "millions", "within"),
+    [
+        ("resnet20", 10, 32, 270_906, 41.22, 0.005),
+        ("resnet20", 100, 32, 276_756, 41.22, 0.01),
+        ("vgg16_bn_cifar", 10, 32, 15_245_130, 314.28, 0.005),
+        ("vgg16_bn_cifar", 100, 32, 15_291_300, 314.33, 0.01),
+        ("torchvision:resnet50", 1000, 224, 25_503_912, 4111.5, 0.05),
+    ],
+)
+def test_the_papers_networks_have_its_weights_and_multiply_adds(
+    architecture: str, classes: int, side: int, weights: int, millions: float, within: float
+) -> None:
+    counts = count(build(architecture, classes), torch.zeros(1, 3, side, side))
+    assert counts.params_total == weights
+    assert counts.macs_dense / 1e6 == pytest.approx(millions, abs=within)
+
+
+def test_a_shortcut_without_weights_saves_its_convolutions() -> None:
+    with_weights, without = (count(build(name, 10), torch.zeros(1, 3, 32, 32)) for name in ("resnet20", "resnet20_a"))
+    assert without.params_total == with_weights.params_total - 16 * 32 - 32 * 64
+    projections = 16 * 32 * 16 * 16 + 32 * 64 * 8 * 8
+    assert without.macs_dense == with_weights.macs_dense - projections - 2 * (32 * 16 * 16 + 64 * 8 * 8)  # and their BatchNorms
 
 
 def test_uncounted_multiplications_are_reported() -> None:

@@ -73,7 +73,7 @@ def test_overlay_replaces_what_it_names(params, tmp_path):
     overlay.write_text("search: {alpha: 2.0}\nproblems: {cats: cat}\n")
     change_params(params, ["seed=7"], overlay)
     loaded = load_params(params)
-    assert (loaded.search.alpha, loaded.search.lr_scores, loaded.seed, loaded.problems) == (2.0, 0.05, 7, {"cats": ("cat",)})
+    assert (loaded.search.alpha, loaded.search.lr_scores, loaded.seed, loaded.problems) == (2.0, 0.005, 7, {"cats": ("cat",)})
 
 
 def test_files_that_are_not_parameters(tmp_path):

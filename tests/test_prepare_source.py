@@ -9,8 +9,9 @@ from seam.datasets.prepared import ImageData, save_prepared
 from seam.errors import ConfigError, SourceError
 from seam.files import read_json, sha256_file
 from seam.models import build
+from seam.source import load_source
 from tasks.params import parse_params
-from tasks.prepare_source import prepare_source
+from tasks.prepare_source import _is_near_chance, prepare_source
 from tasks.stage import StageContext
 
 NETWORK = """
@@ -59,30 +60,84 @@ def test_trains_when_there_is_no_checkpoint(stage):
     assert (stage.folder / "history.csv").read_text().count("\n") == 4  # header, before, two epochs
 
 
-def test_loads_a_checkpoint_unchanged_and_records_its_hash(stage):
-    torch.manual_seed(5)
-    weights = build("net.py:small", 3).state_dict()
+def _perfect():
+    """Weights of `small` that are always right when pixels are normalised with mean 0.5 and std 0.25: the nearest of three brightnesses."""
+    centres = torch.tensor([1.3, 2.6, 3.8])
+    weights = {k: torch.zeros_like(v) for k, v in build("net.py:small", 3).state_dict().items()}
+    weights["0.weight"][0, 0, 1, 1], weights["0.bias"][0] = 1, 3
+    weights["4.weight"][:, 0], weights["4.bias"][:] = centres, -centres.square() / 2
+    return weights
+
+
+RIGHT = {"mean": [0.5], "std": [0.25, 0.25, 0.25]}
+
+
+def test_loads_a_checkpoint_unchanged_and_records_its_hash_and_accuracy(stage):
+    weights = _perfect()
     torch.save({"state_dict": {f"module.{k}": v for k, v in weights.items()}}, stage.root / "w.th")
-    stage(checkpoint="w.th", mean=[0.5], std=[0.25, 0.25, 0.25])
+    result = stage(checkpoint="w.th", expected_accuracy=0.99, **RIGHT)
     about = read_json(stage.folder / "source.json")
     assert not about["trained_here"]
     assert about["files"]["w.th"] == sha256_file(stage.root / "w.th")
     assert (about["mean"], about["std"]) == ([0.5] * 3, [0.25] * 3)
-    from seam.source import load_source
+    assert about["test_accuracy"] == result.summary["test_accuracy"] == 1.0
+    assert about["warnings"] == [] and about["fetched_from"] is None
+    source = load_source(stage.folder)
+    assert all(torch.equal(v, weights[k]) for k, v in source.network.state_dict().items())
+    assert source.info.test_accuracy == 1.0
 
-    assert all(torch.equal(v, weights[k]) for k, v in load_source(stage.folder).network.state_dict().items())
+
+def test_a_fetched_checkpoint_is_recorded_by_its_address(stage, monkeypatch):
+    monkeypatch.setattr("tasks.fetch_checkpoint.fetch_state_dict", lambda checkpoint, architecture: _perfect())
+    stage(checkpoint="https://host.invalid/w.pth", **RIGHT)
+    about = read_json(stage.folder / "source.json")
+    assert about["fetched_from"] == "https://host.invalid/w.pth"
+    assert list(about["files"]) == ["net.py"]
 
 
-def test_a_source_at_chance_is_a_named_doubt(stage):
-    save_file({k: torch.zeros_like(v) for k, v in build("net.py:small", 3).state_dict().items()}, stage.root / "zero.safetensors")
-    stage(checkpoint="zero.safetensors")
+def test_another_accuracy_than_expected_stops_and_names_the_usual_causes(stage):
+    save_file(_perfect(), stage.root / "w.safetensors")
+    stage(checkpoint="w.safetensors", expected_accuracy=0.99, **RIGHT)
+    published = (stage.folder / "source.json").read_bytes()
+    with pytest.raises(SourceError, match=r"expected accuracy 0\.980 on the 9 test images .*, got 1\.000; .*normalisation .*order of the classes"):
+        stage(checkpoint="w.safetensors", expected_accuracy=0.98, **RIGHT)
+    with pytest.raises(SourceError, match=r"expected accuracy 1\.000 .* got 0\.333"):
+        stage(checkpoint="w.safetensors", expected_accuracy=1, mean=[0.0], std=[1.0])
+    assert (stage.folder / "source.json").read_bytes() == published
+
+
+def test_a_given_checkpoint_at_chance_is_an_error_unless_that_is_expected(stage):
+    save_file(_perfect(), stage.root / "w.safetensors")
+    wrong = {"checkpoint": "w.safetensors", "mean": [0.0], "std": [1.0]}
+    with pytest.raises(SourceError, match=r"w.safetensors: .* near chance: accuracy 0\.333 .*normalisation") as caught:
+        stage(**wrong)
+    assert "\n" not in str(caught.value)
+    assert not stage.folder.exists()
+    stage(**wrong, expected_accuracy=0.333)
     assert "near chance" in read_json(stage.folder / "source.json")["warnings"][0]
+
+
+def test_a_source_trained_here_to_chance_is_a_named_doubt(stage):
+    stage(lr=1e-9, epochs=1)
+    about = read_json(stage.folder / "source.json")
+    assert "near chance" in about["warnings"][0]
+    assert about["test_accuracy"] is None
+
+
+def test_chance_of_a_lopsided_data_set():
+    assert _is_near_chance(0.15, 0.1) and not _is_near_chance(0.16, 0.1)
+    assert _is_near_chance(0.94, 0.9) and not _is_near_chance(0.97, 0.9)
 
 
 @pytest.mark.parametrize(
     ("source", "error", "said"),
     [
         ({"checkpoint": "none.pt"}, SourceError, "none.pt: no such checkpoint file"),
+        ({"checkpoint": "torchvision:DEFAULT"}, SourceError, "expected an architecture torchvision:NAME, got 'net.py:small'"),
+        ({"checkpoint": "models:/mine"}, SourceError, "expected models:/NAME/VERSION or models:/NAME@ALIAS"),
+        ({"checkpoint": "hub:mine"}, SourceError, "expected hub:OWNER/REPO:NAME"),
+        ({"expected_accuracy": 0.9}, ConfigError, "expected_accuracy is for a given checkpoint, got 0.9"),
+        ({"checkpoint": "w.pt", "expected_accuracy": 90}, ConfigError, "expected_accuracy must be a fraction in [0, 1], got 90"),
         ({"checkpoint": "cut.safetensors"}, SourceError, "damaged or truncated"),
         ({"checkpoint": "five.safetensors"}, SourceError, "'4.weight' has shape"),
         ({"architecture": "net.py:forgets_classes"}, SourceError, "expected logits of shape (1, 3), one a class, got (1, 2)"),

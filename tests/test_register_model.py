@@ -45,6 +45,7 @@ def test_one_run_one_version_with_the_alias(registry_project: StageContext, monk
     assert run.info.status == "FINISHED"
     assert run.data.params["search.alpha"] == "1.0"
     assert run.data.metrics["evaluate/reengineered_finetuned/accuracy"] == 0.96
+    assert run.data.metrics["evaluate/taylor_mask/accuracy"] == 0.935
     assert run.data.metrics["latency/onnxruntime/source/batch16/p50_ms"] == 8.0
     history = client.get_metric_history(run.info.run_id, "search/density")
     assert [(m.step, m.value) for m in history] == [(0, 1.0), (1, 0.75), (2, 0.5), (3, 0.25)]

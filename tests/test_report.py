@@ -12,10 +12,10 @@ import pytest
 
 from seam.files import read_json
 from tasks import figures
-from tasks.card import build_card, claims, layer_densities, read_evidence
+from tasks.card import attribution, build_card, claims, layer_densities, read_evidence
 from tasks.closing import ClosingRow, closing_table, show, show_change
 from tasks.gates import Verdict
-from tasks.report import plots, render_report, shaped, tiles
+from tasks.report import attribution_text, baselines, plots, render_report, shaped, tiles
 from tasks.stage import StageContext
 
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
@@ -133,10 +133,52 @@ def test_the_headline(registry_project: StageContext) -> None:
 
 def test_claims_beside_what_was_measured(registry_project: StageContext, edit_json: Edit) -> None:
     here = [c["here"] for c in claims(read_evidence(registry_project), "reengineered_finetuned")]
-    assert here == ["75.00%", "+1.00 points", "not measured: not installed", "\N{MINUS SIGN}30.00 points"]
+    assert here[:4] == ["75.00%", "+1.00 points", "not measured: not installed", "\N{MINUS SIGN}30.00 points"]
     timing = {"batch16": {"latency_ms_p50": 4.0}}, {"batch16": {"latency_ms_p50": 3.0}}
     edit_json(registry_project.artifact("benchmark_latency", "metrics.json"), lambda m: m.update(deepsparse={"source": timing[0], "reengineered": timing[1]}))
     assert claims(read_evidence(registry_project), "reengineered_finetuned")[2]["here"] == "\N{MINUS SIGN}25.0%"
+
+
+def test_what_head_and_masks_do_to_the_accuracy(registry_project: StageContext) -> None:
+    evidence = read_evidence(registry_project)
+    wanted = {"head_only": 0.005, "reengineered_refit": -0.01, "taylor_mask": -0.02, "magnitude_mask": -0.05, "random_mask": -0.4}
+    assert attribution(evidence.evaluated) == pytest.approx(wanted)
+    separated = [(c["quantity"], c["here"]) for c in claims(evidence, "reengineered_finetuned")[4:]]
+    assert separated[:2] == [
+        ("accuracy, original, all weights, new head, against the original", "+0.50 points"),
+        ("accuracy, re-engineered, head refitted, against the new head alone", "\N{MINUS SIGN}1.00 points"),
+    ]
+    assert attribution_text(evidence) == (
+        "The new head alone, with all weights, gains 0.50 points against the original."
+        " The searched mask, with a head fitted in the same way, costs 1.00 points against the head alone."
+        " So measured and at the same density, the Taylor mask costs 2.00 points, the magnitude mask costs 5.00 points, the random mask costs 40.00 points."
+        " One test image is 0.50 points."
+    )
+    assert attribution_text(evidence) in render(registry_project)
+
+
+def test_an_effect_of_nothing_is_called_so(registry_project: StageContext, edit_json: Edit) -> None:
+    edit_json(registry_project.artifact("evaluate", "metrics.json"), lambda m: m["baselines"]["head_only"].update(accuracy=0.95))
+    assert attribution_text(read_evidence(registry_project)).startswith("The new head alone, with all weights, changes nothing against the original.")
+
+
+def test_results_from_before_the_masks_were_compared_still_make_a_page(registry_project: StageContext, edit_json: Edit) -> None:
+    path = registry_project.artifact("evaluate", "metrics.json")
+    edit_json(path, lambda m: m.update(baselines={n: m["baselines"][n] for n in ("head_only", "restricted")}))
+    evidence = read_evidence(registry_project)
+    assert [name for name, *_ in baselines(evidence)] == [
+        "original",
+        "original, only target classes' logits",
+        "original, all weights, new head",
+        "original, fine-tuned",
+        "re-engineered",
+        "re-engineered, fine-tuned",
+    ]
+    assert attribution_text(evidence) == "The new head alone, with all weights, gains 0.50 points against the original. One test image is 0.50 points."
+    assert "same density" not in render(registry_project)
+    edit_json(path, lambda m: m.pop("baselines"))
+    assert attribution_text(read_evidence(registry_project)) == ""
+    assert "One test image" not in render(registry_project)
 
 
 def test_density_of_each_layer_by_hand() -> None:

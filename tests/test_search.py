@@ -10,12 +10,14 @@ from seam.batches import LabelledImages, accuracy, predict
 from seam.configs import RuntimeConfig, SearchConfig
 from seam.errors import SearchError
 from seam.head import Reengineered, SourceOnProblem, fit_head
+from seam.macs import weight_macs
 from seam.masks import apply_masks
 from seam.runtime import start
-from seam.search import MaskSearch, Round, frontier
+from seam.search import MaskSearch, Point, Round, frontier
 from seam.source import Preprocess
 
-CONFIG = SearchConfig(batch_size=16, max_rounds=60, patience=60, augment="none", lr_scores=0.1)
+CONFIG = SearchConfig(target=0.15, batch_size=16, max_rounds=40, augment="none")
+DRIFT = SearchConfig(method="drift", batch_size=16, max_rounds=60, patience=60, augment="none", lr_scores=0.1)
 
 
 class Needle(nn.Module):
@@ -58,9 +60,10 @@ def _search(parts, config=CONFIG, floor=0.9):
     return MaskSearch(network, preprocess, train, val, 2, config, runtime, seed=3, source_val_accuracy=floor)
 
 
-def test_search_removes_most_weights_and_keeps_the_accuracy(parts):
-    result = _search(parts).run()
-    assert result.best.accepted
+@pytest.mark.parametrize("config", [CONFIG, DRIFT], ids=["budget", "drift"])
+def test_search_removes_most_weights_and_keeps_the_accuracy(parts, config):
+    result = _search(parts, config).run()
+    assert result.met_floor
     assert result.best.density < 0.35
     assert result.best.val_accuracy >= 0.9
     assert result.rounds[0].density > result.best.density
@@ -91,15 +94,16 @@ def test_all_ones_mask_leaves_the_logits_bit_identical(parts):
 
 
 def test_same_seed_same_mask_other_seed_other_mask(parts):
-    first, second = _search(parts).run(), _search(parts).run()
+    first, second = _search(parts, DRIFT).run(), _search(parts, DRIFT).run()
     assert all(torch.equal(first.masks[k], second.masks[k]) for k in first.masks)
     assert first.rounds == second.rounds
     network, preprocess, train, val, runtime = parts
-    other = MaskSearch(network, preprocess, train, val, 2, CONFIG, runtime, seed=4, source_val_accuracy=0.9).run()
+    other = MaskSearch(network, preprocess, train, val, 2, DRIFT, runtime, seed=4, source_val_accuracy=0.9).run()
     assert any(not torch.equal(first.masks[k], other.masks[k]) for k in first.masks)
 
 
-def test_killed_search_continues_to_the_same_result(parts, tmp_path):
+@pytest.mark.parametrize("config", [CONFIG, DRIFT, replace(DRIFT, head_only_every=5)], ids=["budget", "drift", "head_only"])
+def test_killed_search_continues_to_the_same_result(parts, tmp_path, config):
     class Killed(Exception):
         pass
 
@@ -110,13 +114,13 @@ def test_killed_search_continues_to_the_same_result(parts, tmp_path):
 
         return on_round
 
-    whole = _search(parts).run()
+    whole = _search(parts, config).run()
     checkpoint = tmp_path / "checkpoint.safetensors"
     for last in (4, 21):
         with pytest.raises(Killed):
-            _search(parts).run(checkpoint, kill_after(last))
+            _search(parts, config).run(checkpoint, kill_after(last))
     seen = []
-    resumed = _search(parts).run(checkpoint, lambda r: seen.append(r.round))
+    resumed = _search(parts, config).run(checkpoint, lambda r: seen.append(r.round))
     assert seen[0] == 22
     assert resumed.rounds == whole.rounds
     assert all(torch.equal(resumed.masks[k], whole.masks[k]) for k in whole.masks)
@@ -138,14 +142,63 @@ def test_damaged_checkpoint_is_ignored(parts, tmp_path):
 
 
 def test_without_a_candidate_at_the_floor_the_best_compromise_is_kept_and_said(parts):
+    result = _search(parts, replace(DRIFT, max_rounds=5), floor=1.1).run()
+    assert not result.met_floor
+    assert result.rounds[result.best.round] == max(result.rounds, key=lambda r: r.val_accuracy - r.density)
     result = _search(parts, replace(CONFIG, max_rounds=5), floor=1.1).run()
     assert not result.met_floor
-    assert result.best == max(result.rounds, key=lambda r: r.val_accuracy - r.density)
 
 
 def test_alpha_zero_feels_no_pull_towards_fewer_weights(parts):
-    assert _search(parts, replace(CONFIG, alpha=0.0)).drift == 0
-    assert _search(parts, replace(CONFIG, alpha=2.0)).drift == 2.0 / (8 * 27 + 48 + 3)
+    assert _search(parts, replace(DRIFT, alpha=0.0)).dynamics._drift == 0
+    assert _search(parts, replace(DRIFT, alpha=2.0)).dynamics._drift == 2.0 / (8 * 27 + 48 + 3)
+
+
+def test_a_target_is_met_exactly_when_no_accuracy_is_asked_for(parts):
+    weights = 8 * 27 + 48 + 3
+    for target in (0.05, 0.3):
+        result = _search(parts, replace(CONFIG, target=target, accuracy_floor=0.0, max_rounds=3)).run()
+        assert sum(int(m.sum()) for m in result.masks.values()) == round(target * weights)
+
+
+def test_the_smallest_point_of_the_frontier_at_the_floor_is_kept(parts):
+    result = _search(parts, replace(CONFIG, target=0.01, alpha=100.0), floor=0.99).run()
+    assert result.met_floor and result.best in result.frontier
+    assert all(p.val_accuracy < 0.99 for p in result.frontier if p.density < result.best.density)
+
+
+def test_alpha_weighs_cost_against_accuracy_among_the_candidates(parts):
+    few, many = (_search(parts, replace(CONFIG, target=0.01, alpha=a), floor=0.5).run().best for a in (100.0, 0.0))
+    assert few.density < many.density and few.val_accuracy >= 0.5
+
+
+def test_cost_by_macs_keeps_that_share_of_the_macs(parts):
+    network, preprocess, train, val, runtime = parts
+    macs = weight_macs(network, torch.zeros(1, 3, 8, 8))
+    assert macs == {"conv.weight": 64.0, "fc.weight": 1.0}
+    config = replace(CONFIG, cost="macs", target=0.25, accuracy_floor=0.0, max_rounds=3)
+    result = MaskSearch(network, preprocess, train, val, 2, config, runtime, seed=3, source_val_accuracy=0.9, weight_macs=macs).run()
+    kept = 64 * int(result.masks["conv.weight"].sum()) + int(result.masks["fc.weight"].sum())
+    assert 0.23 < kept / (64 * 8 * 27 + 48) <= 0.25
+    drift = MaskSearch(network, preprocess, train, val, 2, replace(DRIFT, cost="macs"), runtime, seed=3, source_val_accuracy=0.9, weight_macs=macs)
+    assert drift.dynamics._drift.sum().item() == pytest.approx(1.0)
+    with pytest.raises(SearchError, match="multiply-adds"):
+        _search(parts, config)
+
+
+def test_the_budget_falls_to_the_target_and_stays(parts):
+    search = _search(parts, replace(CONFIG, ramp=0.5))
+    budgets = [search.dynamics.budget(i * search.steps_per_round) for i in range(41)]
+    assert budgets[0] == 1 and budgets == sorted(budgets, reverse=True)
+    assert budgets[20:] == [CONFIG.target] * 21
+
+
+def test_published_quirks_are_options(parts):
+    quirks = replace(DRIFT, head_only_every=5, head_start="random", lr_head=0.1, adam_eps=1e-8, patience=0, max_rounds=6)
+    search = _search(parts, quirks)
+    assert not torch.equal(search.head.linear.weight, search.head_only.linear.weight)
+    densities = [r.density for r in search.run().rounds]
+    assert densities[0] == 1.0 and densities[5] == densities[4]  # rounds 0 and 5 teach the head alone
 
 
 def test_nan_weights_are_one_clear_line(parts):
@@ -156,7 +209,7 @@ def test_nan_weights_are_one_clear_line(parts):
 
 
 def test_stops_when_nothing_improves(parts):
-    search = _search(parts, replace(CONFIG, patience=3, max_rounds=100))
+    search = _search(parts, replace(DRIFT, patience=3, max_rounds=100))
     search.rounds = [Round(i, 0.1, 0.5, 0.9, i == 0) for i in range(4)]
     assert search.converged()
     search.rounds = [Round(i, 0.1, 0.5 - 0.01 * i, 0.8, i == 0) for i in range(4)]
@@ -166,7 +219,7 @@ def test_stops_when_nothing_improves(parts):
 
 
 def test_candidates_follow_the_published_order(parts):
-    search = _search(parts, floor=0.9)
+    search = _search(parts, DRIFT, floor=0.9)
     search.best = Round(0, 0.1, 0.5004, 0.92, True)
     assert search._is_better(0.4999, 0.90)  # fewer per mille, at the floor
     assert not search._is_better(0.4999, 0.89)  # below the floor
@@ -176,8 +229,8 @@ def test_candidates_follow_the_published_order(parts):
 
 
 def test_frontier_keeps_what_no_round_beats():
-    rounds = tuple(Round(i, 0.0, d, a, True) for i, (d, a) in enumerate([(0.9, 0.95), (0.5, 0.97), (0.4, 0.90), (0.3, 0.90), (0.2, 0.80)]))
-    assert [(r.density, r.val_accuracy) for r in frontier(rounds)] == [(0.5, 0.97), (0.3, 0.90), (0.2, 0.80)]
+    points = tuple(Point(d, a, i) for i, (d, a) in enumerate([(0.9, 0.95), (0.5, 0.97), (0.4, 0.90), (0.3, 0.90), (0.2, 0.80)]))
+    assert [(r.density, r.val_accuracy) for r in frontier(points)] == [(0.5, 0.97), (0.3, 0.90), (0.2, 0.80)]
 
 
 def test_fit_head_reaches_the_optimum_of_the_regularised_loss():

@@ -1,6 +1,10 @@
 """Checkpoints in the wild, and bad ones."""
 
+import logging
+import os
 import pickle
+from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +13,7 @@ from torch import nn
 
 from seam.errors import ConfigError, SourceError
 from seam.models import build
+from seam.models.resnet_cifar import PaddedShortcut
 from seam.source import Preprocess, SourceInfo, load_source, load_weights, read_state_dict, save_source, save_weights
 
 
@@ -78,6 +83,64 @@ def test_wrong_shapes_keys_and_nan_name_the_weight(network, tmp_path):
         load_weights(network, tmp_path / "nan.safetensors")
 
 
+def _named(**modules):
+    torch.manual_seed(0)
+    return nn.Sequential(OrderedDict({"stem": nn.Conv2d(3, 2, 3), **modules}))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"linear": nn.Linear(2, 3)}, {"fc": nn.Linear(2, 3)}),
+        ({"norm": nn.BatchNorm2d(2)}, {"bn": nn.BatchNorm2d(2)}),
+        ({"head": nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3))}, {"fc": nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3))}),
+        ({"c": nn.Sequential(OrderedDict(a=nn.Linear(2, 2), b=nn.Linear(2, 3)))}, {"c": nn.Sequential(OrderedDict(a=nn.Linear(2, 2), z=nn.Linear(2, 3)))}),
+    ],
+)
+def test_one_module_under_another_name_is_renamed_and_said(tmp_path, caplog, theirs, ours):
+    network, other = _named(**theirs), _named(**ours)
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    with caplog.at_level(logging.INFO, "seam.source"):
+        load_weights(other, tmp_path / "w.pt")
+    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True))
+    assert len(caplog.records) == 1 and "is loaded as that" in caplog.text and "w.pt" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"linear": nn.Linear(2, 4)}, {"fc": nn.Linear(2, 3)}),  # another shape
+        ({"linear": nn.Linear(2, 3, bias=False)}, {"fc": nn.Linear(2, 3)}),  # another number of weights
+        ({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}, {"c": nn.Linear(2, 2), "d": nn.Linear(2, 2)}),  # two modules
+        ({"fc": nn.Linear(2, 3, bias=False), "linear": nn.Linear(2, 3)}, {"fc": nn.Linear(2, 3)}),  # part of a module
+    ],
+)
+def test_any_other_difference_of_names_is_refused(tmp_path, theirs, ours):
+    torch.save(_named(**theirs).state_dict(), tmp_path / "w.pt")
+    other = _named(**ours)
+    before = {k: v.clone() for k, v in other.state_dict().items()}
+    with pytest.raises(SourceError, match=r"keys do not match the architecture: missing .*, unexpected |has shape"):
+        load_weights(other, tmp_path / "w.pt")
+    assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
+
+
+@pytest.mark.skipif("SEAM_SHARED_DATA" not in os.environ, reason="SEAM_SHARED_DATA does not name the folder with published weights")
+@pytest.mark.parametrize("name", ["cifar10_resnet20_shortcutA.safetensors", "cifar10_resnet20_shortcutA_wrapped.th"])
+def test_published_weights_of_the_shortcut_without_weights_load(name):
+    network = build("resnet20_a", 10)
+    path = Path(os.environ["SEAM_SHARED_DATA"]) / "weights" / name
+    load_weights(network, path)
+    assert torch.equal(network.fc.weight, read_state_dict(path)["linear.weight"])
+
+
+def test_shortcut_without_weights_slices_and_pads():
+    x = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).view(2, 3, 4, 4)
+    out = PaddedShortcut(3, 6, 2)(x)
+    assert out.shape == (2, 6, 2, 2)
+    assert torch.equal(out[:, 1:4], x[:, :, ::2, ::2])
+    assert not out[:, [0, 4, 5]].any()
+
+
 def _info():
     return SourceInfo(
         architecture="resnet20",
@@ -112,6 +175,8 @@ def test_preprocess_normalises_and_repeats_grey():
 
 def test_architectures_by_name_from_torchvision_and_from_a_file(tmp_path):
     assert build("resnet20", 7)(torch.zeros(2, 3, 8, 8)).shape == (2, 7)
+    assert build("resnet32_a", 7)(torch.zeros(2, 3, 9, 9)).shape == (2, 7)
+    assert build("vgg16_bn_cifar", 7)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
     assert build("torchvision:squeezenet1_1", 4).num_classes == 4
     file = tmp_path / "mine.py"
     file.write_text("from torch import nn\ndef net(num_classes):\n    return nn.Linear(3, num_classes)\ndef broken(num_classes):\n    return 1 / 0\n")

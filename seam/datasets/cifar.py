@@ -30,6 +30,15 @@ def load_cifar(kind: CifarKind, root: Path) -> RawData:
     return RawData(tuple(images), classes)
 
 
+def cifar_classes(kind: CifarKind, root: Path) -> tuple[str, ...]:
+    """The class names in the files at `root`.
+
+    Raises:
+        DataError: a file is missing or its MD5 sum is not the published one.
+    """
+    return tuple(_open(kind, root, "test").classes)
+
+
 def fetch_cifar(kind: CifarKind, root: Path) -> None:
     """Download CIFAR to `root` with torchvision, unless it is there.
 

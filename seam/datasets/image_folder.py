@@ -36,6 +36,15 @@ def load_image_folder(root: Path) -> RawData:
     return same_mode(RawData(tuple(images), classes))
 
 
+def image_folder_classes(root: Path) -> tuple[str, ...]:
+    """The class folders of train, sorted.
+
+    Raises:
+        DataError: there is no such folder, or no class in it.
+    """
+    return _classes(root, "train")
+
+
 def _classes(root: Path, split: Split) -> tuple[str, ...]:
     folder = root / split
     if not folder.is_dir():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from seam.datasets.cifar import fetch_cifar, load_cifar
-from seam.datasets.image_folder import load_image_folder
-from seam.datasets.npz import load_npz
+from seam.datasets.cifar import cifar_classes, fetch_cifar, load_cifar
+from seam.datasets.image_folder import image_folder_classes, load_image_folder
+from seam.datasets.npz import load_npz, npz_classes
 from seam.datasets.raw import RawData, resize_all
 
 Kind = Literal["npz", "image_folder", "cifar10", "cifar100"]
@@ -37,3 +37,14 @@ def fetch(kind: Kind, path: Path) -> None:
     match kind:
         case "cifar10" | "cifar100":
             fetch_cifar(kind, path)
+
+
+def class_names(kind: Kind, path: Path) -> tuple[str, ...]:
+    """The classes of a raw data set, in their order, without decoding its images.
+
+    Raises:
+        DataError: the data set is not there or has another structure.
+    """
+    if kind == "npz":
+        return npz_classes(path)
+    return image_folder_classes(path) if kind == "image_folder" else cifar_classes(kind, path)

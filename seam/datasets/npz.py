@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,16 @@ def load_npz(path: Path) -> RawData:
     return RawData(tuple(images), _classes(arrays, path))
 
 
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+def npz_classes(path: Path) -> tuple[str, ...]:
+    """The classes alone; the images are not read.
+
+    Raises:
+        DataError: as `load_npz`.
+    """
+    return _classes(_read(path, ("y_train", "classes")), path)
+
+
+def _read(path: Path, wanted: Sequence[str] = (*ARRAYS, "classes")) -> dict[str, npt.NDArray[Any]]:
     try:
         if not zipfile.is_zipfile(path):
             path.open("rb").close()
@@ -49,7 +59,7 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
             missing = [name for name in ARRAYS if name not in archive.files]
             if missing:
                 raise DataError(f"{path}: expected the arrays {', '.join(ARRAYS)}, missing: {', '.join(missing)}; found: {', '.join(archive.files) or 'none'}.")
-            return {name: _member(archive, name, path) for name in (*ARRAYS, "classes") if name in archive.files}
+            return {name: _member(archive, name, path) for name in wanted if name in archive.files}
     except FileNotFoundError as e:
         raise DataError(f"{path}: no such file; set data.path to an .npz file with {', '.join(ARRAYS)}.") from e
     except DataError:

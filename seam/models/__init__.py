@@ -11,8 +11,14 @@ from torch import nn
 
 from seam.errors import ConfigError
 from seam.models.resnet_cifar import ResNetCifar
+from seam.models.vgg_cifar import VggCifar
 
-BUILT_IN: dict[str, Callable[..., nn.Module]] = {f"resnet{depth}": partial(ResNetCifar, depth) for depth in (20, 32, 44, 56)}
+_DEPTHS = (20, 32, 44, 56)
+BUILT_IN: dict[str, Callable[..., nn.Module]] = {
+    **{f"resnet{depth}": partial(ResNetCifar, depth) for depth in _DEPTHS},
+    **{f"resnet{depth}_a": partial(ResNetCifar, depth, padded=True) for depth in _DEPTHS},
+    "vgg16_bn_cifar": VggCifar,
+}
 """Name -> function of `num_classes`. Every network takes (batch, 3, height, width) and returns (batch, num_classes)."""
 
 

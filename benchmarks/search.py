@@ -1,0 +1,151 @@
+"""How far the search is from what it could cost: (a) its step against a plain training step; (b) the whole search against the published one.
+
+    python benchmarks/search.py [--problem NAME] [--repeats 5] [--rounds 4] [--workers 2]
+
+Works on the project's own source and problem, so `seam run` comes first. (a) The same network, batch and precision, steps in turn.
+(b) Rounds of the search as published (benchmarks/published_search.py) are measured and extrapolated to its 300; ours runs whole, preparation and
+frontier included. Prints one JSON object with every repeat, so that the spread shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from published_search import PublishedSearch, loaders
+from torch.nn import functional as F
+
+from seam.batches import accuracy, predict, training_batches
+from seam.head import SourceOnProblem, TargetHead
+from seam.runtime import start
+from seam.search import MaskSearch
+from seam.source import Preprocess
+from tasks.models import problem_images, problem_source
+from tasks.params import load_params
+from tasks.stage import StageContext
+
+PUBLISHED_ROUNDS = 300
+
+
+def plain_step(context: StageContext, search: MaskSearch) -> Callable[[Any, Any], None]:
+    """A training step of the same network with a head: all weights, SGD, the same precision."""
+    network = problem_source(context).network.to(search.runtime.device).eval().requires_grad_(True)
+    head = TargetHead(search.head.linear.in_features, search.num_classes).to(search.runtime.device)
+    optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=1e-4, momentum=0.9)
+
+    def step(images: Any, labels: Any) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with search.runtime.autocast():
+            logits = network(images)
+        F.cross_entropy(head(logits.float()), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def search_step(search: MaskSearch) -> Callable[[Any, Any], None]:
+    """A step of the search."""
+    count = iter(range(10**9))
+
+    def step(images: Any, labels: Any) -> None:
+        number = next(count)
+        search.dynamics.before_step(number)
+        search._descend(images, labels)
+        search.dynamics.after_backward(number)
+
+    return step
+
+
+def seconds_of(step: Callable[[Any, Any], None], batches: list[Any]) -> float:
+    """Mean seconds of a step."""
+    started = time.perf_counter()
+    for images, labels in batches:
+        step(images, labels)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / len(batches)
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problem", help="a target problem of params.yaml (default: the last)")
+    parser.add_argument("--repeats", type=int, default=5, help="of (a)")
+    parser.add_argument("--rounds", type=int, default=4, help="published rounds measured for (b)")
+    parser.add_argument("--workers", type=int, default=2, help="of the published data loaders")
+    arguments = parser.parse_args()
+    root = Path.cwd()
+    params = load_params(root / "params.yaml")
+    problem_name = arguments.problem or list(params.problems)[-1]
+    context = StageContext("search", params, root, problem_name)
+    source = problem_source(context)
+    problem = context.target_problem(source.info.classes)
+    train, val = problem_images(context, "train"), problem_images(context, "val")
+    published = PublishedSearch(
+        source.network, len(source.info.classes), problem.num_classes, loaders(train, val, source.info.mean, source.info.std, arguments.workers)
+    )
+    published.round()
+    rounds = []
+    for _ in range(arguments.rounds):
+        started = time.perf_counter()
+        published.round()
+        rounds.append(time.perf_counter() - started)
+
+    height, width, _ = source.info.image_shape
+    runtime = start(params.runtime, height * width)
+    preprocess = Preprocess(source.info.mean, source.info.std)
+    original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes))
+    source_val = accuracy(predict(original, val, preprocess), val.labels)
+
+    def prepare() -> MaskSearch:
+        return MaskSearch(problem_source(context).network, preprocess, train, val, problem.num_classes, params.search, runtime, params.seed, source_val)
+
+    search = prepare()
+    batches = list(training_batches(search.train, search.preprocess, params.search.batch_size, params.search.augment, 0, 0))
+    steps = {"plain": plain_step(context, search), "search": search_step(search)}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for repeat in range(arguments.repeats + 1):
+        for name, step in steps.items():
+            spent = seconds_of(step, batches)
+            if repeat:
+                times[name].append(spent)
+    ratios = [s / p for s, p in zip(times["search"], times["plain"], strict=True)]
+    started = time.perf_counter()
+    result = prepare().run()
+    whole = time.perf_counter() - started
+    per_round = statistics.median(rounds)
+    print(
+        json.dumps(
+            {
+                "problem": problem_name,
+                "step_ratio": round(statistics.median(ratios), 3),
+                "step_ratios": [round(r, 3) for r in ratios],
+                "plain_step_ms": round(1000 * statistics.median(times["plain"]), 2),
+                "search_step_ms": round(1000 * statistics.median(times["search"]), 2),
+                "published_round_s": [round(r, 2) for r in rounds],
+                "published_search_s": round(PUBLISHED_ROUNDS * per_round, 1),
+                "search_s": round(whole, 1),
+                "search_ratio": round(PUBLISHED_ROUNDS * per_round / whole, 1),
+                "density": result.best.density,
+                "val_accuracy": result.best.val_accuracy,
+                "rounds": len(result.rounds),
+                "method": params.search.method,
+                "device": str(runtime.device),
+                "precision": runtime.precision,
+                "threads": runtime.threads,
+                "load_average": [round(x, 1) for x in os.getloadavg()],
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""How scores move during a mask search: along a falling budget (ours), or by the drift of the cost term (as published)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seam.checkpoint import optimizer_tensors, restore_optimizer
+from seam.configs import SearchConfig
+from seam.masks import ScoredWeights
+
+_THRESHOLD_STEPS = 8
+"""Steps between two looks for the threshold; the budget moves little in so many."""
+_MOMENTUM, _DECAY = 0.9, 0.99
+
+
+class Budget:
+    """The mask keeps the highest scores, as many as a budget pays for that falls along a cubic to the target.
+
+    Scores start as ranks of the weights' saliency, in [0, 1], and descend the gradient of the cross-entropy with momentum, divided by
+    the root of its own mean square plus that of all scores. So a step is at most as long as Adam's, and, unlike in Adam, a weight
+    that hardly matters hardly moves: its gradient is mostly noise. When the target is reached, the rates decay to 0 along a cosine,
+    so that the mask settles.
+
+    Source: gradual schedule, Zhu and Gupta 2017; movement of scores, Sanh et al. 2020. *Differs* from SeaM, see `Drift`.
+    """
+
+    def __init__(self, weights: ScoredWeights, head: nn.Module, config: SearchConfig, costs: Tensor | None, saliency: Tensor, steps: int) -> None:
+        """Start the scores.
+
+        Args:
+            weights: whose scores move.
+            head: trained along.
+            config: the search's numbers.
+            costs: of every weight; None: all the same.
+            saliency: of every weight; only its order counts.
+            steps: of the whole search.
+        """
+        self._weights, self._config, self._costs, self._steps = weights, config, costs, steps
+        worth = saliency if costs is None else saliency / (costs + 1e-3 * costs.mean())
+        weights.scores.copy_(worth.argsort(stable=True).argsort().float() / len(weights))
+        self._momentum = torch.zeros_like(weights.scores)
+        self._square = torch.zeros_like(weights.scores)
+        self._optimizer = torch.optim.Adam(head.parameters(), lr=config.lr_head)
+
+    def before_step(self, step: int) -> None:
+        """Set what the step's forward pass depends on."""
+        if step % _THRESHOLD_STEPS == 0:
+            self._weights.keep(self.budget(step), self._costs)
+
+    @torch.no_grad()
+    def after_backward(self, step: int) -> None:
+        """Move scores and head, whose gradients are there."""
+        self._weights.backward(0.0)
+        gradient = self._weights.scores.grad
+        assert gradient is not None
+        self._momentum.lerp_(gradient, 1 - _MOMENTUM)
+        self._square.mul_(_DECAY).addcmul_(gradient, gradient, value=1 - _DECAY)
+        n = step + 1
+        size = self._config.lr_scores * self._decay(step) / (1 - _MOMENTUM**n) * math.sqrt(1 - _DECAY**n)
+        scale = torch.add(self._square, self._square.mean() + 1e-30, out=gradient).sqrt_()
+        self._weights.scores.addcdiv_(self._momentum, scale, value=-size)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._config.lr_head * self._decay(step)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def end_round(self, steps: int) -> None:
+        """Make the mask of the round that ended after `steps` steps in all."""
+        self._weights.keep(self.budget(steps), self._costs)
+
+    def budget(self, step: int) -> float:
+        """Share of the cost kept at a step."""
+        left = 1 - min(1.0, step / (self._config.ramp * self._steps))
+        return self._config.target + (1 - self._config.target) * left**3
+
+    def _decay(self, step: int) -> float:
+        share, ramp = step / self._steps, self._config.ramp
+        return 1.0 if share <= ramp else 0.5 * (1 + math.cos(math.pi * (share - ramp) / (1 - ramp)))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State for a checkpoint, beside the scores; the rest follows from the step's number."""
+        return {"momentum": self._momentum, "square": self._square, **optimizer_tensors(self._optimizer, "head_adam")}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `tensors` gave."""
+        self._momentum.copy_(tensors["momentum"])
+        self._square.copy_(tensors["square"])
+        restore_optimizer(self._optimizer, tensors, "head_adam")
+
+
+class Drift:
+    """The cost is a term of the objective, whose gradient is the same at every step; Adam moves scores that start at 1.
+
+    Source: SeaM section 3 and its published code, *same* where the options say so: in rounds 0, n, 2n, ... of `head_only_every` = n
+    only the head learns, with an Adam of its own.
+    """
+
+    def __init__(self, weights: ScoredWeights, head: nn.Module, config: SearchConfig, costs: Tensor | None, steps_per_round: int) -> None:
+        """Start the scores at 1; arguments as for `Budget`."""
+        self._weights, self._config, self._steps_per_round = weights, config, steps_per_round
+        share = 1 / len(weights) if costs is None else costs / costs.sum()
+        self._drift = config.alpha * share
+        both: Iterable[dict[str, object]] = [
+            {"params": [weights.scores], "lr": config.lr_scores},
+            {"params": list(head.parameters()), "lr": config.lr_head},
+        ]
+        self._joint = torch.optim.Adam(both, eps=config.adam_eps, fused=True)
+        self._head_only = torch.optim.Adam(head.parameters(), lr=config.lr_head, eps=config.adam_eps, fused=True)
+
+    def before_step(self, step: int) -> None:
+        """Nothing: the threshold stays 0."""
+
+    def after_backward(self, step: int) -> None:
+        """Move scores and head, whose gradients are there."""
+        every = self._config.head_only_every
+        if every and (step // self._steps_per_round) % every == 0:
+            self._head_only.step()
+        else:
+            self._weights.backward(self._drift)
+            self._joint.step()
+        self._head_only.zero_grad(set_to_none=True)
+
+    def end_round(self, steps: int) -> None:
+        """Nothing: the mask is what the scores say."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State for a checkpoint, beside the scores; the rest follows from the step's number."""
+        return {**optimizer_tensors(self._joint, "joint"), **optimizer_tensors(self._head_only, "head_only_adam")}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `tensors` gave."""
+        restore_optimizer(self._joint, tensors, "joint")
+        restore_optimizer(self._head_only, tensors, "head_only_adam")
+
+
+Dynamics = Budget | Drift
+
+
+def fisher_saliency(gradients: Iterable[Float[Tensor, " weights"]], weights: Float[Tensor, " weights"]) -> Float[Tensor, " weights"]:
+    """Mean square of gradient times weight over batches: how much the loss feels each weight.
+
+    Source: the diagonal of the empirical Fisher information, as in Theis et al. 2018, with batch gradients.
+    """
+    total = torch.zeros_like(weights)
+    count = 0
+    for gradient in gradients:
+        total += (gradient * weights).square()
+        count += 1
+    return total / max(count, 1)

@@ -1,0 +1,108 @@
+"""The tensors of the checkpoint that the parameters name: a file, one that is fetched, or a version in the MLflow registry."""
+
+from __future__ import annotations
+
+import errno
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from seam.checkpoints_online import fetch_state_dict, is_online
+from seam.errors import SourceError
+from seam.source import read_state_dict
+from tasks.environment import tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+REGISTRY = "models:/"
+SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
+_VERSION = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state dict and where it came from."""
+
+    tensors: dict[str, Tensor]
+    fetched_from: str | None
+    """An address, or "models:/NAME/VERSION" (an alias is resolved); None: a file of the project."""
+
+
+def is_file(checkpoint: str) -> bool:
+    """Whether a checkpoint is named by its path."""
+    return not checkpoint.startswith(REGISTRY) and not is_online(checkpoint)
+
+
+def fetch_checkpoint(checkpoint: str, architecture: str, root: Path) -> Checkpoint:
+    """Read a checkpoint, wherever it is; nothing is unpickled, and only `hub:` runs code (see `seam.checkpoints_online`).
+
+    Args:
+        checkpoint: as in the parameters: a path relative to `root`, torchvision:WEIGHTS, an address, hub:OWNER/REPO:NAME,
+            models:/NAME/VERSION or models:/NAME@ALIAS.
+        architecture: as in the parameters.
+        root: the project.
+
+    Raises:
+        SourceError: it is not there, or is not a state dict.
+        TrackingError: the MLflow store cannot be used.
+    """
+    if checkpoint.startswith(REGISTRY):
+        return _from_registry(checkpoint, root)
+    if is_online(checkpoint):
+        return Checkpoint(fetch_state_dict(checkpoint, architecture), checkpoint)
+    return Checkpoint(read_state_dict(root / checkpoint), None)
+
+
+def _from_registry(checkpoint: str, root: Path) -> Checkpoint:
+    """The one checkpoint file among the artifacts of a model version."""
+    match = _VERSION.fullmatch(checkpoint)
+    if match is None:
+        raise SourceError(f"{checkpoint}: expected models:/NAME/VERSION or models:/NAME@ALIAS; correct prepare_source.checkpoint.")
+    from mlflow.artifacts import download_artifacts  # here: it takes seconds, and most checkpoints are files
+    from mlflow.exceptions import MlflowException
+
+    from tasks.mlflow_store import connect, tracking_errors
+
+    client, uri = connect(root), tracking_uri(root)
+    with tempfile.TemporaryDirectory() as folder, tracking_errors(uri):
+        version = _version(client, match, uri)
+        name = f"{REGISTRY}{version.name}/{version.version}"
+        location = client.get_model_version_download_uri(version.name, version.version)  # a models:/ address is looked up in the process-wide store
+        try:
+            found = Path(download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=uri, registry_uri=uri))
+        except (OSError, MlflowException) as e:
+            if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+                raise
+            raise SourceError(f"{name}: expected its files at {location}, got {' '.join(str(e).split())}; register the model again.") from e
+        return Checkpoint(_only_state_dict(found, name), name)
+
+
+def _version(client: MlflowClient, match: re.Match[str], uri: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    from tasks.mlflow_store import one_line, shown
+
+    try:
+        if match["alias"]:
+            return client.get_model_version_by_alias(match["name"], match["alias"])
+        return client.get_model_version(match["name"], match["version"])
+    except MlflowException as e:
+        if e.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise SourceError(f"{match[0]}: expected a version in the registry at {shown(uri)}, got none ({one_line(e)}); correct the name or register it.") from e
+
+
+def _only_state_dict(artifacts: Path, name: str) -> dict[str, Tensor]:
+    """Of a folder of artifacts, or of the one file."""
+    top = artifacts if artifacts.is_dir() else artifacts.parent
+    files = sorted(f for f in ([artifacts] if artifacts.is_file() else artifacts.rglob("*")) if f.suffix in SUFFIXES)
+    if len(files) != 1:
+        found = ", ".join(str(f.relative_to(top)) for f in files) or "none"
+        raise SourceError(f"{name}: expected exactly one {', '.join(SUFFIXES)} file among its artifacts, got {found}; register a state dict alone.")
+    return read_state_dict(files[0], f"{name} ({files[0].relative_to(top)})")
