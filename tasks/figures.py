@@ -93,7 +93,7 @@ def frontier(points: Sequence[Mapping[str, float]], chosen: tuple[float, float])
     """Best val accuracy for each share of weights kept."""
     figure, axes = _figure(2.9)
     kept, accuracy = ([100 * p[key] for p in points] for key in ("density", "val_accuracy"))
-    axes.plot(kept, accuracy, "o-", color=AFTER, markersize=3.5, linewidth=1, label="candidates not beaten")
+    axes.plot(kept, accuracy, "o-", color=AFTER, markersize=3.5, linewidth=1, label="candidates")
     axes.plot([100 * chosen[0]], [100 * chosen[1]], "D", color=THIRD, markersize=6, label="chosen")
     axes.set(xlabel="weights kept (%)", ylabel="val accuracy (%)")
     _legend(axes, 2)

@@ -22,7 +22,7 @@ _BASELINES = {
     "restricted": "As it is, told which classes to choose from; no weight is trained.",
     "head_only": "The new head fitted with every weight kept: what the head gains, the mask has not.",
     "standard_finetuned": "All weights trained further on the problem, with the new head.",
-    "reengineered": "The searched mask, with the head trained along with it.",
+    "reengineered": "The searched mask, with its own head.",
     "reengineered_refit": "The searched mask, its head fitted anew as in the rows below: these differ in the mask alone.",
     "taylor_mask": "Keeps the weights whose removal changes the loss most, by one pass of gradients over the training images.",
     "magnitude_mask": "Keeps the largest weights, whatever the problem.",
