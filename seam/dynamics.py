@@ -84,12 +84,14 @@ class Budget:
 
     def tensors(self) -> dict[str, Tensor]:
         """State for a checkpoint, beside the scores; the rest follows from the step's number."""
-        return {"momentum": self._momentum, "square": self._square, **optimizer_tensors(self._optimizer, "head_adam")}
+        threshold = torch.tensor([self._weights.threshold], dtype=torch.float64)  # a round need not begin with a look for it
+        return {"momentum": self._momentum, "square": self._square, "threshold": threshold, **optimizer_tensors(self._optimizer, "head_adam")}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `tensors` gave."""
         self._momentum.copy_(tensors["momentum"])
         self._square.copy_(tensors["square"])
+        self._weights.threshold = float(tensors["threshold"])
         restore_optimizer(self._optimizer, tensors, "head_adam")
 
 

@@ -102,7 +102,11 @@ def test_same_seed_same_mask_other_seed_other_mask(parts):
     assert any(not torch.equal(first.masks[k], other.masks[k]) for k in first.masks)
 
 
-@pytest.mark.parametrize("config", [CONFIG, DRIFT, replace(DRIFT, head_only_every=5)], ids=["budget", "drift", "head_only"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, replace(CONFIG, batch_size=24), DRIFT, replace(DRIFT, head_only_every=5)],
+    ids=["budget", "budget, 5 steps a round", "drift", "head only"],
+)
 def test_killed_search_continues_to_the_same_result(parts, tmp_path, config):
     class Killed(Exception):
         pass
