@@ -40,8 +40,8 @@ class Binarize(torch.autograd.Function):
 class Augmented(Dataset[tuple[Tensor, int]]):
     """Images one by one: random crop with padding (and a flip), as PIL images, then normalised."""
 
-    def __init__(self, data: LabelledImages, mean: tuple[float, ...], std: tuple[float, ...], train: bool, flip: bool) -> None:
-        self._data, self._train, self._flip = data, train, flip
+    def __init__(self, data: LabelledImages, mean: tuple[float, ...], std: tuple[float, ...], augment: str) -> None:
+        self._data, self._augment = data, augment
         self._mean, self._std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
     def __len__(self) -> int:
@@ -51,14 +51,14 @@ class Augmented(Dataset[tuple[Tensor, int]]):
         """One image and its label."""
         array = self._data.images[i].numpy()
         image = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array).convert("RGB")
-        if self._train:
+        if self._augment != "none":
             width, height = image.size
             pad = height // 8
             padded = Image.new("RGB", (width + 2 * pad, height + 2 * pad))
             padded.paste(image, (pad, pad))
             x, y = random.randint(0, 2 * pad), random.randint(0, 2 * pad)
             image = padded.crop((x, y, x + width, y + height))
-            if self._flip and random.random() < 0.5:
+            if self._augment == "crop_flip" and random.random() < 0.5:
                 image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
         return (pixels - self._mean) / self._std, int(self._data.labels[i])
@@ -106,9 +106,11 @@ class PublishedSearch:
         return self._head(logits), density
 
 
-def loaders(train: LabelledImages, evaluated: LabelledImages, mean: tuple[float, ...], std: tuple[float, ...], workers: int) -> dict[str, DataLoader[Any]]:
-    """The published data loaders: batch 64, workers started anew every epoch."""
+def loaders(
+    train: LabelledImages, evaluated: LabelledImages, mean: tuple[float, ...], std: tuple[float, ...], augment: str, workers: int
+) -> dict[str, DataLoader[Any]]:
+    """The published data loaders: batch 64, workers started anew every epoch; `augment` as in `SearchConfig`."""
     return {
-        "train": DataLoader(Augmented(train, mean, std, True, False), batch_size=64, shuffle=True, num_workers=workers),
-        "eval": DataLoader(Augmented(evaluated, mean, std, False, False), batch_size=64, num_workers=workers),
+        "train": DataLoader(Augmented(train, mean, std, augment), batch_size=64, shuffle=True, num_workers=workers),
+        "eval": DataLoader(Augmented(evaluated, mean, std, "none"), batch_size=64, num_workers=workers),
     }

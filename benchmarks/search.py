@@ -89,7 +89,10 @@ def main() -> None:
     problem = context.target_problem(source.info.classes)
     train, val = problem_images(context, "train"), problem_images(context, "val")
     published = PublishedSearch(
-        source.network, len(source.info.classes), problem.num_classes, loaders(train, val, source.info.mean, source.info.std, arguments.workers)
+        source.network,
+        len(source.info.classes),
+        problem.num_classes,
+        loaders(train, val, source.info.mean, source.info.std, params.search.augment, arguments.workers),
     )
     published.round()
     rounds = []

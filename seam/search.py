@@ -280,7 +280,7 @@ class MaskSearch:
         assert self.best is not None
         with torch.no_grad():
             self.weights.scores.copy_(self.best_state["scores"])
-        self.head.load_state_dict({k.removeprefix("head."): v for k, v in self.best_state.items() if k.startswith("head.")})
+        self.head.load_state_dict(_under("head.", self.best_state))
         points = [Point(r.density, r.val_accuracy, r.round) for r in self.rounds]
         return frontier(points), points[self.best.round]
 
@@ -290,7 +290,8 @@ class MaskSearch:
         some = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))[:_FRONTIER_IMAGES].to(self.runtime.device)
         sample = LabelledImages(self.train.images[some], self.train.labels[some])
         budgets = self._budgets()
-        points, losses = map(list, zip(*(self._cut(budget, sample) for budget in budgets), strict=True))
+        cuts = [self._cut(budget, sample) for budget in budgets]
+        points, losses = [point for point, _ in cuts], [loss for _, loss in cuts]
         reached = [i for i, p in enumerate(points) if p.val_accuracy >= self.floor]
         if reached:
             chosen = min(reached, key=lambda i: losses[i] + self.config.alpha * budgets[i])

@@ -84,3 +84,10 @@ def test_files_that_are_not_parameters(tmp_path):
         bad.write_text(content)
         with pytest.raises(ConfigError, match=said):
             load_params(bad)
+
+
+def test_the_papers_preset_is_the_published_search(params):
+    change_params(params, overlay=ROOT / "presets" / "paper.yaml")
+    search = load_params(params).search
+    assert (search.method, search.max_rounds, search.patience, search.select_on, search.head_start) == ("drift", 300, 0, "test", "random")
+    assert (search.lr_scores, search.lr_head, search.alpha, search.head_only_every, search.adam_eps, search.batch_size) == (0.05, 0.1, 1.0, 5, 1e-8, 64)
