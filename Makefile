@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format benchmark clean
+.PHONY: help install run test check format benchmark reproduce-rq1 clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Make .venv from requirements.txt (pinned).
 
@@ -36,6 +36,9 @@ format: install ## Format the code.
 
 benchmark: install ## Measure what orchestration adds to a run (benchmarks/README.md).
 	$(BIN)/python benchmarks/overhead.py
+
+reproduce-rq1: install ## Repeat the paper's RQ1; ARGS="--problems airplane --seeds 0" (docs/results.md).
+	$(BIN)/python benchmarks/reproduce_rq1.py $(ARGS)
 
 clean: ## Remove results and local stores; the data and .venv stay.
 	rm -rf artifacts .prefect mlflow/mlflow.db* mlflow/artifacts

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from seam.batches import accuracy, predict, training_batches
 from seam.head import SourceOnProblem, TargetHead
+from seam.norms import use_batch_statistics
 from seam.runtime import start
 from seam.search import MaskSearch
 from seam.source import Preprocess
@@ -35,8 +36,9 @@ PUBLISHED_ROUNDS = 300
 
 
 def plain_step(context: StageContext, search: MaskSearch) -> Callable[[Any, Any], None]:
-    """A training step of the same network with a head: all weights, SGD, the same precision."""
+    """A training step of the same network with a head: all weights, SGD, the same precision, BatchNorm in the same mode."""
     network = problem_source(context).network.to(search.runtime.device).eval().requires_grad_(True)
+    use_batch_statistics(network, search.config.norm_layers == "learn")
     head = TargetHead(search.head.linear.in_features, search.num_classes).to(search.runtime.device)
     optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=1e-4, momentum=0.9)
 
@@ -52,6 +54,8 @@ def plain_step(context: StageContext, search: MaskSearch) -> Callable[[Any, Any]
 
 def search_step(search: MaskSearch) -> Callable[[Any, Any], None]:
     """A step of the search."""
+    search.dynamics.start()
+    use_batch_statistics(search.network, search.config.norm_layers == "learn")
     count = iter(range(10**9))
 
     def step(images: Any, labels: Any) -> None:

@@ -126,7 +126,9 @@ def repro(context: typer.Context) -> None:
 @app.command()
 def problems(
     each_class: Annotated[bool, typer.Option("--every-class", help="Add one problem for each class of the data set: that class against the rest.")] = False,
-    superclasses: Annotated[str | None, typer.Option("--superclasses", metavar="SET", help="Add the published superclasses of a data set: cifar100.")] = None,
+    superclasses: Annotated[
+        str | None, typer.Option("--superclasses", metavar="SET", help="Add the published superclasses of a data set: cifar100 or imagenet.")
+    ] = None,
 ) -> None:
     """List the target problems in params.yaml, or add many at once."""
     from flows.problems_command import extend_problems, list_problems

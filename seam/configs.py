@@ -46,13 +46,15 @@ class DataConfig:
     """File (npz) or folder (the others), relative to the project."""
     image_size: int | None = None
     """Side in pixels that every image is resized (short side) and centre-cropped to; null: keep, all images must agree."""
+    drop_copies: bool = False
+    """Leave out training images that are identical to a test image (CIFAR-100 has some) instead of refusing the data."""
     min_images_per_class: int = 10
-    """Fewest images a class may have in train; in test, at least one."""
+    """Fewest images a class may have in train, and at least one in test; 0: classes of a given source may be without images."""
 
     def __post_init__(self) -> None:
         _require(bool(self.path), "path must name a file or folder, got an empty string")
         _require(self.image_size is None or self.image_size >= 8, f"image_size must be null or >= 8 pixels, got {self.image_size}")
-        _require(self.min_images_per_class >= 1, f"min_images_per_class must be >= 1, got {self.min_images_per_class}")
+        _require(self.min_images_per_class >= 0, f"min_images_per_class must be >= 0, got {self.min_images_per_class}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +141,10 @@ class SearchConfig:
     """`budget`: longest step of a score; they start as ranks in [0, 1]. `drift`: Adam rate; they start at 1 (published: 0.05)."""
     lr_head: float = 0.01
     """Adam rate of the head during the search. *Differs*: the original uses 0.1 from a random head; ours starts fitted."""
+    norm_layers: Literal["learn", "frozen"] = "learn"
+    """Whether scales, shifts and statistics of BatchNorm (LayerNorm, GroupNorm) learn along with the mask. *Differs*: the original freezes them."""
+    lr_norms: float = 0.002
+    """Adam rate of the normalisation layers, when they learn."""
     ramp: float = 0.6
     """`budget`: share of the rounds in which the kept share falls; in the rest it is held and the rates decay to 0."""
     alpha: float = 1.0
@@ -154,6 +160,8 @@ class SearchConfig:
     """*Differs* from the published 1e-8, which is as large as alpha / number of weights for big networks and stalls their drift."""
     select_on: Literal["val", "test"] = "val"
     """Split that candidates are chosen on. *Differs*: the original chooses on the test split, which flatters its accuracy by about a point."""
+    negatives: Literal["redrawn", "fixed"] = "redrawn"
+    """Binary problem: draw the images of the rest anew for every round, from all that train has, or keep one draw. *Differs*: the original keeps one."""
     augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
     """As for the source's training."""
 
@@ -164,8 +172,11 @@ class SearchConfig:
         _require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
         _require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
         _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        _require(self.lr_norms > 0, f"lr_norms must be > 0, got {self.lr_norms}")
         _require(self.adam_eps > 0, f"adam_eps must be > 0, got {self.adam_eps}")
         _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        learns = self.norm_layers == "learn"
+        _require(self.batch_size >= 2 or not learns, f"batch_size must be >= 2 where norm_layers learn (BatchNorm needs a batch), got {self.batch_size}")
         _require(self.max_rounds >= 1, f"max_rounds must be >= 1, got {self.max_rounds}")
         _require(self.patience >= 0, f"patience must be >= 0 (0: never stop early), got {self.patience}")
         _require(self.head_only_every >= 0, f"head_only_every must be >= 0 (0: never), got {self.head_only_every}")
@@ -199,6 +210,22 @@ class FinetuneConfig:
         _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
         _require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
         _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What the re-engineered model is compared with on the test images."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    adapt_epochs: int = 10
+    """Epochs that head and normalisation layers of every compared mask get, at the search's rates; 0: a fitted head alone."""
+    retrain_epochs: int = 20
+    """Epochs of a network of the same architecture trained from scratch on the target problem, at the source's rates; 0: leave it out."""
+
+    def __post_init__(self) -> None:
+        _require(self.adapt_epochs >= 0, f"adapt_epochs must be >= 0, got {self.adapt_epochs}")
+        _require(self.retrain_epochs >= 0, f"retrain_epochs must be >= 0 (0: leave it out), got {self.retrain_epochs}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from seam.checkpoint import optimizer_tensors, restore_optimizer
 from seam.configs import SearchConfig
 from seam.masks import ScoredWeights
+
+Parameters = Sequence[Tensor]
 
 _THRESHOLD_STEPS = 8
 """Steps between two looks for the threshold; the budget moves little in so many."""
@@ -29,23 +32,38 @@ class Budget:
     Source: gradual schedule, Zhu and Gupta 2017; movement of scores, Sanh et al. 2020. *Differs* from SeaM, see `Drift`.
     """
 
-    def __init__(self, weights: ScoredWeights, head: nn.Module, config: SearchConfig, costs: Tensor | None, saliency: Tensor, steps: int) -> None:
-        """Start the scores.
+    def __init__(
+        self,
+        weights: ScoredWeights,
+        head: Parameters,
+        norms: Parameters,
+        config: SearchConfig,
+        costs: Tensor | None,
+        saliency: Callable[[], Tensor],
+        steps: int,
+    ) -> None:
+        """Take what moves.
 
         Args:
             weights: whose scores move.
-            head: trained along.
+            head: parameters of the head, which learns along.
+            norms: parameters of the normalisation layers that learn along; may be empty.
             config: the search's numbers.
             costs: of every weight; None: all the same.
-            saliency: of every weight; only its order counts.
+            saliency: of every weight, asked for once, by `start`; only its order counts.
             steps: of the whole search.
         """
-        self._weights, self._config, self._costs, self._steps = weights, config, costs, steps
-        worth = saliency if costs is None else saliency / (costs + 1e-3 * costs.mean())
-        weights.scores.copy_(worth.argsort(stable=True).argsort().float() / len(weights))
+        self._weights, self._config, self._costs, self._saliency, self._steps = weights, config, costs, saliency, steps
         self._momentum = torch.zeros_like(weights.scores)
         self._square = torch.zeros_like(weights.scores)
-        self._optimizer = torch.optim.Adam(head.parameters(), lr=config.lr_head)
+        self._optimizer = torch.optim.Adam(_groups(head, norms, config))
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+
+    def start(self) -> None:
+        """Rank the weights; before the first step of a search."""
+        saliency = self._saliency()
+        worth = saliency if self._costs is None else saliency / (self._costs + 1e-3 * self._costs.mean())
+        self._weights.scores.copy_(worth.argsort(stable=True).argsort().float() / len(self._weights))
 
     def before_step(self, step: int) -> None:
         """Set what the step's forward pass depends on."""
@@ -54,7 +72,7 @@ class Budget:
 
     @torch.no_grad()
     def after_backward(self, step: int) -> None:
-        """Move scores and head, whose gradients are there."""
+        """Move scores, head and normalisation layers, whose gradients are there."""
         self._weights.backward(0.0)
         gradient = self._weights.scores.grad
         assert gradient is not None
@@ -64,8 +82,8 @@ class Budget:
         size = self._config.lr_scores * self._decay(step) / (1 - _MOMENTUM**n) * math.sqrt(1 - _DECAY**n)
         scale = torch.add(self._square, self._square.mean() + 1e-30, out=gradient).sqrt_()
         self._weights.scores.addcdiv_(self._momentum, scale, value=-size)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._config.lr_head * self._decay(step)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self._decay(step)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -85,34 +103,34 @@ class Budget:
     def tensors(self) -> dict[str, Tensor]:
         """State for a checkpoint, beside the scores; the rest follows from the step's number."""
         threshold = torch.tensor([self._weights.threshold], dtype=torch.float64)  # a round need not begin with a look for it
-        return {"momentum": self._momentum, "square": self._square, "threshold": threshold, **optimizer_tensors(self._optimizer, "head_adam")}
+        return {"momentum": self._momentum, "square": self._square, "threshold": threshold, **optimizer_tensors(self._optimizer, "adam")}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `tensors` gave."""
         self._momentum.copy_(tensors["momentum"])
         self._square.copy_(tensors["square"])
         self._weights.threshold = float(tensors["threshold"])
-        restore_optimizer(self._optimizer, tensors, "head_adam")
+        restore_optimizer(self._optimizer, tensors, "adam")
 
 
 class Drift:
     """The cost is a term of the objective, whose gradient is the same at every step; Adam moves scores that start at 1.
 
     Source: SeaM section 3 and its published code, *same* where the options say so: in rounds 0, n, 2n, ... of `head_only_every` = n
-    only the head learns, with an Adam of its own.
+    only the head (and what learns along with it) learns, with an Adam of its own.
     """
 
-    def __init__(self, weights: ScoredWeights, head: nn.Module, config: SearchConfig, costs: Tensor | None, steps_per_round: int) -> None:
+    def __init__(self, weights: ScoredWeights, head: Parameters, norms: Parameters, config: SearchConfig, costs: Tensor | None, steps_per_round: int) -> None:
         """Start the scores at 1; arguments as for `Budget`."""
         self._weights, self._config, self._steps_per_round = weights, config, steps_per_round
         share = 1 / len(weights) if costs is None else costs / costs.sum()
         self._drift = config.alpha * share
-        both: Iterable[dict[str, object]] = [
-            {"params": [weights.scores], "lr": config.lr_scores},
-            {"params": list(head.parameters()), "lr": config.lr_head},
-        ]
-        self._joint = torch.optim.Adam(both, eps=config.adam_eps, fused=True)
-        self._head_only = torch.optim.Adam(head.parameters(), lr=config.lr_head, eps=config.adam_eps, fused=True)
+        along = _groups(head, norms, config)
+        self._joint = torch.optim.Adam([{"params": [weights.scores], "lr": config.lr_scores}, *along], eps=config.adam_eps, fused=True)
+        self._head_only = torch.optim.Adam(_groups(head, norms, config), eps=config.adam_eps, fused=True)
+
+    def start(self) -> None:
+        """Nothing: the scores are 1."""
 
     def before_step(self, step: int) -> None:
         """Nothing: the threshold stays 0."""
@@ -141,6 +159,12 @@ class Drift:
 
 
 Dynamics = Budget | Drift
+
+
+def _groups(head: Parameters, norms: Parameters, config: SearchConfig) -> list[dict[str, Any]]:
+    """What learns beside the scores, with its rates."""
+    groups: list[dict[str, Any]] = [{"params": list(head), "lr": config.lr_head}]
+    return [*groups, {"params": list(norms), "lr": config.lr_norms}] if norms else groups
 
 
 def fisher_saliency(gradients: Iterable[Float[Tensor, " weights"]], weights: Float[Tensor, " weights"]) -> Float[Tensor, " weights"]:

@@ -1,17 +1,19 @@
-"""Fine-tuning on the target problem: of the re-engineered model, and of the original as baseline."""
+"""Training of whole models on the target problem: fine-tuning, adaptation of head and normalisation layers alone, and training from scratch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from seam.batches import LabelledImages
-from seam.configs import FinetuneConfig
+from seam.configs import FinetuneConfig, SearchConfig, SourceConfig
 from seam.head import Reengineered
 from seam.masks import Masks, apply_masks
+from seam.norms import norm_parameters
 from seam.runtime import Runtime
 from seam.training import Epoch, TrainingPlan, train
 
@@ -68,3 +70,63 @@ def finetune(
     )
     model.requires_grad_(False)
     return history
+
+
+def adapt(
+    model: Reengineered,
+    preprocess: nn.Module,
+    train_data: LabelledImages,
+    val_data: LabelledImages,
+    epochs: int,
+    config: SearchConfig,
+    runtime: Runtime,
+    seed: int,
+) -> None:
+    """Train head and normalisation layers in place, at the search's rates, which decay to 0; every other weight stays.
+
+    This is what a mask's model gets beside the mask: with it, masks that no search found are compared with one that was.
+
+    Args:
+        model: the network, masked or not, and its target head.
+        preprocess: uint8 NHWC images to the model's input.
+        train_data: to learn from.
+        val_data: measured on, for nothing but the loop's history.
+        epochs: passes over `train_data`.
+        config: rates, batch size and augmentation.
+        runtime: device and precision.
+        seed: of shuffling and augmentation.
+    """
+    head, norms = list(model.head.parameters()), norm_parameters(model.network)
+    for parameter in (*head, *norms):
+        parameter.requires_grad_()
+    groups = [{"params": head, "lr": config.lr_head}, {"params": norms, "lr": config.lr_norms}]
+    plan = TrainingPlan(epochs, config.batch_size, config.augment, seed, cosine=True, keep_best=False)
+    train(model, torch.optim.Adam(groups), preprocess, train_data, val_data, plan, runtime)
+    model.requires_grad_(False)
+
+
+def train_from_scratch(
+    network: nn.Module,
+    preprocess: nn.Module,
+    train_data: LabelledImages,
+    val_data: LabelledImages,
+    config: SourceConfig,
+    runtime: Runtime,
+    seed: int,
+    **resume: Any,
+) -> list[Epoch]:
+    """Train all weights in place: SGD with Nesterov momentum, a warm-up, then a cosine to 0; the last epoch is kept.
+
+    Args:
+        network: with fresh weights; maps normalised images to logits.
+        preprocess: uint8 NHWC images to the network's input.
+        train_data: to learn from.
+        val_data: to measure on after every epoch.
+        config: epochs, rate, batch size, weight decay and augmentation.
+        runtime: device and precision.
+        seed: of shuffling and augmentation.
+        resume: checkpoint, key and on_epoch of `seam.training.train`.
+    """
+    optimizer = torch.optim.SGD(network.parameters(), lr=config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
+    plan = TrainingPlan(config.epochs, config.batch_size, config.augment, seed, cosine=True, keep_best=False)
+    return train(network, optimizer, preprocess, train_data, val_data, plan, runtime, **resume)

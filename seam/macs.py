@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from seam.errors import SuspectResultWarning
 from seam.masks import maskable
@@ -21,6 +24,7 @@ from seam.masks import maskable
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # fvcore decorates with torch.jit.script
     from fvcore.nn import FlopCountAnalysis
+    from fvcore.nn.jit_handles import get_shape
 
 _UNCOUNTED = ("attention", "aten::_transformer", "aten::lstm", "aten::gru")
 """Parts of the names of operators that multiply, and that fvcore does not count."""
@@ -37,9 +41,9 @@ class Counts:
     density: float
     """params_nonzero / params_total, in [0, 1]."""
     macs_dense: int
-    """Multiply-adds of one image, zeros included: convolution, linear, BatchNorm and average pooling."""
+    """Multiply-adds of one image, zeros included: convolution, linear, attention, BatchNorm and average pooling."""
     macs_nonzero: int
-    """The same, where a convolution or linear layer multiplies only by its non-zero weights. Biases cost nothing."""
+    """The same, where a convolution, linear or attention layer multiplies only by its non-zero weights. Biases cost nothing."""
 
 
 def count(network: nn.Module, example_input: Float[Tensor, "batch channels height width"]) -> Counts:
@@ -67,7 +71,6 @@ def count(network: nn.Module, example_input: Float[Tensor, "batch channels heigh
     return Counts(total, nonzero, nonzero / total, dense, dense - saved)
 
 
-@torch.no_grad()
 def weight_macs(network: nn.Module, example_input: Float[Tensor, "batch channels height width"]) -> dict[str, float]:
     """Parameter name -> multiply-adds of each of its weights for one image (a convolution's output positions, times its uses).
 
@@ -75,34 +78,53 @@ def weight_macs(network: nn.Module, example_input: Float[Tensor, "batch channels
         network: any; it is not touched.
         example_input: normalised images; the first is used.
     """
-    return {f"{name}.weight" if name else "weight": macs / size for name, macs, size, _ in _by_layer(copy.deepcopy(network).eval(), example_input[:1])[1]}
+    return {name: macs / size for name, macs, size, _ in _by_weight(copy.deepcopy(network).eval(), example_input[:1])[1]}
 
 
-@torch.no_grad()
 def _macs(network: nn.Module, image: Tensor) -> tuple[int, int]:
     """Multiply-adds of one image, and how many of them multiply by a zero weight."""
-    total, layers = _by_layer(network, image)
-    return total, sum(macs * (size - nonzero) // size for _, macs, size, nonzero in layers)
+    total, weights = _by_weight(network, image)
+    return total, sum(macs * (size - nonzero) // size for _, macs, size, nonzero in weights)
 
 
-def _by_layer(network: nn.Module, image: Tensor) -> tuple[int, list[tuple[str, int, int, int]]]:
-    """Multiply-adds of one image; and of each convolution and linear layer: name, multiply-adds, weights, non-zero weights."""
+@torch.enable_grad()  # without gradients, attention runs as one operator that says nothing of its parts
+def _by_weight(network: nn.Module, image: Tensor) -> tuple[int, list[tuple[str, int, int, int]]]:
+    """Multiply-adds of one image; and of the weight of each convolution, linear and attention layer: name, multiply-adds, size, non-zero weights."""
     analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
     tracing = logging.getLogger("fvcore.nn.jit_analysis")
     level = tracing.level
     tracing.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit.trace is deprecated, and remarks on Python branches
-            by_module = analysis.by_module()
+            by_module, by_operator = analysis.by_module(), analysis.by_module_and_operator()
             uncounted = sorted(op for op in analysis.unsupported_ops() if any(part in op for part in _UNCOUNTED))
     finally:
         tracing.setLevel(level)
     if uncounted:
         warnings.warn(f"multiply-adds leave out {', '.join(uncounted)}: macs_dense and macs_nonzero are too low.", SuspectResultWarning, stacklevel=3)
-    layers = [
-        (name, int(by_module[name]), module.weight.numel(), int(torch.count_nonzero(module.weight)))
-        for name, module in network.named_modules()
-        if isinstance(module, (_ConvNd, nn.Linear))
+    weights = [
+        (f"{prefix}.{name}" if prefix else name, macs, weight.numel(), int(torch.count_nonzero(weight)))
+        for prefix, module in network.named_modules()
+        for name, weight, macs in _shares(module, int(by_module[prefix]), int(by_operator[prefix].get("linear", 0)))
     ]
-    return int(by_module[""]), layers
+    return int(by_module[""]), weights
+
+
+def _shares(module: nn.Module, macs: int, linear_macs: int) -> list[tuple[str, Tensor, int]]:
+    """The weights of one layer, each with its part of the layer's multiply-adds; attention uses all of them once a token."""
+    if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+        parts = [("in_proj_weight", module.in_proj_weight), ("out_proj.weight", module.out_proj.weight)]
+        size = sum(weight.numel() for _, weight in parts)
+        return [(name, weight, linear_macs * weight.numel() // size) for name, weight in parts]
+    if isinstance(module, (_ConvNd, nn.Linear)) and not isinstance(module, NonDynamicallyQuantizableLinear):
+        return [("weight", module.weight, macs)]
+    return []
+
+
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds of softmax(q k') v: tokens of the query times tokens of the key, once a feature, twice."""
+    query, key = get_shape(inputs[0]), get_shape(inputs[1])
+    macs: int = 2 * math.prod(query) * key[-2]
+    return macs

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from seam.errors import DataError
 
@@ -31,7 +33,12 @@ CIFAR100_SUPERCLASSES: dict[str, tuple[str, ...]] = {
 }
 """Superclass -> its five fine classes, spelled as torchvision does. Source: Krizhevsky 2009, section 3."""
 
-SUPERCLASSES: dict[str, dict[str, tuple[str, ...]]] = {"cifar100": CIFAR100_SUPERCLASSES}
+_IMAGENET_FILE = Path(__file__).parent / "data" / "imagenet_superclasses.json"
+IMAGENET_SUPERCLASSES: dict[str, tuple[str, ...]] = {name: tuple(wnids) for name, wnids in json.loads(_IMAGENET_FILE.read_text("utf-8")).items()}
+"""Superclass -> its 2 to 119 classes, as ImageNet's folders are named (n01440764). The 64 of SeaM (ICSE 2023), which leaves out the three of a single
+class; categories from imagenet_categories_synset.csv in github.com/noameshed/novelty-detection (MIT License, Copyright (c) 2021 Noam Eshed)."""
+
+SUPERCLASSES: dict[str, dict[str, tuple[str, ...]]] = {"cifar100": CIFAR100_SUPERCLASSES, "imagenet": IMAGENET_SUPERCLASSES}
 """Name of a set of superclasses -> the set."""
 
 

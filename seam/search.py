@@ -5,6 +5,7 @@ Source: SeaM (ICSE'23) section 3; every difference is an option in `SearchConfig
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -25,6 +26,7 @@ from seam.dynamics import Budget, Drift, Dynamics, fisher_saliency
 from seam.errors import SearchError
 from seam.head import TargetHead, fit_head
 from seam.masks import ScoredWeights
+from seam.norms import norm_parameters, norm_tensors, put_norm_tensors, recalibrate, use_batch_statistics
 from seam.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,8 @@ class SearchResult:
     head: TargetHead
     head_only: TargetHead
     """The head fitted with all weights kept: what the head alone achieves."""
+    norms: dict[str, Tensor]
+    """Scales, shifts and statistics of the normalisation layers, as they go with the masks; see `seam.norms`."""
     rounds: tuple[Round, ...]
     frontier: tuple[Point, ...]
     """Candidates, densest first: of the final scores cut at rising budgets or, with `drift`, the rounds that no other beats."""
@@ -100,11 +104,13 @@ class MaskSearch:
         seed: int,
         source_val_accuracy: float,
         weight_macs: Mapping[str, float] | None = None,
+        spare: LabelledImages | None = None,
     ) -> None:
         """Prepare a search.
 
         Args:
-            network: the source, eval mode; it is not changed. BatchNorm statistics and every weight stay as they are.
+            network: the source, eval mode; it is not changed. The weights stay as they are, and so do the normalisation layers
+                unless `config.norm_layers` lets a copy of them learn.
             preprocess: uint8 NHWC images to the network's input.
             train: images of the problem the search learns from.
             val: images that candidates are chosen on.
@@ -114,14 +120,17 @@ class MaskSearch:
             seed: of shuffling and augmentation.
             source_val_accuracy: of the unchanged source on `val`, the floor that candidates must reach unless the config names one.
             weight_macs: parameter name -> multiply-adds of each of its weights for one image; needed for `config.cost` "macs".
+            spare: further training images of label 1 ("other") of a binary problem; every round then draws as many of that label as `train`
+                has, from both.
 
         Raises:
             SearchError: the network has nothing to mask, or its output is not finite.
         """
         self.config, self.runtime, self.seed = config, runtime, seed
-        self.network = network.to(runtime.device).eval().requires_grad_(False)
+        self.network = copy.deepcopy(network).to(runtime.device).eval().requires_grad_(False)
         self.preprocess = preprocess.to(runtime.device)
         self.train, self.val = train.to(runtime.device), val.to(runtime.device)
+        self._rest = None if spare is None else torch.cat([train.images[train.labels == 1], spare.images]).to(runtime.device)
         self.floor = source_val_accuracy - config.accuracy_tolerance if config.accuracy_floor is None else config.accuracy_floor
         self.source_val_accuracy = source_val_accuracy
         self.weights = ScoredWeights(self.network)
@@ -134,6 +143,7 @@ class MaskSearch:
         self.head = self._first_head(logits.shape[1])
         self.steps_per_round = sum(1 for _ in self._batches(0, "none"))
         self._cost_of_weights = self._costs(weight_macs)
+        self._norm_parameters = [p.requires_grad_() for p in norm_parameters(self.network)] if config.norm_layers == "learn" else []
         self.dynamics = self._dynamics()
         self.rounds: list[Round] = []
         self.best: Round | None = None
@@ -187,14 +197,19 @@ class MaskSearch:
             return None
         if weight_macs is None:
             raise SearchError("search.cost macs: expected the multiply-adds of every weight, got none.")
+        free = [name for name, weight in self.weights.effective.items() if weight.ndim > 1 and not weight_macs.get(name)]
+        if free:
+            raise SearchError(f"search.cost macs: the multiply-adds of {free[0]} are not counted (attention, or an unused layer); use search.cost: weights.")
         return self.weights.spread(weight_macs)
 
     def _dynamics(self) -> Dynamics:
-        costs = self._cost_of_weights
+        costs, head = self._cost_of_weights, list(self.head.parameters())
         if self.config.method == "drift":
-            return Drift(self.weights, self.head, self.config, costs, self.steps_per_round)
-        saliency = fisher_saliency(self._gradients(), self.weights.weights)
-        return Budget(self.weights, self.head, self.config, costs, saliency, self.steps_per_round * self.config.max_rounds)
+            return Drift(self.weights, head, self._norm_parameters, self.config, costs, self.steps_per_round)
+        return Budget(self.weights, head, self._norm_parameters, self.config, costs, self._saliency, self.steps_per_round * self.config.max_rounds)
+
+    def _saliency(self) -> Tensor:
+        return fisher_saliency(self._gradients(), self.weights.weights)
 
     def _gradients(self) -> Iterator[Tensor]:
         """Gradients of the whole network's weights, a batch at a time."""
@@ -202,17 +217,32 @@ class MaskSearch:
         batches = (batch for epoch in range(epochs) for batch in self._batches(-1 - epoch, self.config.augment))
         for (images, labels), _ in zip(batches, range(_SALIENCY_STEPS), strict=False):
             self._descend(images, labels)
-            self.head.zero_grad(set_to_none=True)
+            for parameter in (*self.head.parameters(), *self._norm_parameters):
+                parameter.grad = None
             yield self.weights.gradient
 
     def _batches(self, number: int, augment: str) -> Iterator[tuple[Tensor, Tensor]]:
-        return training_batches(self.train, self.preprocess, self.config.batch_size, augment, self.seed, number)
+        return training_batches(self._drawn(number), self.preprocess, self.config.batch_size, augment, self.seed, number)
+
+    def _drawn(self, number: int) -> LabelledImages:
+        """The training images of a round: a function of (seed, round) alone."""
+        if self._rest is None:
+            return self.train
+        wanted = self.train.images[self.train.labels == 0]
+        generator = torch.Generator().manual_seed(hash((self.seed, number, 1)) % 2**63)
+        chosen = torch.randperm(len(self._rest), generator=generator)[: len(self.train) - len(wanted)].to(self._rest.device)
+        labels = torch.ones(len(self.train), dtype=self.train.labels.dtype, device=self.train.labels.device)
+        labels[: len(wanted)] = 0
+        return LabelledImages(torch.cat([wanted, self._rest[chosen]]), labels)
 
     def _round(self) -> None:
         """One epoch of steps and one evaluation."""
         index = len(self.rounds)
         total = torch.zeros((), device=self.runtime.device)
         step = index * self.steps_per_round
+        if not self.rounds:
+            self.dynamics.start()
+        use_batch_statistics(self.network, self.config.norm_layers == "learn")
         for images, labels in self._batches(index, self.config.augment):
             self.dynamics.before_step(step)
             total += self._descend(images, labels)
@@ -223,6 +253,7 @@ class MaskSearch:
             raise SearchError(f"round {index}: the cross-entropy is {cross_entropy}, expected a finite number; lower search.lr_head or search.lr_scores.")
         self.dynamics.end_round(step)
         self.weights.refresh()
+        use_batch_statistics(self.network, False)
         density, val_accuracy = self.weights.density(), accuracy(predict(self._masked, self.val, self.preprocess), self.val.labels)
         found = Round(index, cross_entropy, density, val_accuracy, self.config.method == "drift" and self._is_better(density, val_accuracy))
         self.rounds.append(found)
@@ -230,7 +261,17 @@ class MaskSearch:
             self.best = found
         elif found.accepted or self.best is None or (not self.best.accepted and _fallback(found) > _fallback(self.best)):
             self.best = found
-            self.best_state = {"scores": self.weights.scores.detach().clone(), **{f"head.{k}": v.clone() for k, v in self.head.state_dict().items()}}
+            self.best_state = {"scores": self.weights.scores.detach().clone(), **self._trained_along()}
+
+    def _trained_along(self) -> dict[str, Tensor]:
+        """What learns beside the scores: copies of head and normalisation layers."""
+        head = {f"head.{k}": v.clone() for k, v in self.head.state_dict().items()}
+        return head | {f"norms.{k}": v for k, v in norm_tensors(self.network).items()}
+
+    def _put_back(self, tensors: Mapping[str, Tensor]) -> None:
+        """Undo what changed since `_trained_along`."""
+        self.head.load_state_dict(_under("head.", tensors))
+        put_norm_tensors(self.network, _under("norms.", tensors))
 
     def _descend(self, images: Tensor, labels: Tensor) -> Tensor:
         """Leave the gradient of effective weights and head; returns the cross-entropy without waiting for it."""
@@ -266,6 +307,7 @@ class MaskSearch:
             masks=self.weights.masks(),
             head=self.head.cpu().requires_grad_(False),
             head_only=self.head_only.cpu(),
+            norms=norm_tensors(self.network),
             rounds=tuple(self.rounds),
             frontier=tuple(points),
             best=best,
@@ -280,12 +322,12 @@ class MaskSearch:
         assert self.best is not None
         with torch.no_grad():
             self.weights.scores.copy_(self.best_state["scores"])
-        self.head.load_state_dict(_under("head.", self.best_state))
+        self._put_back(self.best_state)
         points = [Point(r.density, r.val_accuracy, r.round) for r in self.rounds]
         return frontier(points), points[self.best.round]
 
     def _choose_budget(self) -> tuple[list[Point], Point]:
-        """Cut the final scores at rising budgets, each with a head of its own; of those at the floor, keep the one with the best objective."""
+        """Cut the final scores at rising budgets, each with head and statistics of its own; of those at the floor, keep the one with the best objective."""
         started = time.perf_counter()
         some = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))[:_FRONTIER_IMAGES].to(self.runtime.device)
         sample = LabelledImages(self.train.images[some], self.train.labels[some])
@@ -312,6 +354,9 @@ class MaskSearch:
         """Make mask and head at one budget, the head fitted to `images`; also returns the cross-entropy on val."""
         self.weights.keep(budget, self._cost_of_weights)
         self.weights.refresh()
+        if self._norm_parameters:
+            batches = training_batches(images, self.preprocess, self.config.batch_size, self.config.augment, self.seed, 0)  # as they learnt it
+            recalibrate(self.network, (self._source_logits(batch) for batch, _ in batches))
         head = fit_head(predict(self._source_logits, images, self.preprocess), images.labels, self.num_classes)
         self.head.load_state_dict(head.state_dict())
         logits = predict(self._masked, self.val, self.preprocess)
@@ -320,14 +365,15 @@ class MaskSearch:
 
     def _key(self) -> str:
         """Digest of everything the course of the search depends on."""
-        data = [float(t.double().sum()) for t in (self.train.images, self.train.labels, self.val.images, self.val.labels)]
+        seen = (self.train.images, self.train.labels, self.val.images, self.val.labels, *(() if self._rest is None else (self._rest,)))
+        data = [int(t.sum(dtype=torch.int64)) for t in seen]
         weights = float(self.weights.weights.double().abs().sum())
         costs = None if self._cost_of_weights is None else float(self._cost_of_weights.double().square().sum())
         return digest_of(asdict(self.config), repr(self.runtime), self.seed, self.source_val_accuracy, data, weights, len(self.weights), costs)
 
     def _save(self, path: Path, key: str) -> None:
         tensors = {"scores": self.weights.scores, **{f"dynamics.{k}": v for k, v in self.dynamics.tensors().items()}}
-        tensors |= {f"now.{k}": v for k, v in self.head.state_dict().items()}
+        tensors |= {f"now.{k}": v for k, v in self._trained_along().items()}
         tensors |= {f"best.{k}": v for k, v in self.best_state.items()}
         assert self.best is not None
         values = {"rounds": [asdict(r) for r in self.rounds], "best": self.best.round, "seconds": self.seconds}
@@ -340,7 +386,7 @@ class MaskSearch:
         tensors, values = state
         with torch.no_grad():
             self.weights.scores.copy_(tensors["scores"])
-        self.head.load_state_dict(_under("now.", tensors))
+        self._put_back(_under("now.", tensors))
         self.dynamics.restore(_under("dynamics.", tensors))
         self.best_state = {k: v.to(self.runtime.device) for k, v in _under("best.", tensors).items()}
         self.rounds = [Round(**r) for r in values["rounds"]]

@@ -51,7 +51,6 @@ def train(
     plan: TrainingPlan,
     runtime: Runtime,
     *,
-    freeze_batchnorm: bool = False,
     after_step: Callable[[], None] | None = None,
     checkpoint: Path | None = None,
     key: str = "",
@@ -67,7 +66,6 @@ def train(
         val_data: to measure on after every epoch.
         plan: the numbers.
         runtime: device and precision.
-        freeze_batchnorm: keep BatchNorm statistics as they are.
         after_step: called after every optimizer step (for example, to keep removed weights at zero).
         checkpoint: file holding the state after an epoch, see `Pacer`; a killed training continues from it to the same result.
         key: digest of everything the training depends on, see `seam.checkpoint`.
@@ -88,7 +86,7 @@ def train(
     pacer = Pacer()
     while len(history) <= plan.epochs:
         number = len(history)
-        _set_mode(model, freeze_batchnorm)
+        model.train()
         total = torch.zeros((), device=runtime.device)
         steps = 0
         for images, labels in training_batches(train_data, preprocess, plan.batch_size, plan.augment, plan.seed, number):
@@ -124,14 +122,6 @@ def train(
 def _val_accuracy(model: nn.Module, data: LabelledImages, preprocess: nn.Module) -> float:
     model.eval()
     return accuracy(predict(model, data, preprocess), data.labels)
-
-
-def _set_mode(model: nn.Module, freeze_batchnorm: bool) -> None:
-    model.train()
-    if freeze_batchnorm:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, base_rates: list[float], share: float) -> None:

@@ -64,6 +64,7 @@ def read_evidence(context: StageContext) -> Evidence:
         "source_sha256": source["sha256"],
         "mask_sha256": pack.mask_sha256,
         "head_sha256": sha256_file(context.artifact("search", "head.safetensors")),
+        "norms_sha256": sha256_file(context.artifact("search", "norms.safetensors")),
         "weights_sha256": sha256_file(weights),
     }
     return Evidence(
@@ -134,7 +135,7 @@ def claims(evidence: Evidence, model: str) -> list[dict[str, str]]:
         ("inherited defects, re-engineered against original, both fine-tuned", "\N{MINUS SIGN}57 points", inherited_less),
     ]
     for name, change in attribution(evidence.evaluated).items():
-        against = "the original" if name == "head_only" else "the new head alone"
+        against = {"head_only": "the original", "adapted": "the new head alone"}.get(name, "all weights")
         rows.append((f"accuracy, {LABELS[name]}, against {against}", NOTHING, show_change(0.0, change, "fraction")))
     return [{"quantity": quantity, "paper": paper, "here": here} for quantity, paper, here in rows]
 
@@ -146,10 +147,12 @@ def attribution(evaluated: Mapping[str, Any]) -> dict[str, float]:
         evaluated: evaluate/metrics.json.
 
     Returns:
-        `head_only`: against the original, all weights kept by both. Each of `MASKS`: against `head_only`.
+        `head_only`: against the original, all weights kept by both. `adapted`: against `head_only`. Each of `MASKS`: against `adapted`,
+        where that was measured, or `head_only`: what differs is the mask alone.
     """
     models = {**evaluated, **evaluated.get("baselines", {})}
-    against = {"head_only": "source", **dict.fromkeys(MASKS, "head_only")}
+    whole = "adapted" if "adapted" in models else "head_only"
+    against = {"head_only": "source", "adapted": "head_only", **dict.fromkeys(MASKS, whole)}
     return {name: models[name]["accuracy"] - models[other]["accuracy"] for name, other in against.items() if name in models and other in models}
 
 

@@ -18,10 +18,12 @@ LABELS = {
     "reengineered_finetuned": "re-engineered, fine-tuned",
     "head_only": "original, all weights, new head",
     "restricted": "original, only target classes' logits",
-    "reengineered_refit": "re-engineered, head refitted",
+    "adapted": "original, all weights, head and norm layers",
+    "reengineered_refit": "searched mask, same density",
     "taylor_mask": "Taylor mask, same density",
     "magnitude_mask": "magnitude mask, same density",
     "random_mask": "random mask, same density",
+    "retrained": "trained from scratch on the problem",
 }
 """How the models are called where people read."""
 Kind = Literal["count", "fraction", "milliseconds"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -15,20 +15,33 @@ from tqdm import tqdm
 from seam.baseline_masks import magnitude_mask, random_mask, taylor_mask
 from seam.baselines import best_threshold, restricted_labels, target_log_odds
 from seam.batches import LabelledImages, predict
+from seam.checkpoint import digest_of
 from seam.errors import SuspectResultWarning
 from seam.files import write_json
-from seam.head import TargetHead, fit_head
+from seam.finetune import adapt, train_from_scratch
+from seam.head import Reengineered, TargetHead, fit_head
 from seam.macs import Counts, count
 from seam.masks import Masks, apply_masks, density
+from seam.models import build
+from seam.norms import norm_parameters
 from seam.problems import TargetProblem
-from seam.runtime import start
+from seam.runtime import Runtime, start
 from seam.source import Preprocess, Source
 from tasks.models import MODELS, load_models, problem_images, problem_masks, problem_source
 from tasks.stage import StageContext, StageResult, collect_warnings, main
 
 _UNSEARCHED = ("random_mask", "magnitude_mask", "taylor_mask")
 """Masks that no search found. Chance accuracy is a finding about one of them, no doubt about the result."""
-_STEPS = len(MODELS) + 2 + len(_UNSEARCHED)
+_STEPS = len(MODELS) + 4 + len(_UNSEARCHED)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The problem's images, on the device."""
+
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
 
 
 def evaluate(context: StageContext) -> StageResult:
@@ -38,7 +51,8 @@ def evaluate(context: StageContext) -> StageResult:
     height, width, _ = source.info.image_shape
     runtime = start(context.params.runtime, height * width)
     preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
-    train, val, test = (problem_images(context, split).to(runtime.device) for split in ("train", "val", "test"))
+    images = Images(*(problem_images(context, split).to(runtime.device) for split in ("train", "val", "test")))
+    val, test = images.val, images.test
     models = load_models(context)
     networks = {name: _network(model) for name, model in models.items()}
     entries: dict[str, dict[str, Any]] = {}
@@ -56,7 +70,10 @@ def evaluate(context: StageContext) -> StageResult:
         baselines = {"head_only": entries.pop("head_only"), "restricted": {**restricted, "threshold": threshold}}
         head_only = models["head_only"].head
         assert isinstance(head_only, TargetHead)
-        baselines |= _compare_masks(context, source, head_only, train, test, preprocess)
+        baselines |= _compare_masks(context, source, head_only, images, preprocess, runtime)
+        if context.params.evaluate.retrain_epochs:
+            context.progress((_STEPS - 1) / _STEPS, "retrained")
+            baselines["retrained"] = _retrain(context, source, images, preprocess, runtime)
     with context.publish() as out:
         write_json(out / "metrics.json", {**entries, "baselines": baselines, "warnings": list(dict.fromkeys(doubts))})
     original, reengineered = entries["source"], entries["reengineered"]
@@ -95,31 +112,53 @@ def _mean_or_none(correct: Tensor) -> float | None:
 
 
 def _compare_masks(
-    context: StageContext, source: Source, head_only: TargetHead, train: LabelledImages, test: LabelledImages, preprocess: Preprocess
+    context: StageContext, source: Source, head_only: TargetHead, images: Images, preprocess: Preprocess, runtime: Runtime
 ) -> dict[str, dict[str, Any]]:
-    """The searched masks and `_UNSEARCHED`, each with a head fitted as `head_only` was; one copy of the source at a time."""
+    """All weights, the searched masks and `_UNSEARCHED`, each with a head fitted and adapted in the same way; one copy of the source at a time."""
+    params, original = context.params, source.network.to(runtime.device)
     problem = context.target_problem(source.info.classes)
     height, width, _ = source.info.image_shape
-    original = source.network.to(train.labels.device)
     found: dict[str, dict[str, Any]] = {}
-    masks = _masks(original, problem_masks(context, source).masks, head_only, preprocess, train, context.params.seed)
+    masks = _masks(original, problem_masks(context, source).masks, head_only, preprocess, images.train, params.seed)
+    adapts = bool(norm_parameters(original)) and params.search.norm_layers == "learn" and params.evaluate.adapt_epochs > 0
     for i, (name, mask) in enumerate(masks, len(MODELS) + 1):
+        if name == "adapted" and not adapts:
+            continue
         context.progress(i / _STEPS, name)
         network = copy.deepcopy(original)
         apply_masks(network, mask)
-        head = fit_head(predict(network, train, preprocess), train.labels, problem.num_classes)
-        predicted = head(predict(network, test, preprocess)).argmax(1)
-        found[name] = _entry(name, predicted, test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
+        head = fit_head(predict(network, images.train, preprocess), images.train.labels, problem.num_classes)
+        model = Reengineered(network, head)
+        if adapts:
+            adapt(model, preprocess, images.train, images.val, params.evaluate.adapt_epochs, params.search, runtime, params.seed)
+        predicted = predict(model, images.test, preprocess).argmax(1)
+        found[name] = _entry(name, predicted, images.test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
     return found
 
 
 def _masks(network: nn.Module, searched: Masks, head_only: TargetHead, preprocess: Preprocess, train: LabelledImages, seed: int) -> Iterator[tuple[str, Masks]]:
-    """The searched masks, then `_UNSEARCHED` at their density; each is made when it is asked for."""
+    """No mask, the searched masks, then `_UNSEARCHED` at their density; each is made when it is asked for."""
     share = density(searched)
+    yield "adapted", {}
     yield "reengineered_refit", searched
     yield "random_mask", random_mask(network, share, seed)
     yield "magnitude_mask", magnitude_mask(network, share)
     yield "taylor_mask", taylor_mask(network, head_only, preprocess, train, share)
+
+
+def _retrain(context: StageContext, source: Source, images: Images, preprocess: Preprocess, runtime: Runtime) -> dict[str, Any]:
+    """A network of the source's architecture, trained from scratch on the problem's images alone; continues where it was killed."""
+    params, problem = context.params, context.target_problem(source.info.classes)
+    height, width, _ = source.info.image_shape
+    config = replace(params.prepare_source, epochs=params.evaluate.retrain_epochs)
+    torch.manual_seed(params.seed)
+    network = build(source.info.architecture, problem.num_classes)
+    sums = [int(t.sum(dtype=torch.int64)) for t in (images.train.images, images.train.labels)]
+    key = digest_of(asdict(config), params.seed, repr(runtime), source.info.architecture, sums)
+    checkpoint = context.work_folder / "retrained.safetensors"
+    train_from_scratch(network, preprocess, images.train, images.val, config, runtime, params.seed, checkpoint=checkpoint, key=key)
+    predicted = predict(network, images.test, preprocess).argmax(1)
+    return _entry("retrained", predicted, images.test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
 
 
 def _restricted(val_logits: Tensor, val_labels: Tensor, test_logits: Tensor, problem: TargetProblem) -> tuple[float | None, Tensor]:

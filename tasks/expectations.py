@@ -66,17 +66,17 @@ def image_expectations(images: pd.DataFrame, num_classes: int, image_size: int |
         _expect(gxe.ExpectColumnValuesToBeInSet, "mode", f"every image has mode {mode}", "convert it", value_set=[mode]),
         _expect(gxe.ExpectColumnValuesToMatchRegex, "sha256", "every hash is 64 hex digits", "mend the data set", regex="^[0-9a-f]{64}$"),
         _expect(gxe.ExpectColumnValuesToBeBetween, "std", "no image is constant", "replace or remove it", min_value=0, strict_min=True),
-        _expect(gxe.ExpectColumnValuesToBeNull, "twin", "no test image is also in train", "remove one of the two"),
+        _expect(gxe.ExpectColumnValuesToBeNull, "twin", "no test image is also in train", "remove one of the two, or set data.drop_copies"),
     ]
 
 
 def class_expectations(min_images: int) -> list[Any]:
     """What must hold for every class."""
-    add = "add images, or remove the class"
+    add, fewest = "add images, or remove the class", min(1, min_images)
     return [
         _expect(gxe.ExpectColumnValuesToBeUnique, "class", "every class has its own name", "rename one"),
         _expect(gxe.ExpectColumnValuesToBeBetween, "num_train", f"every class has at least {min_images} images in train", add, min_value=min_images),
-        _expect(gxe.ExpectColumnValuesToBeBetween, "num_test", "every class has at least 1 image in test", add, min_value=1),
+        _expect(gxe.ExpectColumnValuesToBeBetween, "num_test", f"every class has at least {fewest} image in test", add, min_value=fewest),
     ]
 
 

@@ -58,7 +58,7 @@ def finetune(context: StageContext) -> StageResult:
 
 
 def _inputs(context: StageContext) -> list[Any]:
-    searched = [context.artifact("search", f"{n}.safetensors") for n in ("mask", "head", "head_only")]
+    searched = [context.artifact("search", f"{n}.safetensors") for n in ("mask", "head", "head_only", "norms")]
     return [
         context.artifact("validate_data", "dataset.safetensors"),
         context.artifact("split_dataset", "splits.safetensors"),

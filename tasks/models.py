@@ -12,6 +12,7 @@ from seam.batches import LabelledImages
 from seam.datasets.prepared import load_prepared
 from seam.head import Reengineered, SourceOnProblem, TargetHead
 from seam.masks import MaskPack, apply_masks, load_mask_pack
+from seam.norms import load_norms
 from seam.source import Source, load_source, load_weights
 from tasks.stage import StageContext
 
@@ -28,8 +29,8 @@ def problem_masks(context: StageContext, source: Source) -> MaskPack:
     return load_mask_pack(context.artifact("search", "mask.safetensors"), source.info.sha256)
 
 
-def problem_images(context: StageContext, split: Literal["train", "val", "test"]) -> LabelledImages:
-    """Images (uint8 NHWC) and target labels of one split of the problem, on the CPU."""
+def problem_images(context: StageContext, split: Literal["train", "spare", "val", "test"]) -> LabelledImages:
+    """Images (uint8 NHWC) and target labels of one split of the problem, on the CPU; see split_dataset."""
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
     splits = load_file(context.artifact("split_dataset", "splits.safetensors"))
     images = data.x_test if split == "test" else data.x_train
@@ -47,6 +48,7 @@ def load_model(context: StageContext, name: str) -> nn.Module:
         load_weights(model.head, context.artifact("search", f"{'head' if name == 'reengineered' else name}.safetensors"))
         if name == "reengineered":
             apply_masks(model.network, problem_masks(context, source).masks)
+            load_norms(model.network, context.artifact("search", "norms.safetensors"))
     else:
         load_weights(model, context.artifact("finetune", f"{name}.safetensors"))
     return model.requires_grad_(False).eval()

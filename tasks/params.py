@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from seam.configs import (
     AttackConfig,
     DataConfig,
+    EvaluateConfig,
     FinetuneConfig,
     LatencyConfig,
     RegisterConfig,
@@ -53,6 +54,7 @@ class Params(BaseModel):
     prepare_source: SourceConfig = SourceConfig()
     search: SearchConfig = SearchConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     evaluate_robustness: AttackConfig = AttackConfig()
     benchmark_latency: LatencyConfig = LatencyConfig()
     register_model: RegisterConfig = RegisterConfig()

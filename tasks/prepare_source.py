@@ -18,11 +18,12 @@ from seam.configs import SourceConfig
 from seam.datasets.prepared import ImageData, load_prepared
 from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file, write_csv
+from seam.finetune import train_from_scratch
 from seam.models import build
 from seam.problems import carve_val, identical_groups
 from seam.runtime import Runtime, start
 from seam.source import Preprocess, SourceInfo, load_tensors, save_source
-from seam.training import Epoch, TrainingPlan, train
+from seam.training import Epoch
 from tasks.fetch_checkpoint import fetch_checkpoint, is_file
 from tasks.stage import StageContext, StageResult, collect_warnings, main
 
@@ -142,8 +143,6 @@ def _train(
     context: StageContext, network: nn.Module, preprocess: nn.Module, train_data: LabelledImages, val_data: LabelledImages, runtime: Runtime
 ) -> list[Epoch]:
     config = context.params.prepare_source
-    optimizer = torch.optim.SGD(network.parameters(), lr=config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
-    plan = TrainingPlan(config.epochs, config.batch_size, config.augment, context.params.seed, cosine=True, keep_best=False)
     key = digest_of(asdict(config), context.params.seed, repr(runtime), context.params.split_dataset.val_fraction, _sha256(context))
     with tqdm(total=config.epochs, desc="train source", unit="epoch", disable=None) as bar:
 
@@ -153,7 +152,8 @@ def _train(
             context.progress(epoch.epoch / config.epochs, f"epoch {epoch.epoch}/{config.epochs}, val accuracy {epoch.val_accuracy:.3f}")
 
         checkpoint = context.work_folder / "checkpoint.safetensors"
-        return train(network, optimizer, preprocess, train_data, val_data, plan, runtime, checkpoint=checkpoint, key=key, on_epoch=on_epoch)
+        seed = context.params.seed
+        return train_from_scratch(network, preprocess, train_data, val_data, config, runtime, seed, checkpoint=checkpoint, key=key, on_epoch=on_epoch)
 
 
 def _sha256(context: StageContext) -> str:

@@ -32,7 +32,7 @@ from tasks.tracking import connect, finish_run, log_history, log_metrics, open_r
 logger = logging.getLogger(__name__)
 
 POLICY = Path("mlflow") / "registry.yaml"
-_MODELS = ("source", "reengineered", "reengineered_finetuned", "standard_finetuned", "head_only", "restricted", *MASKS)
+_MODELS = ("source", "reengineered", "reengineered_finetuned", "standard_finetuned", "head_only", "restricted", "adapted", *MASKS, "retrained")
 
 
 def register_model(context: StageContext) -> StageResult:
@@ -166,8 +166,8 @@ def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Pa
         staging = Path(folder)
         for name in ("report.html", "card.json"):
             shutil.copyfile(out / name, staging / name)
-        for stage, name in (("search", "mask.safetensors"), ("search", "head.safetensors"), ("search", "history.csv"), ("search", "frontier.csv")):
-            shutil.copyfile(context.artifact(stage, name), staging / name)
+        for name in ("mask.safetensors", "head.safetensors", "norms.safetensors", "history.csv", "frontier.csv"):
+            shutil.copyfile(context.artifact("search", name), staging / name)
         for plot in drawn:
             write_text(staging / "figures" / f"{plot.name}.svg", plot.svg)
         client.log_artifacts(run_id, str(staging))

@@ -23,10 +23,12 @@ _BASELINES = {
     "head_only": "The new head fitted with every weight kept: what the head gains, the mask has not.",
     "standard_finetuned": "All weights trained further on the problem, with the new head.",
     "reengineered": "The searched mask, with its own head.",
-    "reengineered_refit": "The searched mask, its head fitted anew as in the rows below: these differ in the mask alone.",
+    "adapted": "Every weight kept, head and normalisation layers trained as in the rows below.",
+    "reengineered_refit": "The searched mask, with head and normalisation layers trained anew, as in the rows below: these differ in the mask alone.",
     "taylor_mask": "Keeps the weights whose removal changes the loss most, by one pass of gradients over the training images.",
     "magnitude_mask": "Keeps the largest weights, whatever the problem.",
     "random_mask": "Keeps weights drawn by chance.",
+    "retrained": "A new network of the same architecture, trained on the problem's images alone (the paper's Table IV).",
     "reengineered_finetuned": "The searched mask, then the kept weights trained further; removed ones stay zero.",
 }
 """What each model is, in the order of the table."""
@@ -176,8 +178,10 @@ def attribution_text(evidence: Evidence) -> str:
     parts = []
     if "head_only" in changes:
         parts.append(f"The new head alone, with all weights, {_effect(changes['head_only'])} against the original.")
+    if "adapted" in changes:
+        parts.append(f"Training the normalisation layers too {_effect(changes['adapted'])} against that.")
     if "reengineered_refit" in changes:
-        parts.append(f"The searched mask, with a head fitted in the same way, {_effect(changes['reengineered_refit'])} against the head alone.")
+        parts.append(f"The searched mask, with the same training, {_effect(changes['reengineered_refit'])} against all weights.")
     others = [f"the {LABELS[n].split(',')[0]} {_effect(changes[n])}" for n in MASKS if n in changes and n != "reengineered_refit"]
     if others:
         parts.append(f"So measured and at the same density, {', '.join(others)}.")

@@ -16,6 +16,7 @@ from seam.files import write_csv, write_json
 from seam.head import SourceOnProblem
 from seam.macs import weight_macs
 from seam.masks import save_mask_pack
+from seam.norms import save_norms
 from seam.runtime import start
 from seam.search import MaskSearch, Round, SearchResult
 from seam.source import Preprocess, save_weights
@@ -28,7 +29,7 @@ _FRONTIER = ("density", "val_accuracy", "round")
 
 
 def search(context: StageContext) -> StageResult:
-    """Search, continuing a killed one; publish mask pack, heads, history and frontier."""
+    """Search, continuing a killed one; publish mask pack, heads, normalisation layers, history and frontier."""
     config, source = context.params.search, problem_source(context)
     problem = context.target_problem(source.info.classes)
     train, val = problem_images(context, "train"), problem_images(context, config.select_on)
@@ -41,13 +42,17 @@ def search(context: StageContext) -> StageResult:
     bar = tqdm(desc=f"search {problem.name}", unit="round", total=config.max_rounds, disable=None)
     with collect_warnings() as doubts, search_logger(context) as log, bar:
         macs = weight_macs(source.network, torch.zeros(1, 3, height, width)) if config.cost == "macs" else None
-        state = MaskSearch(source.network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy, macs)
+        spare = problem_images(context, "spare") if problem.is_binary and config.negatives == "redrawn" else None
+        state = MaskSearch(
+            source.network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy, macs, spare
+        )  # fmt: skip
         result = state.run(context.work_folder / "checkpoint.safetensors", _observer(context, state, bar, log))
         _doubt(result, config.select_on)
     with context.publish() as out:
         mask_sha256 = save_mask_pack(result.masks, source.info.sha256, out / "mask.safetensors")
         save_weights(result.head, out / "head.safetensors")
         save_weights(result.head_only, out / "head_only.safetensors")
+        save_norms(result.norms, out / "norms.safetensors")
         write_csv(out / "history.csv", _HISTORY, map(asdict, result.rounds))
         write_csv(out / "frontier.csv", _FRONTIER, map(asdict, result.frontier))
         write_json(

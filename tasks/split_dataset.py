@@ -12,13 +12,17 @@ from seam.files import write_bytes, write_json
 from seam.problems import IntArray, TargetProblem, carve_val, identical_groups
 from tasks.stage import StageContext, StageResult, main
 
+_MOST_SPARE = 5
+"""Left-over negatives kept, as a multiple of the train split: enough variety, and a bound on memory."""
+
 
 def split_dataset(context: StageContext) -> StageResult:
-    """Write splits.safetensors (`train`, `val`, `test` and `y_train`, `y_val`, `y_test`, all int64) and summary.json.
+    """Write splits.safetensors (`train`, `spare`, `val`, `test` and `y_train`, ..., all int64) and summary.json.
 
-    `train` and `val` index the data set's train images, `test` its test images. Validation is carved out before the
-    problem's images are selected, so an image is on the same side in every problem and in the source's training. Images
-    that are byte-identical are on the same side too: one drawn for validation goes back to train when a copy is there.
+    `spare` are the negatives of a binary problem that the draw for `train` left over, at most five times as many as `train`.
+    `train`, `spare` and `val` index the data set's train images, `test` its test images. Validation is carved out before the
+    problem's images are selected, so an image is on the same side in every problem and in the source's training. Images that
+    are byte-identical are on the same side too: one drawn for validation goes back to train when a copy is there.
 
     Raises:
         DataError: an unknown class, a target class that a split has no image of, or an image in two splits.
@@ -32,15 +36,20 @@ def split_dataset(context: StageContext) -> StageResult:
         "val": problem.select(data.y_train, np.flatnonzero(is_val), params.seed),
         "test": problem.select(data.y_test, np.arange(len(data.y_test)), params.seed),
     }
+    taken = np.isin(data.y_train, problem.target_indices) | is_val if problem.is_binary else np.ones_like(is_val)
+    taken[splits["train"]] = True
+    left_over = np.random.default_rng(params.seed).permutation(np.flatnonzero(~taken))
+    splits["spare"] = np.sort(left_over[: _MOST_SPARE * len(splits["train"])])
     labels = {name: problem.target_labels(data.y_test[i] if name == "test" else data.y_train[i]) for name, i in splits.items()}
-    check_nothing_empty(problem, labels)
+    check_nothing_empty(problem, {name: y for name, y in labels.items() if name != "spare"})
     check_no_leak(problem, data, splits)
-    counts = {name: {c: int((y == label).sum()) for label, c in enumerate(problem.classes)} for name, y in labels.items()}
+    counts = {name: {c: int((y == label).sum()) for label, c in enumerate(problem.classes)} for name, y in labels.items() if name != "spare"}
     summary = {
         "problem": problem.name,
         "classes": list(problem.classes),
         "source_classes": list(data.classes),
         "num_train": len(splits["train"]),
+        "num_spare": len(splits["spare"]),
         "num_val": len(splits["val"]),
         "num_test": len(splits["test"]),
         "counts": counts,
@@ -64,11 +73,12 @@ def check_nothing_empty(problem: TargetProblem, labels: dict[str, IntArray]) -> 
 
 def check_no_leak(problem: TargetProblem, data: ImageData, splits: dict[str, IntArray]) -> None:
     """Raise a DataError when an image of one split is byte-identical to an image of another."""
-    images = {"train": data.x_train[splits["train"]], "val": data.x_train[splits["val"]], "test": data.x_test[splits["test"]]}
+    learnt = np.concatenate([splits["train"], splits["spare"]])
+    images = {"train": data.x_train[learnt], "val": data.x_train[splits["val"]], "test": data.x_test[splits["test"]]}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         twins = _twins(images[first], images[second])
         if twins is not None:
-            i, j = int(splits[first][twins[0]]), int(splits[second][twins[1]])
+            i, j = (int((learnt if name == "train" else splits[name])[twin]) for name, twin in zip((first, second), twins, strict=True))
             where = f"image {i} of the data set's train ({first}) and image {j} of its {'test' if second == 'test' else 'train'} ({second})"
             raise DataError(f"problem '{problem.name}': expected no image in two splits, {where} are identical; remove one of the two and validate again.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,12 +14,15 @@ import pandas as pd
 from seam.configs import DataConfig
 from seam.datasets.load import fetch, load_raw
 from seam.datasets.prepared import ImageData, save_prepared
+from seam.datasets.raw import without_copies
 from seam.errors import DataError
 from seam.files import write_bytes, write_json
 from tasks.data_guard import check_data_unchanged
 from tasks.expectations import Outcome, check, class_expectations, explain, image_expectations
 from tasks.manifest import COLUMNS, assemble, channel_statistics, class_table, image_table
 from tasks.stage import StageContext, StageResult, main
+
+logger = logging.getLogger(__name__)
 
 
 def validate_data(context: StageContext) -> StageResult:
@@ -33,7 +37,11 @@ def validate_data(context: StageContext) -> StageResult:
     check_data_unchanged(context.root, config.path)
     context.progress(0.0, "reading images")
     fetch(config.kind, path)
-    raw = load_raw(config.kind, path, config.image_size)
+    found = load_raw(config.kind, path, config.image_size)
+    raw = without_copies(found) if config.drop_copies else found
+    dropped = len(found.images) - len(raw.images)
+    if dropped:
+        logger.info("%d training images left out: they are in test too", dropped)
     context.progress(0.4, "manifest")
     images = image_table(raw, context.root)
     classes = class_table(images, raw.classes)
@@ -45,7 +53,7 @@ def validate_data(context: StageContext) -> StageResult:
         with context.publish() as out:
             save_prepared(data, out / "dataset.safetensors")
             write_bytes(out / "manifest.parquet", _parquet(images[COLUMNS]))
-            write_json(out / "validation.json", _report(data, classes, outcomes))
+            write_json(out / "validation.json", {**_report(data, classes, outcomes), "dropped_copies": dropped})
             shutil.copytree(docs, out / "data_docs")
     context.progress(1.0, "done")
     height, width, channels = data.image_shape

@@ -20,7 +20,8 @@ from torch import nn
 from seam.datasets.prepared import ImageData, save_prepared
 from seam.files import read_json, sha256_file, write_json
 from seam.head import Reengineered, TargetHead
-from seam.masks import apply_masks, save_mask_pack
+from seam.norms import norm_tensors, save_norms
+from seam.masks import apply_masks, maskable, save_mask_pack
 from seam.models import build
 from seam.source import SourceInfo, save_source, save_weights
 from tasks.params import Params, parse_params
@@ -78,12 +79,12 @@ def edit_json() -> Callable[[Path, Callable[[dict[str, Any]], None]], None]:
     return edit
 
 
-def make_registry_project(root: Path, store: Path) -> StageContext:
+def make_registry_project(root: Path, store: Path, network_code: str = TINY) -> StageContext:
     """Write params, policy, store and the artifacts of every stage before register_model."""
     (root / "mlflow").mkdir(parents=True)
     shutil.copyfile(store, root / "mlflow" / "mlflow.db")
     shutil.copyfile(REPOSITORY / "mlflow" / "registry.yaml", root / "mlflow" / "registry.yaml")
-    (root / "tiny.py").write_text(TINY)
+    (root / "tiny.py").write_text(network_code)
     architecture = f"{root / 'tiny.py'}:tiny"
     values = {"problems": {"zero": ["zero"]}, "prepare_source": {"architecture": architecture}}
     (root / "params.yaml").write_text(json.dumps(values))
@@ -118,12 +119,13 @@ def _write_source(context: StageContext, architecture: str) -> nn.Module:
 def _write_search(context: StageContext, network: nn.Module) -> None:
     source_sha256 = sha256_file(context.artifact("prepare_source", "source.safetensors"))
     generator = torch.Generator().manual_seed(1)
-    masks = {name: torch.rand(p.shape, generator=generator) < 0.25 for name, p in network.named_parameters()}
+    masks = {name: torch.rand(p.shape, generator=generator) < 0.25 for name, p in maskable(network).items()}
     context.folder("search").mkdir(parents=True)
     digest = save_mask_pack(masks, source_sha256, context.artifact("search", "mask.safetensors"))
     head = TargetHead(3, 2)
     for name in ("head", "head_only"):
         save_weights(head, context.artifact("search", f"{name}.safetensors"))
+    save_norms(norm_tensors(network), context.artifact("search", "norms.safetensors"))
     context.folder("finetune").mkdir(parents=True)
     save_weights(Reengineered(network, head), context.artifact("finetune", "standard_finetuned.safetensors"))
     apply_masks(network, masks)
@@ -145,7 +147,13 @@ def _write_results(context: StageContext) -> None:
 
     evaluated = {"source": entry(0.95, 180), "reengineered": entry(0.94, 45), "standard_finetuned": entry(0.97, 180), "reengineered_finetuned": entry(0.96, 45)}
     evaluated_too = {"head_only": entry(0.955, 180), "restricted": entry(0.951, 180), "reengineered_refit": entry(0.945, 45)}
-    evaluated_too |= {"random_mask": entry(0.555, 45), "magnitude_mask": entry(0.905, 45), "taylor_mask": entry(0.935, 45)}
+    evaluated_too |= {
+        "adapted": entry(0.96, 180),
+        "retrained": entry(0.9, 180),
+        "random_mask": entry(0.555, 45),
+        "magnitude_mask": entry(0.905, 45),
+        "taylor_mask": entry(0.935, 45),
+    }
     write_json(context.artifact("evaluate", "metrics.json"), {**evaluated, "baselines": evaluated_too, "warnings": []})
     rates = {"source": 0.8, "reengineered": 0.5, "standard_finetuned": 0.6, "reengineered_finetuned": 0.3}
     attacked = {name: {"accuracy": 0.95, "robust_accuracy": 1 - rate, "defect_inheritance_rate": rate} for name, rate in rates.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from safetensors.numpy import save_file
 
 from seam.batches import accuracy, predict
+from seam.configs import EvaluateConfig
 from seam.files import read_json
 from seam.head import fit_head
 from seam.masks import apply_masks, save_mask_pack
@@ -18,16 +20,24 @@ from seam.source import Preprocess, save_weights
 from tasks.evaluate import evaluate
 from tasks.models import problem_images, problem_masks, problem_source
 from tasks.stage import StageContext
+from tests.conftest import TINY, make_registry_project
 
 MASKS = ("reengineered_refit", "random_mask", "magnitude_mask", "taylor_mask")
 
 
+WITH_NORM = TINY.replace("padding=1), ", "padding=1), nn.BatchNorm2d(4), ")
+
+
 @pytest.fixture
 def project(registry_project: StageContext) -> StageContext:
-    """The small project, split, before its evaluation; one thread."""
-    params = registry_project.params
-    params = params.model_copy(update={"runtime": replace(params.runtime, device="cpu", threads=1)})
-    context = StageContext("evaluate", params, registry_project.root, "zero")
+    """The small project, split, before its evaluation; one thread, nothing trained from scratch."""
+    return before_evaluation(registry_project)
+
+
+def before_evaluation(project: StageContext, **evaluate: int) -> StageContext:
+    """The project's context of evaluate, after split_dataset."""
+    changes = {"runtime": replace(project.params.runtime, device="cpu", threads=1), "evaluate": EvaluateConfig(**{"retrain_epochs": 0, **evaluate})}
+    context = StageContext("evaluate", project.params.model_copy(update=changes), project.root, "zero")
     labels = (np.arange(12) % 3 != 0).astype(np.int64)
     parts = {"train": np.arange(8), "val": np.arange(8, 12), "test": np.arange(6)}
     tensors = {**parts, **{f"y_{name}": labels[rows] for name, rows in parts.items()}}
@@ -89,3 +99,22 @@ def test_the_seed_changes_the_random_mask_alone(project: StageContext) -> None:
         other["baselines"]["random_mask"] = first["baselines"]["random_mask"]
         assert other == first
     assert len(seen) > 1
+
+
+def test_norm_layers_learn_with_every_mask_and_with_all_weights_alike(tmp_path: Path, empty_mlflow_store: Path) -> None:
+    made = make_registry_project(tmp_path, empty_mlflow_store, WITH_NORM)
+    adapted = measured(before_evaluation(made, adapt_epochs=5))["baselines"]
+    assert set(adapted) == {"head_only", "restricted", "adapted", *MASKS}
+    assert adapted["adapted"]["density"] == 1.0
+    assert adapted["taylor_mask"]["density"] < 0.5
+    fitted = measured(before_evaluation(made, adapt_epochs=0))["baselines"]
+    assert set(fitted) == {"head_only", "restricted", *MASKS}
+    assert any(adapted[name]["accuracy"] != fitted[name]["accuracy"] for name in MASKS)
+
+
+def test_training_from_scratch_is_measured_when_asked_for_and_repeats(project: StageContext, registry_project: StageContext) -> None:
+    assert "retrained" not in measured(project)["baselines"]
+    first, second = (measured(before_evaluation(registry_project, retrain_epochs=2))["baselines"]["retrained"] for _ in range(2))
+    assert first == second
+    assert first["density"] == 1.0
+    assert first["num_images"] == 6

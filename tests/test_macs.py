@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from seam.errors import SearchError, SuspectResultWarning
-from seam.macs import count
+from seam.macs import count, weight_macs
 from seam.models import build
 
 
@@ -111,18 +111,40 @@ def test_a_shortcut_without_weights_saves_its_convolutions() -> None:
     assert without.macs_dense == with_weights.macs_dense - projections - 2 * (32 * 16 * 16 + 64 * 8 * 8)  # and their BatchNorms
 
 
+class Attention(nn.Module):
+    """Three tokens (the channels) of four features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2)[..., :4]
+        return self.attention(tokens, tokens, tokens, need_weights=False)[0]
+
+
+@torch.no_grad()
+def test_attention_by_hand() -> None:
+    network = Attention()
+    projections, scores = 3 * (3 * 4 * 4 + 4 * 4), 2 * 3 * 3 * 4
+    assert count(network, IMAGE).macs_dense == projections + scores
+    network.attention.in_proj_weight[:4] = 0
+    network.attention.out_proj.weight[0, 0] = 0
+    assert count(network, IMAGE).macs_nonzero == projections + scores - 3 * (4 * 4 + 1)
+    assert weight_macs(network, IMAGE) == {"attention.in_proj_weight": 3.0, "attention.out_proj.weight": 3.0}
+
+
 def test_uncounted_multiplications_are_reported() -> None:
-    class Attention(nn.Module):
+    class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.lstm, self.fc = nn.LSTM(4, 2, batch_first=True), nn.Linear(2, 2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            tokens = x.flatten(2)[..., :4]
-            return self.attention(tokens, tokens, tokens, need_weights=False)[0]
+            return self.fc(self.lstm(x.flatten(2)[..., :4])[0][:, -1])
 
     with pytest.warns(SuspectResultWarning, match="multiply-adds leave out aten::"):
-        count(Attention(), IMAGE)
+        count(Recurrent(), IMAGE)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SuspectResultWarning)
         count(Tiny(), IMAGE)

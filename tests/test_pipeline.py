@@ -44,6 +44,7 @@ SAME_BY_EITHER_ROAD = (
     f"{PROBLEM}/split_dataset/splits.safetensors",
     f"{PROBLEM}/search/mask.safetensors",
     f"{PROBLEM}/search/head.safetensors",
+    f"{PROBLEM}/search/norms.safetensors",
     f"{PROBLEM}/search/history.csv",
     f"{PROBLEM}/finetune/reengineered_finetuned.safetensors",
     f"{PROBLEM}/finetune/standard_finetuned.safetensors",

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from flows.preflight import chosen_problems
 from flows.problems_command import extend_problems, list_problems
 from seam.errors import ConfigError, DataError
-from seam.problem_sets import CIFAR100_SUPERCLASSES, every_class, slug, superclass_problems
+from seam.problem_sets import CIFAR100_SUPERCLASSES, IMAGENET_SUPERCLASSES, SUPERCLASSES, every_class, slug, superclass_problems
 from tasks.params import add_problems, load_params, parse_params
 
 FINE = sorted(c for members in CIFAR100_SUPERCLASSES.values() for c in members)
@@ -48,6 +48,30 @@ def test_cifar100_has_twenty_superclasses_of_five():
     assert {len(members) for members in CIFAR100_SUPERCLASSES.values()} == {5}
     assert len(set(FINE)) == 100
     assert CIFAR100_SUPERCLASSES["vehicles_2"] == ("lawn_mower", "rocket", "streetcar", "tank", "tractor")
+
+
+def test_imagenet_has_64_superclasses_that_share_no_class():
+    assert SUPERCLASSES["imagenet"] is IMAGENET_SUPERCLASSES
+    wnids = [wnid for members in IMAGENET_SUPERCLASSES.values() for wnid in members]
+    assert len(IMAGENET_SUPERCLASSES) == 64
+    assert len(wnids) == len(set(wnids)) == 1000 - 3
+    assert all(re.fullmatch(r"n\d{8}", wnid) for wnid in wnids)
+    assert not {"n01704323", "n01768244", "n02454379"} & set(wnids)  # triceratops, trilobite, armadillo: alone in their superclass
+    assert all(list(members) == sorted(members) for members in IMAGENET_SUPERCLASSES.values())  # ImageNet's own order
+
+
+def test_imagenets_superclasses_are_those_published():
+    sizes = {name: len(members) for name, members in IMAGENET_SUPERCLASSES.items()}
+    known = {"crocodile": 2, "monotreme": 2, "sloth": 2, "lab equipment": 2, "vehicle": 49, "electronics": 49, "bird": 59, "dog": 119}
+    assert {name: sizes[name] for name in known} == known
+    assert (min(sizes.values()), max(sizes.values()), round(sum(sizes.values()) / 64, 1)) == (2, 119, 15.6)
+    assert IMAGENET_SUPERCLASSES["sloth"] == ("n02134418", "n02457408")  # sloth bear, three-toed sloth
+    assert IMAGENET_SUPERCLASSES["rodent"][-1] == "n03793489"  # the computer mouse: as published
+
+
+def test_importing_the_sets_imports_no_torch():
+    code = "import sys, seam.problem_sets; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 
 def test_superclasses_of_the_classes_that_are_there():
@@ -89,7 +113,7 @@ def test_superclasses_that_the_data_does_not_have(project):
     before = (project / "params.yaml").read_bytes()
     with pytest.raises(DataError, match="the classes of a superclass"):
         extend_problems(project, False, "cifar100")
-    with pytest.raises(ConfigError, match="--superclasses cifar10: expected one of: cifar100"):
+    with pytest.raises(ConfigError, match=r"--superclasses cifar10: expected one of: cifar100, imagenet\."):
         extend_problems(project, False, "cifar10")
     assert (project / "params.yaml").read_bytes() == before
 
@@ -100,6 +124,16 @@ def test_superclasses_are_added_and_what_does_not_fit_is_named(project):
     line = extend_problems(project, False, "cifar100")
     assert "20 problems added, 22 in all; remove cats, pets, whose classes the data set does not have;" in line
     assert load_params(project / "params.yaml").problems["trees"] == CIFAR100_SUPERCLASSES["trees"]
+
+
+def test_imagenets_superclasses_are_added_where_they_are_whole(project):
+    there = [*IMAGENET_SUPERCLASSES["crocodile"], *IMAGENET_SUPERCLASSES["lab equipment"], "n02134418"]  # one of two sloths
+    images = np.zeros((5, 8, 8), dtype=np.uint8)
+    np.savez(project / "d.npz", x_train=images, y_train=np.arange(5), x_test=images, y_test=np.arange(5), classes=np.array(there))
+    assert "2 problems added, 4 in all;" in extend_problems(project, False, "imagenet")
+    problems = load_params(project / "params.yaml").problems
+    assert list(problems) == ["cats", "pets", "crocodile", "lab-equipment"]
+    assert problems["lab-equipment"] == ("n02815834", "n03920288")
 
 
 def test_problems_are_listed_with_their_classes(project):

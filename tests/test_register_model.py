@@ -50,7 +50,7 @@ def test_one_run_one_version_with_the_alias(registry_project: StageContext, monk
     history = client.get_metric_history(run.info.run_id, "search/density")
     assert [(m.step, m.value) for m in history] == [(0, 1.0), (1, 0.75), (2, 0.5), (3, 0.25)]
     files = {f.path for f in client.list_artifacts(run.info.run_id)}
-    assert files == {"report.html", "card.json", "mask.safetensors", "head.safetensors", "history.csv", "frontier.csv", "figures"}
+    assert files == {"report.html", "card.json", "mask.safetensors", "head.safetensors", "norms.safetensors", "history.csv", "frontier.csv", "figures"}
     assert "figures/convergence.svg" in {f.path for f in client.list_artifacts(run.info.run_id, "figures")}
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == read_json(registry_project.artifact("register_model", "card.json"))["hashes"]["dataset_sha256"][:32]

@@ -141,17 +141,19 @@ def test_claims_beside_what_was_measured(registry_project: StageContext, edit_js
 
 def test_what_head_and_masks_do_to_the_accuracy(registry_project: StageContext) -> None:
     evidence = read_evidence(registry_project)
-    wanted = {"head_only": 0.005, "reengineered_refit": -0.01, "taylor_mask": -0.02, "magnitude_mask": -0.05, "random_mask": -0.4}
+    wanted = {"head_only": 0.005, "adapted": 0.005, "reengineered_refit": -0.015, "taylor_mask": -0.025, "magnitude_mask": -0.055, "random_mask": -0.405}
     assert attribution(evidence.evaluated) == pytest.approx(wanted)
     separated = [(c["quantity"], c["here"]) for c in claims(evidence, "reengineered_finetuned")[4:]]
-    assert separated[:2] == [
+    assert separated[:3] == [
         ("accuracy, original, all weights, new head, against the original", "+0.50 points"),
-        ("accuracy, re-engineered, head refitted, against the new head alone", "\N{MINUS SIGN}1.00 points"),
+        ("accuracy, original, all weights, head and norm layers, against the new head alone", "+0.50 points"),
+        ("accuracy, searched mask, same density, against all weights", "\N{MINUS SIGN}1.50 points"),
     ]
     assert attribution_text(evidence) == (
         "The new head alone, with all weights, gains 0.50 points against the original."
-        " The searched mask, with a head fitted in the same way, costs 1.00 points against the head alone."
-        " So measured and at the same density, the Taylor mask costs 2.00 points, the magnitude mask costs 5.00 points, the random mask costs 40.00 points."
+        " Training the normalisation layers too gains 0.50 points against that."
+        " The searched mask, with the same training, costs 1.50 points against all weights."
+        " So measured and at the same density, the Taylor mask costs 2.50 points, the magnitude mask costs 5.50 points, the random mask costs 40.50 points."
         " One test image is 0.50 points."
     )
     assert attribution_text(evidence) in render(registry_project)

@@ -12,6 +12,7 @@ from seam.errors import SearchError
 from seam.head import Reengineered, SourceOnProblem, fit_head
 from seam.macs import weight_macs
 from seam.masks import apply_masks
+from seam.norms import norm_tensors, put_norm_tensors
 from seam.runtime import start
 from seam.search import MaskSearch, Point, Round, frontier
 from seam.source import Preprocess
@@ -60,6 +61,13 @@ def _search(parts, config=CONFIG, floor=0.9):
     return MaskSearch(network, preprocess, train, val, 2, config, runtime, seed=3, source_val_accuracy=floor)
 
 
+def test_weights_whose_macs_are_not_counted_are_named(parts):
+    network, preprocess, train, val, runtime = parts
+    uncounted = {**weight_macs(network, torch.zeros(1, 3, 8, 8)), "fc.weight": 0.0}
+    with pytest.raises(SearchError, match=r"multiply-adds of fc\.weight are not counted"):
+        MaskSearch(network, preprocess, train, val, 2, replace(CONFIG, cost="macs"), runtime, 0, 0.9, uncounted)
+
+
 @pytest.mark.parametrize("config", [CONFIG, DRIFT], ids=["budget", "drift"])
 def test_search_removes_most_weights_and_keeps_the_accuracy(parts, config):
     result = _search(parts, config).run()
@@ -82,9 +90,18 @@ def test_merged_network_equals_the_masked_one(parts):
     search.weights.refresh()
     masked = predict(search._masked, parts[3], parts[1])
     apply_masks(parts[0], result.masks)
+    put_norm_tensors(parts[0], result.norms)
     merged = predict(Reengineered(parts[0], result.head), parts[3], parts[1])
     assert torch.equal(masked, merged)
     assert accuracy(merged, parts[3].labels) == result.best.val_accuracy
+
+
+def test_frozen_norm_layers_stay_as_they_are_and_learning_ones_do_not(parts):
+    before = norm_tensors(parts[0])
+    frozen = _search(parts, replace(CONFIG, max_rounds=3, norm_layers="frozen")).run()
+    learnt = _search(parts, replace(CONFIG, max_rounds=3)).run()
+    assert all(torch.equal(frozen.norms[k], before[k]) for k in before)
+    assert all(not torch.equal(learnt.norms[k], before[k]) for k in before)
 
 
 def test_all_ones_mask_leaves_the_logits_bit_identical(parts):
@@ -104,8 +121,8 @@ def test_same_seed_same_mask_other_seed_other_mask(parts):
 
 @pytest.mark.parametrize(
     "config",
-    [CONFIG, replace(CONFIG, batch_size=24), DRIFT, replace(DRIFT, head_only_every=5)],
-    ids=["budget", "budget, 5 steps a round", "drift", "head only"],
+    [CONFIG, replace(CONFIG, batch_size=24), replace(CONFIG, norm_layers="frozen"), DRIFT, replace(DRIFT, head_only_every=5)],
+    ids=["budget", "budget, 5 steps a round", "budget, frozen norm layers", "drift", "head only"],
 )
 def test_killed_search_continues_to_the_same_result(parts, tmp_path, config):
     class Killed(Exception):
@@ -128,6 +145,7 @@ def test_killed_search_continues_to_the_same_result(parts, tmp_path, config):
     assert seen[0] == 22
     assert resumed.rounds == whole.rounds
     assert all(torch.equal(resumed.masks[k], whole.masks[k]) for k in whole.masks)
+    assert all(torch.equal(resumed.norms[k], whole.norms[k]) for k in whole.norms)
     assert torch.equal(resumed.head.linear.weight, whole.head.linear.weight)
 
 

@@ -56,6 +56,9 @@ def test_one_class_against_the_rest(tmp_path: Path) -> None:
         assert np.array_equal(arrays[f"y_{name}"], (y[arrays[name]] != 1).astype(int))  # 0: dog, 1: other
     assert [len(arrays[n]) for n in ("train", "val", "test")] == [16, 4, 8]  # 8 + 8, 2 + 2, 4 + 4
     assert np.bincount(data.y_train[arrays["train"]]).tolist() == [4, 8, 4]  # negatives drawn evenly
+    assert np.bincount(data.y_train[arrays["spare"]]).tolist() == [4, 0, 4]  # what the draw left over
+    assert set(arrays["y_spare"]) == {1}
+    assert not set(arrays["spare"]) & {*arrays["train"], *arrays["val"]}
     summary = json.loads((out / "summary.json").read_text())
     assert summary["classes"] == ["dog", "other"]
     assert summary["source_classes"] == list(CLASSES)
@@ -69,6 +72,7 @@ def test_superclass_and_all(tmp_path: Path) -> None:
     arrays = load_file(tmp_path / "artifacts" / "p" / "split_dataset" / "splits.safetensors")
     assert np.array_equal(arrays["y_test"], [0, 1] * 4)
     assert np.array_equal(data.y_test[arrays["test"]], [0, 2] * 4)
+    assert len(arrays["spare"]) == 0
     split_dataset(context(tmp_path, data, "all"))
     arrays = load_file(tmp_path / "artifacts" / "p" / "split_dataset" / "splits.safetensors")
     assert sorted([*arrays["train"], *arrays["val"]]) == list(range(30))
@@ -133,7 +137,7 @@ def test_image_in_train_and_test_is_refused(tmp_path: Path) -> None:
 
 def test_leak_check_sees_a_planted_index() -> None:
     problem = TargetProblem.of("p", ["all"], CLASSES)
-    splits = {"train": np.array([0, 1, 2]), "val": np.array([3, 2]), "test": np.array([0])}
+    splits = {"train": np.array([0, 1]), "spare": np.array([2]), "val": np.array([3, 2]), "test": np.array([0])}
     with pytest.raises(DataError, match=r"image 2 of the data set's train \(train\) and image 2 of its train \(val\)"):
         check_no_leak(problem, data_set(), splits)
 

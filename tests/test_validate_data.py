@@ -15,7 +15,7 @@ from PIL import Image
 from seam.configs import DataConfig
 from seam.datasets.prepared import load_prepared
 from seam.errors import DataError
-from seam.files import sha256_file
+from seam.files import read_json, sha256_file
 from tasks.manifest import COLUMNS, channel_statistics
 from tasks.params import Params
 from tasks.stage import StageContext
@@ -173,6 +173,21 @@ def test_same_image_in_train_and_test_is_named(folder: Path, tmp_path: Path) -> 
     lines = failure(context(tmp_path, "image_folder", "data/pets"))
     assert len(lines) == 2
     assert "also in train: 1 of 18 images fail: data/pets/test/cat/0.png (data/pets/train/eel/3.png)" in lines[1]
+
+
+def test_copies_in_train_are_left_out_when_asked_for(folder: Path, tmp_path: Path) -> None:
+    (folder / "test" / "cat" / "0.png").write_bytes((folder / "train" / "eel" / "3.png").read_bytes())
+    checked = context(tmp_path, "image_folder", "data/pets", drop_copies=True)
+    validate_data(checked)
+    report = read_json(checked.artifact("validate_data", "validation.json"))
+    assert (report["dropped_copies"], report["num_train"], report["num_test"]) == (1, 11, 6)
+
+
+def test_without_a_least_number_classes_may_have_no_images(tmp_path: Path) -> None:
+    save_npz(tmp_path, y_test=np.array([0, 1, 0, 1, 0, 1]))
+    checked = context(tmp_path, min_images_per_class=0)
+    validate_data(checked)
+    assert read_json(checked.artifact("validate_data", "validation.json"))["images_per_class"]["eel"]["test"] == 0
 
 
 def test_constant_image_and_wrong_size_are_two_lines_each_with_its_file(folder: Path, tmp_path: Path) -> None:

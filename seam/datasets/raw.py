@@ -47,6 +47,17 @@ def resize_all(data: RawData, size: int) -> RawData:
     return replace(data, images=tuple(i if i.pixels is None else replace(i, pixels=resize_and_crop(i.pixels, size)) for i in data.images))
 
 
+def without_copies(data: RawData) -> RawData:
+    """The same data without the training images whose pixels are those of a test image."""
+    tested = {_identity(i) for i in data.images if i.split == "test" and i.pixels is not None}
+    return replace(data, images=tuple(i for i in data.images if i.split == "test" or i.pixels is None or _identity(i) not in tested))
+
+
+def _identity(image: RawImage) -> tuple[tuple[int, ...], bytes]:
+    assert image.pixels is not None
+    return image.pixels.shape, image.pixels.tobytes()
+
+
 def same_mode(data: RawData) -> RawData:
     """The same data with gray images repeated to RGB when any image is RGB."""
     if all(i.mode != "RGB" for i in data.images):

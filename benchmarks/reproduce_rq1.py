@@ -1,0 +1,151 @@
+"""SeaM's RQ1 and RQ2 (Tables I, II, IV, V, VI): direct reuse, binary problems of CIFAR-10 and superclasses of CIFAR-100.
+
+    make reproduce-rq1                                                            # all ten problems of CIFAR-10
+    make reproduce-rq1 ARGS="--problems airplane,ship --seeds 0,1"                # some, twice
+    make reproduce-rq1 ARGS="--suite cifar100 --problems fish"                    # superclasses
+    make reproduce-rq1 ARGS="--set prepare_source.checkpoint=/path/to/weights.safetensors --set data.path=/path/to/data"
+    make reproduce-rq1 ARGS="--render"                                            # docs/results.md from the cards there are
+
+Every (suite, seed) is a DVC project of its own under build/rq1/, with the stages of this project: what is done is not done again, a killed run goes
+on. Times are taken last, one after the other. Each problem's card goes to benchmarks/results/rq1/, and docs/results.md is made of all cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from results_page import CARDS, render
+from ruamel.yaml import YAML
+
+from seam.datasets.load import class_names, fetch
+from seam.errors import ConfigError, SeamError
+from seam.files import read_json, write_json
+from seam.problem_sets import CIFAR100_SUPERCLASSES, every_class, superclass_problems
+from tasks.params import Params, add_problems, change_params, load_params
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "build" / "rq1"
+MODELS = ("source", "reengineered")
+
+
+def main() -> None:
+    """Run what was asked for; exits with one line on bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", choices=("cifar10", "cifar100"), default="cifar10")
+    parser.add_argument("--problems", default="all", metavar="A,B", help="names of problems (default: all)")
+    parser.add_argument("--seeds", default="0", metavar="0,1", help="seeds (default: 0)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over presets/rq1-<suite>.yaml")
+    parser.add_argument("--render", action="store_true", help="only render the cards there are")
+    arguments = parser.parse_args()
+    try:
+        if not arguments.render:
+            for seed in arguments.seeds.split(","):
+                reproduce(arguments.suite, arguments.problems.split(","), int(seed), arguments.overrides)
+        render()
+    except (SeamError, ValueError) as e:
+        sys.exit(f"error: {e}")
+    except subprocess.CalledProcessError as e:
+        sys.exit(f"error: {shlex.join(e.cmd[2:])} failed with status {e.returncode}, see above; run the same command again, finished stages are kept.")
+
+
+def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> None:
+    """Run the problems of one suite with one seed, and write their cards."""
+    project = WORK / f"{suite}-seed{seed}"
+    params, wanted = prepare(project, suite, names, seed, overrides)
+    repro(project, params, [f"evaluate@{name}" for name in wanted])
+    repro(project, params, [f"benchmark_latency@{name}" for name in wanted])  # last: nothing else runs while times are taken
+    for name in wanted:
+        path = CARDS / f"{suite}-{name}-seed{seed}.json"
+        write_json(path, card(project, params, suite, name))
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+def prepare(project: Path, suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> tuple[Params, list[str]]:
+    """Make or update the project of one suite and seed; returns its parameters and the names of the problems to run."""
+    project.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "params.yaml", project / "params.yaml")
+    change_params(project / "params.yaml", (), ROOT / "presets" / f"rq1-{suite}.yaml")
+    data = ROOT / load_params(project / "params.yaml").data.path
+    change_params(project / "params.yaml", [f"data.path={data}", f"seed={seed}", *overrides])
+    params = load_params(project / "params.yaml")
+    fetch(params.data.kind, Path(params.data.path))
+    classes = class_names(params.data.kind, Path(params.data.path))
+    known = every_class(classes) if suite == "cifar10" else superclass_problems(CIFAR100_SUPERCLASSES, classes)
+    wanted = list(known) if list(names) == ["all"] else list(names)
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"--problems {name}: expected problems of {suite}: {', '.join(known)}.")
+    change_params(project / "params.yaml", [f"problems={{{wanted[0]}: {list(known[wanted[0]])}}}"])
+    add_problems(project / "params.yaml", {name: known[name] for name in known if name != wanted[0]})
+    yaml = YAML()
+    pipeline = yaml.load(ROOT / "dvc.yaml")
+    for stage in pipeline["stages"].values():
+        definition = stage.get("do", stage)
+        definition["deps"] = [d for d in definition.get("deps", []) if not d.endswith((".py", ".j2"))]  # the code is this checkout's
+    yaml.dump(pipeline, project / "dvc.yaml")
+    if not (project / ".dvc").is_dir():
+        _run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], project)
+    return load_params(project / "params.yaml"), wanted
+
+
+def repro(project: Path, params: Params, targets: Sequence[str]) -> None:
+    """`dvc repro`, with the parameters' threads in every process."""
+    _run([sys.executable, "-m", "dvc", "repro", *targets], project, {"OMP_NUM_THREADS": str(params.runtime.threads)} if params.runtime.threads else {})
+
+
+def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str] = {}) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path, **environment}, check=True)
+
+
+def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]:
+    """What one problem's stages measured, and how."""
+    folder = project / "artifacts" / name
+    evaluated, searched = read_json(folder / "evaluate" / "metrics.json"), read_json(folder / "search" / "metrics.json")
+    source = read_json(project / "artifacts" / "prepare_source" / "source.json")
+    latency = read_json(folder / "benchmark_latency" / "metrics.json")
+    models = {**{m: evaluated[m] for m in MODELS}, **evaluated["baselines"]}
+    original, ours = (evaluated[m] for m in MODELS)
+    return {
+        "suite": suite,
+        "problem": name,
+        "classes": list(params.problems[name]),
+        "seed": params.seed,
+        "network": {"architecture": _shown(params.prepare_source.architecture), "checkpoint": _shown(params.prepare_source.checkpoint or "trained here")},
+        "source_test_accuracy": source.get("test_accuracy"),
+        "test_images": ours["num_images"],
+        "weights": {"original": original["params_total"], "reengineered": ours["params_nonzero"]},
+        "macs": {"original": original["macs_dense"], "reengineered": ours["macs_nonzero"]},
+        "accuracy": {m: entry["accuracy"] for m, entry in models.items()},
+        "latency_ms_batch16": {engine: _medians(times) for engine, times in latency.items()},
+        "seconds": {"search": searched["seconds"], "rounds": searched["rounds"], "threads": searched["threads"]},
+        "search": asdict(params.search),
+        "evaluate": asdict(params.evaluate),
+        "command": f"make reproduce-rq1 ARGS={shlex.quote(f'--suite {suite} --problems {name} --seeds {params.seed}')}",
+        "machine": read_json(project / "artifacts" / "describe_machine" / "machine.json"),
+        "warnings": [*searched["warnings"], *evaluated["warnings"]],
+    }
+
+
+def _medians(times: Mapping[str, Any]) -> dict[str, float] | str:
+    if "unavailable" in times:
+        return f"unavailable: {times['unavailable']}"
+    return {m: times[m]["batch16"]["latency_ms_p50"] for m in MODELS}
+
+
+def _shown(place: str) -> str:
+    """A file by its name alone: where it lies says nothing to others."""
+    return place if place.startswith(("hub:", "https:", "models:", "torchvision:")) else place.rpartition("/")[2]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""docs/results.md from the result cards: what the paper claims and what was measured, with seeds, hardware and time."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from seam.files import read_json, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = ROOT / "benchmarks" / "results" / "rq1"
+PAGE = ROOT / "docs" / "results.md"
+Card = dict[str, Any]
+
+TITLES = {"cifar10": "CIFAR-10, each class against the rest", "cifar100": "CIFAR-100, superclasses of five classes"}
+PAPER = {
+    "cifar10": "| *paper, ResNet20, mean of 10* | *88.89* | *95.64* | *95.81* | *+0.17* | *77.35* | *47.14* | |",
+    "cifar100": "| *paper, ResNet20, mean of 20* | *85.71* | *68.29* | *82.76* | *+14.47* | *76.32* | *57.93* | |",
+}
+"""Tables I, II, V and VI of SeaM (ICSE 2023)."""
+BASELINES = {
+    "source": "original, unrestricted arg-max",
+    "restricted": "original, only the target classes' logits",
+    "head_only": "original, all weights, new head",
+    "adapted": "original, all weights, new head, norm layers trained",
+    "reengineered": "**re-engineered** (searched mask)",
+    "reengineered_refit": "searched mask, trained as the rows below",
+    "taylor_mask": "Taylor mask, same density",
+    "magnitude_mask": "magnitude mask, same density",
+    "random_mask": "random mask, same density",
+    "retrained": "trained from scratch on the problem (paper: Table IV)",
+}
+INTRODUCTION = """# Results
+
+SeaM's research questions 1 and 2: how many weights does a problem need, at what accuracy, and what does that save? Made by
+`make reproduce-rq1`, one card (JSON) a problem and seed in `benchmarks/results/rq1/`; this page is rendered from them.
+
+How to read it. The accuracy is on the test images, which nothing was chosen on: the target density and all settings were fixed before, and the last
+round is taken. The original's accuracy is the published protocol's (its unrestricted arg-max). "Weights removed" is of convolutions and linear
+layers; the time saved is DeepSparse's at batch 16. Every number is for the machine named below it. The networks are not the paper's: the same kind,
+with other trained weights. A binary test set has 2,000 images: one image is 0.05 points, one standard error about 0.5 points.
+"""
+
+
+def render() -> None:
+    """Write docs/results.md."""
+    cards = [read_json(path) for path in sorted(CARDS.glob("*.json"))]
+    sections = [_section(suite, [c for c in cards if c["suite"] == suite]) for suite in TITLES if any(c["suite"] == suite for c in cards)]
+    write_text(PAGE, "\n".join([INTRODUCTION, *sections]))
+
+
+def _section(suite: str, cards: Sequence[Card]) -> str:
+    first, problems = cards[0], sorted({c["problem"] for c in cards})
+    seeds = sorted({c["seed"] for c in cards})
+    network, accuracy = first["network"], first["source_test_accuracy"]
+    scored = "" if accuracy is None else f", {accuracy:.2%} on all classes of the test images"
+    head = (
+        f"## {TITLES[suite]}\n\n{network['architecture']}, weights {network['checkpoint']}{scored}."
+        f" {len(problems)} problems, seeds {', '.join(map(str, seeds))}; where there are several, mean \N{PLUS-MINUS SIGN} standard deviation over seeds.\n"
+    )
+    rows = [_row(name, [c for c in cards if c["problem"] == name]) for name in problems]
+    if len(problems) > 1:
+        rows.append(_row(f"**mean of {len(problems)}**", cards, spread=False))
+    table = "\n".join(
+        [
+            "| problem | weights removed, % | original, % | re-engineered, % | change, points | MACs removed, % | time saved, % | search, min |",
+            "|---|---|---|---|---|---|---|---|",
+            PAPER[suite],
+            *rows,
+        ]
+    )
+    return "\n".join([head, table, "", _baselines(cards), "", _conditions(cards), ""])
+
+
+def _row(name: str, cards: Sequence[Card], spread: bool = True) -> str:
+    def cell(value: Callable[[Card], float | None], digits: int = 2, sign: str = "") -> str:
+        values = [v for v in map(value, cards) if v is not None]
+        if not values:
+            return ""
+        deviation = f" \N{PLUS-MINUS SIGN} {statistics.stdev(values):.{digits}f}" if spread and len(values) > 1 else ""
+        return f"{statistics.mean(values):{sign}.{digits}f}{deviation}"
+
+    cells = [
+        cell(lambda c: 100 * (1 - c["weights"]["reengineered"] / c["weights"]["original"])),
+        cell(lambda c: 100 * c["accuracy"]["source"]),
+        cell(lambda c: 100 * c["accuracy"]["reengineered"]),
+        cell(lambda c: 100 * (c["accuracy"]["reengineered"] - c["accuracy"]["source"]), sign="+"),
+        cell(lambda c: 100 * (1 - c["macs"]["reengineered"] / c["macs"]["original"])),
+        cell(lambda c: _saved(c["latency_ms_batch16"].get("deepsparse"))),
+        cell(lambda c: c["seconds"]["search"] / 60, 1),
+    ]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _saved(latency: Any) -> float | None:
+    """Percent of the original's time; None where it was not measured."""
+    return 100 * (1 - latency["reengineered"] / latency["source"]) if isinstance(latency, dict) else None
+
+
+def _baselines(cards: Sequence[Card]) -> str:
+    """What the head gains, what the mask gains, and what other masks of that density do."""
+    lines = ["Where the accuracy comes from (mean over the cards above):", "", "| model | test accuracy, % |", "|---|---|"]
+    for name, words in BASELINES.items():
+        values = [c["accuracy"][name] for c in cards if name in c["accuracy"]]
+        if values:
+            lines.append(f"| {words} | {100 * statistics.mean(values):.2f} |")
+    settings = cards[0]["evaluate"]
+    note = f"Compared masks: head and normalisation layers get {settings['adapt_epochs']} epochs; from scratch: {settings['retrain_epochs']} epochs."
+    return "\n".join([*lines, "", note])
+
+
+def _conditions(cards: Sequence[Card]) -> str:
+    machine, search, threads = cards[0]["machine"], cards[0]["search"], cards[0]["seconds"]["threads"]
+    searched = f"`{search['method']}` to {search['target']:g} of the weights in {search['max_rounds']} rounds, batch {search['batch_size']}"
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
+    commands = "\n".join(f"    {c['command']}" for c in cards)
+    return (
+        f"Search: {searched}, normalisation layers {search['norm_layers']}; {threads} thread(s)."
+        f" Machine: {machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}.\n\n"
+        f"Other engines (ONNX Runtime) are in the cards. Commands, with `--set` for local data and weights:\n\n{commands}"
+    )
