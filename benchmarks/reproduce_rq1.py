@@ -66,7 +66,7 @@ def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[s
     for name in wanted:
         path = CARDS / f"{suite}-{name}-seed{seed}.json"
         write_json(path, card(project, params, suite, name))
-        print(f"wrote {path.relative_to(ROOT)}")
+        print(f"wrote {path}")
 
 
 def prepare(project: Path, suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> tuple[Params, list[str]]:
