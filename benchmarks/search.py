@@ -61,7 +61,8 @@ def search_step(search: MaskSearch) -> Callable[[Any, Any], None]:
     def step(images: Any, labels: Any) -> None:
         number = next(count)
         search.dynamics.before_step(number)
-        search._descend(images, labels)
+        search.weights.refresh()
+        search.descend(images, labels)
         search.dynamics.after_backward(number)
 
     return step

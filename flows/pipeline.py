@@ -67,12 +67,16 @@ def run_pipeline(overrides: list[str] | None = None, params_file: str | None = N
 def run_stages(root: Path, problems: Sequence[str]) -> list[Failure]:
     """Run the stages in order; a problem that fails is left, the others go on; a shared stage that fails ends all."""
     failures: list[Failure] = []
+    together = False
     for stage, problem in preflight.stages_of(problems):
         failed = {f.problem for f in failures}
         if None in failed or failed.issuperset(problems):
             break
         if problem in failed:
             continue
+        if stage == "search" and not together:
+            together = True
+            search_together(root, [p for p in problems if p not in failed])
         label = f"{stage} [{problem}]" if problem else stage
         state = _as_task(stage)(label, stage, problem, str(root), return_state=True)
         if not state.is_completed():
@@ -81,6 +85,17 @@ def run_stages(root: Path, problems: Sequence[str]) -> list[Failure]:
             display.current().failed(label, line.removeprefix(f"{label}: "))
             failures.append(Failure(problem, line))
     return failures
+
+
+def search_together(root: Path, problems: Sequence[str]) -> None:
+    """Carry the searches that have to run along together, where `runtime.searches_together` says so; their stages then finish them."""
+    runtime = load_params(root / "params.yaml").runtime
+    gpu = runtime.device != "cpu" and read_json(stage_folder(root, "describe_machine", None) / "machine.json").get("gpu")
+    if runtime.searches_together == 1 or (runtime.searches_together == 0 and not gpu):
+        return
+    waiting = [p for p in problems if _without_running(shared_cache(root), root, "search", p) is None]
+    if len(waiting) > 1:
+        run_searches_together(waiting, str(root), return_state=True)
 
 
 def verdict(failures: Sequence[Failure], problems: Sequence[str]) -> State[Any]:
@@ -118,6 +133,31 @@ def run_stage(label: str, stage: str, problem: str | None, folder: str) -> State
     if problem and stage == "register_model":
         run_page.show_links(root, problem)
     return Completed(name="Cached", message=how) if how else None
+
+
+@task(name="search together", task_run_name="search together", cache_policy=NO_CACHE, persist_result=False)
+def run_searches_together(problems: list[str], folder: str) -> State[Any] | None:
+    """The rounds of several problems' searches; where that fails, the stages do them one by one and say what is wrong."""
+    label, root = "search together", Path(folder)
+    shown, params = display.current(), load_params(root / "params.yaml")
+    shown.started(label)
+    start, rounds = time.perf_counter(), 0
+
+    def on_round(name: str, found: Any) -> None:
+        nonlocal rounds
+        rounds += 1
+        text = f"{name}: round {found.round + 1}, density {found.density:.3f}, val accuracy {found.val_accuracy:.3f}"
+        shown.progress(label, rounds / (len(problems) * params.search.max_rounds), text)
+
+    body = importlib.import_module("tasks.search_together").search_together
+    try:
+        groups = body([StageContext("search", params, root, p) for p in problems], on_round)
+    except SeamError as e:
+        logger.warning("searches go on one by one: %s", e)
+        shown.info(f"searches go on one by one: {e}")
+        return Completed(name="Left", message=str(e))
+    shown.ran(label, time.perf_counter() - start, {"groups": len(groups), "problems": sum(map(len, groups)), "rounds": rounds})
+    return None
 
 
 def _without_running(cache: StageCache, root: Path, stage: str, problem: str | None) -> str | None:

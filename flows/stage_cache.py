@@ -95,6 +95,7 @@ class StageCache:
                 try:
                     self._repo.stage_cache.restore(entry)
                 except RunCacheNotFoundError:
+                    self._loaded.clear()  # DVC has put today's inputs into the entry it looked with
                     return False
                 _record(entry)
         return True

@@ -29,9 +29,12 @@ class RuntimeConfig:
     """Forward and backward of training and search. `auto`: bf16 where the hardware multiplies it and the network is big enough to gain."""
     threads: int = 0
     """CPU threads for torch; 0: all cores this process may use."""
+    searches_together: int = 0
+    """Problems whose searches `seam run` carries along at once, at most; 0: on a GPU as many as fit, on a CPU 1."""
 
     def __post_init__(self) -> None:
         _require(self.threads >= 0, f"threads must be >= 0 (0: all cores), got {self.threads}")
+        _require(self.searches_together >= 0, f"searches_together must be >= 0 (0: as many as fit), got {self.searches_together}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +43,11 @@ class DataConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
-    kind: Literal["npz", "image_folder", "cifar10", "cifar100"] = "npz"
-    """`npz`: x_train, y_train, x_test, y_test (uint8 NHWC or NHW), optional `classes`. `image_folder`: root/train/<class>/*, root/test/<class>/*."""
+    kind: Literal["npz", "image_folder", "cifar10", "cifar100", "mit67", "cub200", "flowers102", "actions40", "dogs120"] = "npz"
+    """`npz`: x_train, y_train, x_test, y_test (uint8 NHWC or NHW), optional `classes`. `image_folder`: root/train/<class>/*, root/test/<class>/*.
+
+    The others: the published data set of that name, in its official files and split.
+    """
     path: str = "data/digits.npz"
     """File (npz) or folder (the others), relative to the project."""
     image_size: int | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor, nn
@@ -67,14 +67,19 @@ class ScoredWeights:
         self.threshold = 0.0
         self._effective = torch.empty_like(self.weights)
         self._gradient = torch.zeros_like(self.weights)
-        self.effective = {name: view.requires_grad_() for name, view in self._split(self._effective).items()}
+        self.effective = {name: view.requires_grad_() for name, view in self.split(self._effective.detach()).items()}
         """Parameter name -> weight * mask, a leaf tensor to run the network with."""
-        for view, gradient in zip(self.effective.values(), self._split(self._gradient).values(), strict=True):
+        for view, gradient in zip(self.effective.values(), self.split(self._gradient).values(), strict=True):
             view.grad = gradient
         self.refresh()
 
     def __len__(self) -> int:
         return self.weights.numel()
+
+    @property
+    def flat(self) -> Float[Tensor, " weights"]:
+        """The effective weights, all in one: weight * mask, as `refresh` left them."""
+        return self._effective
 
     @property
     def gradient(self) -> Float[Tensor, " weights"]:
@@ -126,11 +131,12 @@ class ScoredWeights:
 
     def masks(self) -> dict[str, Tensor]:
         """The masks, on the CPU."""
-        return {name: view.cpu() for name, view in self._split(self.scores > self.threshold).items()}
+        return {name: view.cpu() for name, view in self.split(self.scores > self.threshold).items()}
 
-    def _split(self, flat: Tensor) -> dict[str, Tensor]:
-        pieces = torch.split(flat.detach(), [s.numel() for s in self._shapes.values()])
-        return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
+    def split(self, flat: Shaped[Tensor, "*stack weights"]) -> dict[str, Tensor]:
+        """Views of a flat tensor by parameter name, each of that parameter's shape behind the leading dimensions of `flat`."""
+        pieces = torch.split(flat, [s.numel() for s in self._shapes.values()], dim=-1)
+        return {name: piece.view(*flat.shape[:-1], *shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
 
 
 @dataclass(frozen=True)

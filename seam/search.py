@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,13 @@ class MaskSearch:
         self.head = self._first_head(logits.shape[1])
         self.steps_per_round = sum(1 for _ in self._batches(0, "none"))
         self._cost_of_weights = self._costs(weight_macs)
-        self._norm_parameters = [p.requires_grad_() for p in norm_parameters(self.network)] if config.norm_layers == "learn" else []
+        self.learning_norms = [p.requires_grad_() for p in norm_parameters(self.network)] if config.norm_layers == "learn" else []
         self.dynamics = self._dynamics()
         self.rounds: list[Round] = []
         self.best: Round | None = None
         self.best_state: dict[str, Tensor] = {}
         self.seconds = 0.0
+        self._step, self._round_started, self._total = 0, 0.0, torch.zeros(())
 
     def run(self, checkpoint: Path | None = None, on_round: Callable[[Round], None] | None = None) -> SearchResult:
         """Search until convergence, from the checkpoint if there is one.
@@ -160,19 +162,23 @@ class MaskSearch:
         Raises:
             SearchError: the loss is not finite.
         """
-        key = self._key()
+        self.search_rounds(checkpoint, on_round)
+        return self._result()
+
+    def search_rounds(self, checkpoint: Path | None = None, on_round: Callable[[Round], None] | None = None) -> None:
+        """The rounds of `run`, without what follows them; same arguments."""
         if checkpoint is not None:
-            self._resume(checkpoint, key)
+            self.resume(checkpoint)
         pacer = Pacer()
         while not self.converged():
-            started = time.perf_counter()
-            self._round()
-            self.seconds += time.perf_counter() - started
+            for images, labels in self.begin_round():
+                self.before_step()
+                self.after_backward(self.descend(images, labels))
+            found = self.end_round()
             if checkpoint is not None and pacer.due():
-                self._save(checkpoint, key)
+                self.save(checkpoint)
             if on_round is not None:
-                on_round(self.rounds[-1])
-        return self._result()
+                on_round(found)
 
     def converged(self) -> bool:
         """Whether all rounds are done or, with `drift`, none of the last `patience` found a better candidate or removed 1% more weights."""
@@ -205,8 +211,8 @@ class MaskSearch:
     def _dynamics(self) -> Dynamics:
         costs, head = self._cost_of_weights, list(self.head.parameters())
         if self.config.method == "drift":
-            return Drift(self.weights, head, self._norm_parameters, self.config, costs, self.steps_per_round)
-        return Budget(self.weights, head, self._norm_parameters, self.config, costs, self._saliency, self.steps_per_round * self.config.max_rounds)
+            return Drift(self.weights, head, self.learning_norms, self.config, costs, self.steps_per_round)
+        return Budget(self.weights, head, self.learning_norms, self.config, costs, self._saliency, self.steps_per_round * self.config.max_rounds)
 
     def _saliency(self) -> Tensor:
         return fisher_saliency(self._gradients(), self.weights.weights)
@@ -216,8 +222,9 @@ class MaskSearch:
         epochs = -(-_SALIENCY_STEPS // self.steps_per_round)
         batches = (batch for epoch in range(epochs) for batch in self._batches(-1 - epoch, self.config.augment))
         for (images, labels), _ in zip(batches, range(_SALIENCY_STEPS), strict=False):
-            self._descend(images, labels)
-            for parameter in (*self.head.parameters(), *self._norm_parameters):
+            self.weights.refresh()
+            self.descend(images, labels)
+            for parameter in (*self.head.parameters(), *self.learning_norms):
                 parameter.grad = None
             yield self.weights.gradient
 
@@ -235,23 +242,34 @@ class MaskSearch:
         labels[: len(wanted)] = 0
         return LabelledImages(torch.cat([wanted, self._rest[chosen]]), labels)
 
-    def _round(self) -> None:
-        """One epoch of steps and one evaluation."""
-        index = len(self.rounds)
-        total = torch.zeros((), device=self.runtime.device)
-        step = index * self.steps_per_round
+    def begin_round(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Start an epoch of steps; returns its batches. Each is then a `before_step`, a backward pass and an `after_backward`."""
+        self._round_started = time.perf_counter()
         if not self.rounds:
             self.dynamics.start()
+        self._step = len(self.rounds) * self.steps_per_round
+        self._total = torch.zeros((), device=self.runtime.device)
         use_batch_statistics(self.network, self.config.norm_layers == "learn")
-        for images, labels in self._batches(index, self.config.augment):
-            self.dynamics.before_step(step)
-            total += self._descend(images, labels)
-            self.dynamics.after_backward(step)
-            step += 1
-        cross_entropy = float(total) / self.steps_per_round
+        return self._batches(len(self.rounds), self.config.augment)
+
+    def before_step(self) -> None:
+        """Make the mask of the step."""
+        self.dynamics.before_step(self._step)
+        self.weights.refresh()
+
+    def after_backward(self, cross_entropy: Tensor) -> None:
+        """Move everything that learns, given its gradients and the batch's cross-entropy (not waited for)."""
+        self._total += cross_entropy
+        self.dynamics.after_backward(self._step)
+        self._step += 1
+
+    def end_round(self, share: float = 1.0) -> Round:
+        """Evaluate the candidate that the epoch made; `share` of the time since `begin_round` was this search's."""
+        index = len(self.rounds)
+        cross_entropy = float(self._total) / self.steps_per_round
         if not math.isfinite(cross_entropy):
             raise SearchError(f"round {index}: the cross-entropy is {cross_entropy}, expected a finite number; lower search.lr_head or search.lr_scores.")
-        self.dynamics.end_round(step)
+        self.dynamics.end_round(self._step)
         self.weights.refresh()
         use_batch_statistics(self.network, False)
         density, val_accuracy = self.weights.density(), accuracy(predict(self._masked, self.val, self.preprocess), self.val.labels)
@@ -262,6 +280,13 @@ class MaskSearch:
         elif found.accepted or self.best is None or (not self.best.accepted and _fallback(found) > _fallback(self.best)):
             self.best = found
             self.best_state = {"scores": self.weights.scores.detach().clone(), **self._trained_along()}
+        self.seconds += share * (time.perf_counter() - self._round_started)
+        return found
+
+    def image_bytes(self) -> int:
+        """Memory its images take."""
+        held = (self.train.images, self.val.images, *(() if self._rest is None else (self._rest,)))
+        return sum(images.nbytes for images in held)
 
     def _trained_along(self) -> dict[str, Tensor]:
         """What learns beside the scores: copies of head and normalisation layers."""
@@ -273,23 +298,22 @@ class MaskSearch:
         self.head.load_state_dict(_under("head.", tensors))
         put_norm_tensors(self.network, _under("norms.", tensors))
 
-    def _descend(self, images: Tensor, labels: Tensor) -> Tensor:
+    def descend(self, images: Tensor, labels: Tensor) -> Tensor:
         """Leave the gradient of effective weights and head; returns the cross-entropy without waiting for it."""
-        self.weights.refresh()
         with self.runtime.autocast():
-            logits = self._source_logits(images)
+            logits = self.source_logits(images)
         loss = F.cross_entropy(self.head(logits.float()), labels)
         loss.backward()
         return loss.detach()
 
-    def _source_logits(self, images: Tensor) -> Tensor:
+    def source_logits(self, images: Tensor) -> Tensor:
         """Logits of the source with the effective weights in place of its own."""
         logits: Tensor = functional_call(self.network, self.weights.effective, (images,))
         return logits
 
     def _masked(self, images: Tensor) -> Tensor:
         """The re-engineered model as it is now."""
-        logits: Tensor = self.head(self._source_logits(images))
+        logits: Tensor = self.head(self.source_logits(images))
         return logits
 
     def _is_better(self, density: float, val_accuracy: float) -> bool:
@@ -354,15 +378,16 @@ class MaskSearch:
         """Make mask and head at one budget, the head fitted to `images`; also returns the cross-entropy on val."""
         self.weights.keep(budget, self._cost_of_weights)
         self.weights.refresh()
-        if self._norm_parameters:
+        if self.learning_norms:
             batches = training_batches(images, self.preprocess, self.config.batch_size, self.config.augment, self.seed, 0)  # as they learnt it
-            recalibrate(self.network, (self._source_logits(batch) for batch, _ in batches))
-        head = fit_head(predict(self._source_logits, images, self.preprocess), images.labels, self.num_classes)
+            recalibrate(self.network, (self.source_logits(batch) for batch, _ in batches))
+        head = fit_head(predict(self.source_logits, images, self.preprocess), images.labels, self.num_classes)
         self.head.load_state_dict(head.state_dict())
         logits = predict(self._masked, self.val, self.preprocess)
         point = Point(self.weights.density(), accuracy(logits, self.val.labels), len(self.rounds) - 1)
         return point, float(F.cross_entropy(logits, self.val.labels))
 
+    @cached_property
     def _key(self) -> str:
         """Digest of everything the course of the search depends on."""
         seen = (self.train.images, self.train.labels, self.val.images, self.val.labels, *(() if self._rest is None else (self._rest,)))
@@ -371,16 +396,18 @@ class MaskSearch:
         costs = None if self._cost_of_weights is None else float(self._cost_of_weights.double().square().sum())
         return digest_of(asdict(self.config), repr(self.runtime), self.seed, self.source_val_accuracy, data, weights, len(self.weights), costs)
 
-    def _save(self, path: Path, key: str) -> None:
+    def save(self, path: Path) -> None:
+        """Write the state after a round, atomically."""
         tensors = {"scores": self.weights.scores, **{f"dynamics.{k}": v for k, v in self.dynamics.tensors().items()}}
         tensors |= {f"now.{k}": v for k, v in self._trained_along().items()}
         tensors |= {f"best.{k}": v for k, v in self.best_state.items()}
         assert self.best is not None
         values = {"rounds": [asdict(r) for r in self.rounds], "best": self.best.round, "seconds": self.seconds}
-        save_state(path, key, tensors, values)
+        save_state(path, self._key, tensors, values)
 
-    def _resume(self, path: Path, key: str) -> None:
-        state = load_state(path, key)
+    def resume(self, path: Path) -> None:
+        """Continue from what `save` wrote, if it is there and of this search."""
+        state = load_state(path, self._key)
         if state is None:
             return
         tensors, values = state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from seam.masks import save_mask_pack
 from seam.norms import save_norms
 from seam.runtime import start
 from seam.search import MaskSearch, Round, SearchResult
-from seam.source import Preprocess, save_weights
+from seam.source import Preprocess, Source, save_weights
 from tasks.models import problem_images, problem_source
 from tasks.stage import StageContext, StageResult, collect_warnings, main
 from tasks.tracking import search_logger
@@ -31,23 +32,12 @@ _FRONTIER = ("density", "val_accuracy", "round")
 def search(context: StageContext) -> StageResult:
     """Search, continuing a killed one; publish mask pack, heads, normalisation layers, history and frontier."""
     config, source = context.params.search, problem_source(context)
-    problem = context.target_problem(source.info.classes)
-    train, val = problem_images(context, "train"), problem_images(context, config.select_on)
-    height, width, _ = source.info.image_shape
-    runtime = start(context.params.runtime, height * width)
-    preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
-    on_device = val.to(runtime.device)
-    original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes)).to(runtime.device)
-    source_val_accuracy = accuracy(predict(original, on_device, preprocess), on_device.labels)
-    bar = tqdm(desc=f"search {problem.name}", unit="round", total=config.max_rounds, disable=None)
+    bar = tqdm(desc=f"search {context.problem}", unit="round", total=config.max_rounds, disable=None)
     with collect_warnings() as doubts, search_logger(context) as log, bar:
-        macs = weight_macs(source.network, torch.zeros(1, 3, height, width)) if config.cost == "macs" else None
-        spare = problem_images(context, "spare") if problem.is_binary and config.negatives == "redrawn" else None
-        state = MaskSearch(
-            source.network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy, macs, spare
-        )  # fmt: skip
-        result = state.run(context.work_folder / "checkpoint.safetensors", _observer(context, state, bar, log))
+        state = prepare(context, source)
+        result = state.run(checkpoint_of(context), _observer(context, state, bar, log))
         _doubt(result, config.select_on)
+    runtime = state.runtime
     with context.publish() as out:
         mask_sha256 = save_mask_pack(result.masks, source.info.sha256, out / "mask.safetensors")
         save_weights(result.head, out / "head.safetensors")
@@ -75,6 +65,27 @@ def search(context: StageContext) -> StageResult:
         )
     best = result.best
     return context.result({"density": best.density, "val_accuracy": best.val_accuracy, "rounds": len(result.rounds), "seconds": round(result.seconds, 1)})
+
+
+def checkpoint_of(context: StageContext) -> Path:
+    """Where an unfinished search of this problem is kept."""
+    return context.work_folder / "checkpoint.safetensors"
+
+
+def prepare(context: StageContext, source: Source) -> MaskSearch:
+    """The search of this problem, before its first round."""
+    config = context.params.search
+    problem = context.target_problem(source.info.classes)
+    train, val = problem_images(context, "train"), problem_images(context, config.select_on)
+    spare = problem_images(context, "spare") if problem.is_binary and config.negatives == "redrawn" else None
+    height, width, _ = source.info.image_shape
+    runtime = start(context.params.runtime, height * width)
+    preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
+    on_device = val.to(runtime.device)
+    original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes)).to(runtime.device)
+    source_val_accuracy = accuracy(predict(original, on_device, preprocess), on_device.labels)
+    macs = weight_macs(source.network, torch.zeros(1, 3, height, width)) if config.cost == "macs" else None
+    return MaskSearch(source.network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy, macs, spare)
 
 
 def _observer(context: StageContext, state: MaskSearch, bar: Any, log: Callable[[dict[str, Any]], None]) -> Callable[[Round], None]:

@@ -20,6 +20,7 @@ from prefect.testing.utilities import prefect_test_harness
 from flows import display, preflight
 from flows.pipeline import run_pipeline
 from flows.stage_cache import shared_cache
+from seam.files import read_json
 
 STUBS = Path(__file__).parent / "stub_stages/sitecustomize.py"
 ALL = [
@@ -112,6 +113,29 @@ def test_a_failing_problem_does_not_stop_the_others(server: None, project: Path,
     monkeypatch.delenv("SEAM_STUB")
     assert run_pipeline(return_state=True).is_completed()
     assert ran(project) == [name for name in ALL if name.endswith("@digit-3") and not name.startswith("split")]
+
+
+def test_searches_that_have_to_run_go_together(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One alone does not go together; a group that fails is left to the stages."""
+    assert run_pipeline(["runtime.searches_together=4"], return_state=True).is_completed()
+    assert ran(project) == [*ALL[:5], "together@digit-3+low-digits", *ALL[5:]]
+    assert run_pipeline(["search.alpha=0.75"], None, ["digit-3"], return_state=True).is_completed()
+    assert ran(project)[0] == "search@digit-3"
+    monkeypatch.setenv("SEAM_STUB", "search@digit-3=error")
+    state = run_pipeline(["search.alpha=0.5"], return_state=True)
+    assert state.is_failed() and task_states(state)["search together"] == "Left"
+    assert "search@low-digits" in ran(project)
+    monkeypatch.delenv("SEAM_STUB")
+    assert run_pipeline(["search.alpha=0.25", "runtime.searches_together=1"], return_state=True).is_completed()
+    assert not [name for name in ran(project) if name.startswith("together")]
+
+
+def test_a_gpu_searches_together_unless_told_not_to(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.pipeline.read_json", lambda path: {"gpu": "some GPU"} if path.name == "machine.json" else read_json(path))
+    assert run_pipeline(return_state=True).is_completed()
+    assert "together@digit-3+low-digits" in ran(project)
+    assert run_pipeline(["runtime.device=cpu"], return_state=True).is_completed()
+    assert not [name for name in ran(project) if name.startswith("together")]
 
 
 def test_a_failing_shared_stage_stops_all(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_frozen_norm_layers_stay_as_they_are_and_learning_ones_do_not(parts):
 def test_all_ones_mask_leaves_the_logits_bit_identical(parts):
     search = _search(parts)
     images = parts[1](parts[2].images)
-    assert torch.equal(search._source_logits(images), parts[0](images))
+    assert torch.equal(search.source_logits(images), parts[0](images))
 
 
 def test_same_seed_same_mask_other_seed_other_mask(parts):
