@@ -63,7 +63,11 @@ def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[list[float], list
         images: shape (n, height, width, channels).
     """
     values = np.arange(256) / 255
-    shares = [np.bincount(images[..., c].ravel(), minlength=256) / images[..., c].size for c in range(images.shape[3])]
+    counts = np.zeros((images.shape[3], 256), dtype=np.int64)
+    for image in images:  # one at a time: bincount makes eight bytes of every value
+        for channel in range(images.shape[3]):
+            counts[channel] += np.bincount(image[..., channel].ravel(), minlength=256)
+    shares = counts / counts[0].sum()
     means = [float(share @ values) for share in shares]
     return means, [float(np.sqrt(share @ (values - mean) ** 2)) for share, mean in zip(shares, means, strict=True)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
 from seam.errors import DataError
-from seam.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,18 @@ def save_prepared(data: ImageData, path: Path) -> None:
         "x_test": np.ascontiguousarray(data.x_test),
         "y_test": data.y_test.astype(np.int64),
     }
-    write_bytes(path, save(arrays, metadata={"classes": json.dumps(list(data.classes))}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.touch()
+        permissions = temporary.stat().st_mode  # save_file would leave it to its owner alone
+        save_file(arrays, temporary, metadata={"classes": json.dumps(list(data.classes))})  # from the arrays, without a copy of gigabytes
+        temporary.chmod(permissions)
+        with temporary.open("rb+") as f:
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_prepared(path: Path) -> ImageData:
