@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from seam.checkpoint import Pacer
 from seam.errors import SearchError
-from seam.search import MaskSearch, Round
+from seam.search import MaskSearch
+from seam.search_result import Round
 
 _HEADROOM = 0.7
 """Share of the free memory that a group may take."""

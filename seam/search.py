@@ -9,8 +9,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from seam.head import TargetHead, fit_head
 from seam.masks import ScoredWeights
 from seam.norms import norm_parameters, norm_tensors, put_norm_tensors, recalibrate, use_batch_statistics
 from seam.runtime import Runtime
+from seam.search_result import Point, Round, SearchResult, fallback, frontier
 
 logger = logging.getLogger(__name__)
 
@@ -38,56 +39,6 @@ _FRONTIER_STEP = 1.6
 """Ratio of neighbouring budgets on the frontier."""
 _FRONTIER_IMAGES = 2048
 """Training images that the heads along the frontier are fitted on; the chosen one's is fitted on all."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """One epoch of the search, measured at its end."""
-
-    round: int
-    cross_entropy: float
-    """Mean over the round's training batches."""
-    density: float
-    val_accuracy: float
-    accepted: bool
-    """Whether this became the best candidate."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """A candidate: a mask with its head."""
-
-    density: float
-    val_accuracy: float
-    round: int
-    """After which its mask was made."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The best candidate of a search, and how it was found."""
-
-    masks: dict[str, Tensor]
-    head: TargetHead
-    head_only: TargetHead
-    """The head fitted with all weights kept: what the head alone achieves."""
-    norms: dict[str, Tensor]
-    """Scales, shifts and statistics of the normalisation layers, as they go with the masks; see `seam.norms`."""
-    rounds: tuple[Round, ...]
-    frontier: tuple[Point, ...]
-    """Candidates, densest first: of the final scores cut at rising budgets or, with `drift`, the rounds that no other beats."""
-    best: Point
-    floor: float
-    """The val accuracy that was asked for."""
-    source_val_accuracy: float
-    head_only_val_accuracy: float
-    seconds: float
-    """Of computing, over all resumed parts."""
-
-    @property
-    def met_floor(self) -> bool:
-        """Whether any candidate reached the required accuracy."""
-        return self.best.val_accuracy >= self.floor
 
 
 class MaskSearch:
@@ -277,7 +228,7 @@ class MaskSearch:
         self.rounds.append(found)
         if self.config.method == "budget":
             self.best = found
-        elif found.accepted or self.best is None or (not self.best.accepted and _fallback(found) > _fallback(self.best)):
+        elif found.accepted or self.best is None or (not self.best.accepted and fallback(found) > fallback(self.best)):
             self.best = found
             self.best_state = {"scores": self.weights.scores.detach().clone(), **self._trained_along()}
         self.seconds += share * (time.perf_counter() - self._round_started)
@@ -362,7 +313,7 @@ class MaskSearch:
         if reached:
             chosen = min(reached, key=lambda i: losses[i] + self.config.alpha * budgets[i])
         else:
-            chosen = max(range(len(points)), key=lambda i: _fallback(points[i]))
+            chosen = max(range(len(points)), key=lambda i: fallback(points[i]))
         points[chosen], _ = self._cut(budgets[chosen], self.train)
         self.seconds += time.perf_counter() - started
         return points[::-1], points[chosen]
@@ -420,20 +371,6 @@ class MaskSearch:
         self.best = self.rounds[values["best"]]
         self.seconds = values["seconds"]
         logger.info("continuing after round %d", len(self.rounds) - 1)
-
-
-def frontier(points: Iterable[Point]) -> list[Point]:
-    """The points that no other beats in both density and val accuracy, densest first."""
-    kept: list[Point] = []
-    for p in sorted(points, key=lambda p: (p.density, -p.val_accuracy)):
-        if not kept or p.val_accuracy > kept[-1].val_accuracy:
-            kept.append(p)
-    return kept[::-1]
-
-
-def _fallback(found: Round | Point) -> float:
-    """What is maximised while no candidate reaches the floor. Source: the published code, *same*."""
-    return found.val_accuracy - found.density
 
 
 def _under(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:

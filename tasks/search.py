@@ -19,7 +19,8 @@ from seam.macs import weight_macs
 from seam.masks import save_mask_pack
 from seam.norms import save_norms
 from seam.runtime import start
-from seam.search import MaskSearch, Round, SearchResult
+from seam.search import MaskSearch
+from seam.search_result import Round, SearchResult
 from seam.source import Preprocess, Source, save_weights
 from tasks.models import problem_images, problem_source
 from tasks.stage import StageContext, StageResult, collect_warnings, main

@@ -19,7 +19,8 @@ import torch
 from seam.errors import SeamError, SearchError
 from seam.files import read_json
 from seam.joint_search import how_many_fit, search_rounds_together
-from seam.search import MaskSearch, Round
+from seam.search import MaskSearch
+from seam.search_result import Round
 from tasks.models import problem_source
 from tasks.params import load_params
 from tasks.search import checkpoint_of, prepare

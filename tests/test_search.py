@@ -14,7 +14,8 @@ from seam.macs import weight_macs
 from seam.masks import apply_masks
 from seam.norms import norm_tensors, put_norm_tensors
 from seam.runtime import start
-from seam.search import MaskSearch, Point, Round, frontier
+from seam.search import MaskSearch
+from seam.search_result import Point, Round, frontier
 from seam.source import Preprocess
 
 CONFIG = SearchConfig(target=0.15, batch_size=16, max_rounds=40, augment="none")
