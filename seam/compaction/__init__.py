@@ -1,0 +1,193 @@
+"""Physical removal of what cannot influence the output: a smaller dense network that computes the same function.
+
+The network is traced with torch.fx. Each value in its graph that has channels (the outputs of a convolution, the features
+of a linear layer) gets three vectors with one entry a channel, found in this order:
+
+1. `constant`, from input to output: the value of a channel that is the same for all inputs and positions, such as one whose
+   filter is all zero. The convolution or linear layer that reads it takes its contribution into the bias.
+2. `live`, from output to input: some weight that matters still reads the channel.
+3. `kept`: the live channels, and those that must be there because others are: what is added, normalised, pooled or
+   flattened has the same channels before and after. An addend that is constant altogether becomes a tensor instead.
+
+Zero padding makes a constant other than zero differ at the border, where it cannot become a bias. All such channels that a
+padded convolution reads become one of them, which carries their weights; that is exact. In front of a grouped one they stay.
+
+Before that, a BatchNorm that follows a convolution or linear layer is folded into it, and self-attention becomes two linear
+layers without the heads that have no effect. What stays though it is dead is listed with the reason: what a layer norm, a
+shuffle of channels or an operation that is not known reads; layers called twice or with hooks.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+from seam.compaction.analysis import mark_kept, mark_live
+from seam.compaction.attention import SplitAttention, split_attention
+from seam.compaction.constants import OUT_OF_PLACE, VIEWS, Channels, Constants, pad_position
+from seam.compaction.layers import fold_norms, select, select_per_channel
+from seam.compaction.trace import LAYERS, PER_CHANNEL, NotFollowedError, trace
+
+TOLERANCE = 1e-5
+"""Largest difference from the given network on random inputs, relative to the largest output."""
+_OF_FOLDED_NORMS = TOLERANCE / 4
+"""The same where norms are folded, which rounds differently: other images may differ more than the two that are tried."""
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A smaller network that computes the same function."""
+
+    module: nn.Module
+    """In eval mode, gradients off, on the device of the example; takes any batch size. Layers have the names they had."""
+    removed: dict[str, int]
+    """Layer -> output channels (features; of attention, those of its heads) removed. All of them: the layer is gone."""
+    kept: dict[str, str]
+    """Layer with dead channels or heads that could not be removed -> the reason, under its name in `module`.
+
+    Under "": why nothing at all was removed.
+    """
+
+
+@torch.no_grad()
+def compact(model: nn.Module, example_input: Float[Tensor, "batch ..."]) -> Compacted:
+    """Remove every channel, filter, neuron, dead branch and attention head that cannot influence the output.
+
+    The result is compared with `model` on random images, in float32; where it differs by more than `TOLERANCE`, and where the
+    network cannot be traced, nothing is removed and `kept[""]` says why. It raises nothing of its own.
+
+    Args:
+        model: removed weights are exact zeros in it. Its eval mode counts; it is not changed.
+        example_input: one batch; only the shape of its images, its type and its device are used.
+    """
+    images = torch.randn((2, *example_input.shape[1:]), generator=torch.Generator().manual_seed(0)).to(example_input.dtype)
+    reason = ""
+    for folded in (True, False):  # a network that magnifies rounding keeps its norms
+        try:
+            smaller, removed, kept = _compact(copy.deepcopy(model).cpu().eval().requires_grad_(False), images, folded)
+            return Compacted(smaller.to(example_input.device).eval(), removed, kept)
+        except NotFollowedError as e:
+            reason = str(e)
+    return Compacted(copy.deepcopy(model).to(example_input.device).eval().requires_grad_(False), {}, {"": reason})
+
+
+def _compact(network: nn.Module, images: Tensor, folded: bool) -> tuple[nn.Module, dict[str, int], dict[str, str]]:
+    traced = trace(network, images)
+    expected, before = network(images.clone()), _widths(traced.module)
+    if not isinstance(expected, Tensor):
+        raise NotFollowedError("its output is not one tensor")
+    kept_heads = split_attention(traced)
+    if folded:
+        fold_norms(traced)
+    known = Constants(traced)
+    needed = mark_live(known)
+    mark_kept(known, needed)
+    _rewrite(known, needed)
+    _check(traced.module, images, expected, _OF_FOLDED_NORMS if folded else TOLERANCE)
+    after = _widths(traced.module)
+    removed = {name: width - after.get(name, 0) for name, width in before.items() if width > after.get(name, 0)}
+    return traced.module, removed, kept_heads | _kept(known, needed)
+
+
+def _rewrite(known: Constants, needed: set[fx.Node]) -> None:
+    """Take what is not kept out of the layers, and what is not needed out of the graph."""
+    traced = known.traced.module
+    for node, channels in known.channels.items():
+        if node in needed:
+            _shrink(known, node, channels)
+    for node, operand in known.fixed.items():
+        if node in needed:
+            _put_constant(known, node, operand)
+    traced.graph.eliminate_dead_code()
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+
+
+def _shrink(known: Constants, node: fx.Node, channels: Channels) -> None:
+    """Select the kept channels in whatever `node` holds one of for each channel."""
+    source, kind = node.all_input_nodes[0], known.traced.kind(node)
+    if node in known.layers:
+        inputs = known.along(source, channels.axis)
+        select(known.layers[node], channels.kept, None if inputs is None else inputs.kept)
+    elif kind in PER_CHANNEL:
+        select_per_channel(known.traced.called(node), channels.kept)
+    elif kind == "pad":
+        _shrink_padding(known, node, source, channels)
+    elif kind in VIEWS:  # they may have the number of channels in their arguments
+        node.op, node.target, node.args, node.kwargs = "call_function", torch.flatten, (source, 1), {}
+
+
+def _shrink_padding(known: Constants, node: fx.Node, source: fx.Node, channels: Channels) -> None:
+    """Pad with as many channels of zeros as are kept."""
+    widths = list(cast("tuple[int, ...]", node.args[1]))
+    at, first = pad_position(channels.axis, len(known.traced.shapes[source])), known.ties[node][0].offset
+    last = first + len(known.channels[source].kept)
+    if at < len(widths):
+        widths[at : at + 2] = [int(channels.kept[:first].sum()), int(channels.kept[last:].sum())]
+    node.args = (source, tuple(widths))
+
+
+def _put_constant(known: Constants, node: fx.Node, operand: fx.Node) -> None:
+    """Put a tensor in the place of an operand of a sum or product."""
+    source, traced, name = known.channels[operand], known.traced.module, f"{node.name}_constant"
+    values = source.constant.nan_to_num()  # NaN: not live
+    if node in known.channels:
+        values = values[known.channels[node].kept]
+    shape = [-1 if axis == source.axis else 1 for axis in range(len(known.traced.shapes[operand]))]
+    traced.register_buffer(name, values.view(shape))
+    with traced.graph.inserting_before(node):
+        node.replace_input_with(operand, traced.graph.get_attr(name))
+    node.target = OUT_OF_PLACE[node.target]
+
+
+def _check(smaller: nn.Module, images: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Compare the smaller network's outputs with the given one's; NotFollowedError where they differ."""
+    try:
+        got = smaller(images.clone())
+    except Exception as e:  # torch raises many kinds when shapes do not fit
+        raise NotFollowedError(f"the smaller network does not run: {' '.join(str(e).split())[:160]}") from e
+    difference = float((got - expected).abs().max()) if got.shape == expected.shape else torch.inf
+    if not difference <= tolerance * float(expected.abs().max()):  # also when it is NaN
+        raise NotFollowedError(f"the smaller network differs by {difference:.3g}")
+
+
+def _widths(network: nn.Module) -> dict[str, int]:
+    """Layer -> its output channels, features, or features of its attention heads."""
+    widths = {}
+    for name, module in network.named_modules(remove_duplicate=False):
+        if isinstance(module, nn.MultiheadAttention):
+            widths[name] = module.embed_dim
+        elif isinstance(module, SplitAttention):
+            widths[name] = module.width
+        elif isinstance(module, _ConvNd):
+            widths[name] = module.out_channels
+        elif isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear):  # that is a part of attention
+            widths[name] = module.out_features
+    return widths
+
+
+def _kept(known: Constants, needed: set[fx.Node]) -> dict[str, str]:
+    """Layer with channels that are constant, or that nothing reads, and are there yet -> the reason."""
+    reasons = {}
+    for node in known.layers:
+        channels = known.channels[node]
+        if node in needed and (channels.kept & ~(channels.live & channels.constant.isnan())).any():
+            reasons[str(node.target)] = (channels.why or "tied to channels in use") if channels.live.any() else "one channel has to stay"
+    followed = {str(node.target) for node in known.layers}
+    kinds = {str(node.target): known.traced.kind(node) for node in known.traced.nodes}
+    for name, module in known.traced.module.named_modules():
+        if isinstance(module, (_ConvNd, nn.Linear)) and name not in followed and _has_dead_filters(module):
+            reasons[name] = "of what it reads nothing is known" if kinds.get(name) in LAYERS else "it is not simply called, once, as a layer without hooks"
+    return reasons
+
+
+def _has_dead_filters(layer: _ConvNd | nn.Linear) -> bool:
+    by_output = layer.weight.transpose(0, 1) if getattr(layer, "transposed", False) else layer.weight
+    return not bool(by_output.flatten(1).any(1).all())

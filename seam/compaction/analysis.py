@@ -1,0 +1,112 @@
+"""Which channels of a traced network have to stay: from output to input."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from jaxtyping import Bool
+from torch import Tensor, fx
+
+from seam.compaction.constants import ARITHMETIC, OUT_OF_PLACE, Channels, Constants
+from seam.compaction.layers import Layer, read_inputs
+
+
+def mark_live(known: Constants) -> set[fx.Node]:
+    """Set `live` of every channel that something which matters reads.
+
+    Weights whose outputs nothing reads become zero. An operand of a sum or product that is constant in all live channels is
+    freed from its tie, and goes into `known.fixed`.
+
+    Returns:
+        The operations whose results are needed.
+    """
+    needed: set[fx.Node] = set()
+    for node in reversed(known.traced.nodes):
+        # What nothing uses is the output, an input or an assertion: the rest of it is gone already.
+        if not node.users or any(user in needed and known.fixed.get(user) is not node for user in node.users):
+            needed.add(node)
+            _read(known, node)
+    return needed
+
+
+def mark_kept(known: Constants, needed: set[fx.Node]) -> None:
+    """Set `kept` of every channel that is live or tied to a kept one; of each value at least one is."""
+    values = [channels for node, channels in known.channels.items() if node in needed]
+    ties = [(tie, node) for node in known.ties if node in needed for tie in known.ties[node]]
+    for channels in values:
+        channels.kept = channels.live.clone()
+    count = -1
+    while count != (count := sum(int(channels.kept.sum()) for channels in values)):
+        for tie, node in (*ties, *reversed(ties)):
+            source, result = tie.rows(known.channels[tie.source].kept, known.channels[node].kept)
+            stays = source.any(1, keepdim=True) | result.any(1, keepdim=True)
+            source |= stays
+            result |= stays
+        for channels in values:
+            channels.kept[0] |= not channels.kept.any()
+
+
+def _read(known: Constants, node: fx.Node) -> None:
+    """Mark the channels of its inputs that `node` needs."""
+    channels = known.channels.get(node)
+    if channels is None:
+        _read_all(known, node)
+    elif node in known.layers:
+        _read_by_layer(known, node, known.layers[node], channels)
+    else:
+        _untie_constant(known, node, channels.live)
+        _read_tied(known, node, channels)
+
+
+def _read_by_layer(known: Constants, node: fx.Node, layer: Layer, channels: Channels) -> None:
+    layer.weight[~channels.live] = 0
+    source = known.along(node.all_input_nodes[0], channels.axis)
+    if source is None:
+        _read_all(known, node)
+    else:
+        source.live |= read_inputs(layer)
+
+
+def _read_tied(known: Constants, node: fx.Node, channels: Channels) -> None:
+    ties = known.ties[node]
+    several = f"tied to other channels by '{node.name}'" if len(ties) > 1 and known.traced.kind(node) in ARITHMETIC else ""
+    for tie in ties:
+        source = known.channels[tie.source]
+        live, by = tie.rows(source.live, channels.live)
+        live |= by.any(1, keepdim=True)
+        source.why = source.why or channels.why or several
+
+
+def _read_all(known: Constants, node: fx.Node) -> None:
+    for source in node.all_input_nodes:
+        channels = known.channels.get(source)
+        if channels is None or known.fixed.get(node) is source:
+            continue
+        if not _asks_for_other_sizes(node, channels.axis, len(known.traced.shapes[source])):
+            channels.live[:] = True
+            channels.why = "it is the output" if node.op == "output" else f"'{node.name}' reads every channel"
+
+
+def _asks_for_other_sizes(node: fx.Node, axis: int, rank: int) -> bool:
+    """Whether `node` is about the shape of a value, and the number of channels is not used."""
+
+    def other(index: Any) -> bool:
+        return isinstance(index, int) and index % rank != axis
+
+    size = node.op == "call_method" and node.target == "size"
+    if size and len(node.args) == 2:
+        return other(node.args[1])
+    shape = (size and not node.kwargs) or (node.target is getattr and node.args[1:] == ("shape",))
+    return shape and all(user.target is operator.getitem and other(user.args[1]) for user in node.users)
+
+
+def _untie_constant(known: Constants, node: fx.Node, live: Bool[Tensor, " channels"]) -> None:
+    """Free the channels of an operand of a sum or product if all that are live are constant."""
+    ties, shapes = known.ties[node], known.traced.shapes
+    if node.target not in OUT_OF_PLACE or len(ties) != 2:
+        return
+    varying = [tie for tie in ties if known.channels[tie.source].constant[live].isnan().any()]
+    if len(varying) == 1 and shapes[varying[0].source] == shapes[node]:
+        (known.fixed[node],) = (tie.source for tie in ties if tie not in varying)
+        known.ties[node] = varying

@@ -1,0 +1,141 @@
+"""Convolutions and linear layers made smaller, each by itself."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from seam.compaction.trace import LAYERS, Traced
+
+Layer: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+
+
+def parameter(value: Tensor) -> nn.Parameter:
+    """A parameter that does not train."""
+    return nn.Parameter(value, requires_grad=False)
+
+
+def groups_of(layer: Layer) -> int:
+    """Groups of a convolution; a linear layer is one."""
+    return 1 if isinstance(layer, nn.Linear) else layer.groups
+
+
+def is_zero_padded(layer: Layer) -> bool:
+    """Whether a convolution reads zeros around its input, so that a constant input is none at the border."""
+    if isinstance(layer, nn.Linear) or layer.padding_mode != "zeros":
+        return False
+    return layer.padding == "same" or (layer.padding != "valid" and any(width != 0 for width in layer.padding))
+
+
+def constant_outputs(layer: Layer) -> Float[Tensor, " out"]:
+    """The bias of every output whose weights are all zero, NaN for the others."""
+    bias = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
+    return bias.masked_fill(layer.weight.flatten(1).any(1), torch.nan)
+
+
+def read_inputs(layer: Layer) -> Bool[Tensor, " in"]:
+    """The inputs of a layer for which some weight is not zero."""
+    by_group = layer.weight.reshape(groups_of(layer), -1, layer.weight.shape[1], _positions(layer))
+    return by_group.any(3).any(1).flatten()
+
+
+def fold_constants(layer: Layer, constants: Float[Tensor, " in"]) -> None:
+    """Move what constant inputs add to the outputs into the bias; the weights that read them become zero.
+
+    Where zeros are padded only a constant of zero is one everywhere. The others become one: the largest carries the weights
+    of all, which is exact. In a grouped convolution they stay as they are.
+
+    Args:
+        layer: changed in place. It gets a bias if it has none and needs one.
+        constants: value of each input, NaN where it is not constant.
+    """
+    constant = ~constants.isnan()
+    if not constant.any():
+        return
+    foldable = constants == 0 if is_zero_padded(layer) else constant
+    groups, inputs = groups_of(layer), layer.weight.shape[1]
+    weight = layer.weight.to(torch.float64, copy=True).reshape(len(layer.weight), inputs, -1)
+    if groups == 1:
+        _merge(weight, constants.double(), constant & ~foldable)
+    by_group = weight.view(groups, -1, inputs, _positions(layer))
+    values = constants.double().where(foldable, 0).view(groups, 1, inputs)
+    shift = (by_group.sum(3) * values).sum(2).flatten()
+    by_group.masked_fill_(foldable.view(groups, 1, inputs, 1), 0)
+    layer.weight = parameter(weight.view_as(layer.weight).to(layer.weight))
+    if shift.any():
+        layer.bias = parameter((shift if layer.bias is None else layer.bias + shift).to(layer.weight))
+
+
+def _merge(weight: Float[Tensor, "outputs inputs positions"], constants: Float[Tensor, " inputs"], which: Bool[Tensor, " inputs"]) -> None:
+    """Let the largest of several constant inputs carry the weights of all, in place."""
+    if not which.any():
+        return
+    largest = constants.abs().masked_fill(~which, 0).argmax()
+    carried = torch.einsum("oip,i->op", weight[:, which], constants[which] / constants[largest])
+    weight[:, which] = 0
+    weight[:, largest] = carried
+
+
+def select(layer: Layer, outputs: Bool[Tensor, " out"], inputs: Bool[Tensor, " in"] | None) -> None:
+    """Leave only some outputs and inputs of a layer, in place.
+
+    Args:
+        layer: of a grouped convolution whole groups stay or go.
+        outputs: those that stay.
+        inputs: those that stay; None: all.
+    """
+    weight = layer.weight[outputs]
+    if inputs is not None and groups_of(layer) == 1:
+        weight = weight[:, inputs]
+    elif inputs is not None and not isinstance(layer, nn.Linear):
+        layer.groups = int(inputs.sum()) // weight.shape[1]
+    layer.weight = parameter(weight)
+    if layer.bias is not None:
+        layer.bias = parameter(layer.bias[outputs])
+    if isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = weight.shape
+    else:
+        layer.out_channels, layer.in_channels = len(weight), weight.shape[1] * layer.groups
+
+
+def select_per_channel(module: nn.Module, kept: Bool[Tensor, " channels"]) -> None:
+    """Leave only some channels of a BatchNorm or PReLU, in place."""
+    parameters = dict(module.named_parameters())
+    for name, value in module.state_dict().items():
+        if value.shape == kept.shape:
+            setattr(module, name, parameter(value[kept]) if name in parameters else value[kept])
+    size = "num_parameters" if isinstance(module, nn.PReLU) else "num_features"
+    if getattr(module, size) == len(kept):  # a PReLU may have one weight for all
+        setattr(module, size, int(kept.sum()))
+
+
+def fold_norms(traced: Traced) -> None:
+    """Fold every BatchNorm that alone reads a convolution or linear layer into it, and take it out of the graph."""
+    for node in traced.nodes:
+        source = node.all_input_nodes[0] if traced.kind(node) == "batchnorm" else None
+        if source is None or traced.kind(source) not in LAYERS or len(source.users) > 1:
+            continue
+        layer, norm = traced.called(source), traced.called(node)
+        if norm.running_var is not None and len(traced.shapes[source]) == layer.weight.dim():  # else it normalises another axis
+            _fold_norm(layer, norm)
+            node.replace_all_uses_with(source)
+            traced.module.graph.erase_node(node)
+
+
+def _fold_norm(layer: Layer, norm: Any) -> None:
+    """Make `layer` do what `layer` and then `norm` did, up to rounding."""
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.affine:
+        scale = scale * norm.weight.double()
+    shift = -norm.running_mean.double() if layer.bias is None else layer.bias.double() - norm.running_mean.double()
+    bias = shift * scale if not norm.affine else shift * scale + norm.bias.double()
+    weight = layer.weight.double() * scale.view(-1, *[1] * (layer.weight.dim() - 1))
+    layer.weight, layer.bias = parameter(weight.to(layer.weight)), parameter(bias.to(layer.weight))
+
+
+def _positions(layer: Layer) -> int:
+    """Weights from one input to one output."""
+    return layer.weight[0, 0].numel()
