@@ -1,7 +1,7 @@
 """advertorch 0.2.3 on a current torch: import attacks from here, never from advertorch itself.
 
 advertorch imports `zero_gradients` from `torch.autograd.gradcheck`, which torch 1.9 removed. It is put back before the
-import; the attack used here does not call it.
+import; of the attacks used here only FAB calls it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ if not hasattr(_gradcheck, "zero_gradients"):
     _gradcheck.zero_gradients = _zero_gradients  # type: ignore[attr-defined]
 
 from advertorch import __version__ as version  # noqa: E402
-from advertorch.attacks import LinfPGDAttack  # noqa: E402
+from advertorch.attacks import LinfFABAttack, LinfPGDAttack  # noqa: E402
 
-__all__ = ["LinfPGDAttack", "version"]
+__all__ = ["LinfFABAttack", "LinfPGDAttack", "version"]

@@ -40,6 +40,10 @@ class TrainingPlan:
     """Warm up for a tenth of the steps, then follow a cosine to zero; otherwise constant rates."""
     keep_best: bool
     """Keep the epoch with the best val accuracy (the first of equals, epoch 0 included); otherwise the last."""
+    label_smoothing: float = 0.0
+    """Share of every label that is spread over all classes, in [0, 1)."""
+    seed_dropout: bool = False
+    """Seed torch's global state at every epoch, so that a resumed training draws the same dropout; otherwise the state is left as it is."""
 
 
 def train(
@@ -87,6 +91,8 @@ def train(
     while len(history) <= plan.epochs:
         number = len(history)
         model.train()
+        if plan.seed_dropout:
+            torch.manual_seed(hash((plan.seed, number)) % 2**63)
         total = torch.zeros((), device=runtime.device)
         steps = 0
         for images, labels in training_batches(train_data, preprocess, plan.batch_size, plan.augment, plan.seed, number):
@@ -95,7 +101,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             with runtime.autocast():
                 logits = model(images)
-            loss = F.cross_entropy(logits.float(), labels)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=plan.label_smoothing)
             loss.backward()
             optimizer.step()
             if after_step is not None:
