@@ -50,7 +50,7 @@ class Budget:
             norms: parameters of the normalisation layers that learn along; may be empty.
             config: the search's numbers.
             costs: of every weight; None: all the same.
-            saliency: of every weight, asked for once, by `start`; only its order counts.
+            saliency: of what each score is for, asked for once, by `start`; only its order counts.
             steps: of the whole search.
         """
         self._weights, self._config, self._costs, self._saliency, self._steps = weights, config, costs, saliency, steps
@@ -61,9 +61,9 @@ class Budget:
 
     def start(self) -> None:
         """Rank the weights; before the first step of a search."""
-        saliency = self._saliency()
-        worth = saliency if self._costs is None else saliency / (self._costs + 1e-3 * self._costs.mean())
-        self._weights.scores.copy_(worth.argsort(stable=True).argsort().float() / len(self._weights))
+        saliency, costs = self._saliency(), self._weights.score_costs(self._costs)
+        worth = saliency if costs is None else saliency / (costs + 1e-3 * costs.mean())
+        self._weights.scores.copy_(worth.argsort(stable=True).argsort().float() / self._weights.num_scores)
 
     def before_step(self, step: int) -> None:
         """Set what the step's forward pass depends on."""
@@ -167,14 +167,13 @@ def _groups(head: Parameters, norms: Parameters, config: SearchConfig) -> list[d
     return [*groups, {"params": list(norms), "lr": config.lr_norms}] if norms else groups
 
 
-def fisher_saliency(gradients: Iterable[Float[Tensor, " weights"]], weights: Float[Tensor, " weights"]) -> Float[Tensor, " weights"]:
-    """Mean square of gradient times weight over batches: how much the loss feels each weight.
+def fisher_saliency(signals: Iterable[Float[Tensor, " scores"]]) -> Float[Tensor, " scores"]:
+    """Mean square over batches of the gradient with respect to the mask: how much the loss feels each weight, or each channel.
 
     Source: the diagonal of the empirical Fisher information, as in Theis et al. 2018, with batch gradients.
     """
-    total = torch.zeros_like(weights)
-    count = 0
-    for gradient in gradients:
-        total += (gradient * weights).square()
+    total, count = torch.zeros(()), 0
+    for signal in signals:
+        total = signal.square() if count == 0 else total.add_(signal.square())
         count += 1
     return total / max(count, 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor, nn
@@ -62,8 +62,8 @@ class ScoredWeights:
         parameters = maskable(network)
         self._shapes = {name: p.shape for name, p in parameters.items()}
         self.weights: Float[Tensor, " weights"] = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
-        self.scores: Float[Tensor, " weights"] = torch.ones_like(self.weights)
-        self.scores.grad = torch.zeros_like(self.weights)
+        self.scores: Float[Tensor, " scores"] = torch.ones(self.num_scores, device=self.weights.device)
+        self.scores.grad = torch.zeros_like(self.scores)
         self.threshold = 0.0
         self._effective = torch.empty_like(self.weights)
         self._gradient = torch.zeros_like(self.weights)
@@ -75,6 +75,11 @@ class ScoredWeights:
 
     def __len__(self) -> int:
         return self.weights.numel()
+
+    @property
+    def num_scores(self) -> int:
+        """One for each weight."""
+        return len(self)
 
     @property
     def flat(self) -> Float[Tensor, " weights"]:
@@ -91,10 +96,22 @@ class ScoredWeights:
         pieces = [torch.full((shape.numel(),), values.get(name, 0.0), device=self.weights.device) for name, shape in self._shapes.items()]
         return torch.cat(pieces)
 
+    def mask(self) -> Bool[Tensor, " weights"]:
+        """Which weights are kept, all in one."""
+        return self.scores > self.threshold
+
+    def signal(self) -> Float[Tensor, " scores"]:
+        """Gradient of the loss with respect to the mask, as the last backward pass left it, clamped to [-1, 1]."""
+        return (self._gradient * self.weights).clamp_(-1, 1)
+
+    def score_costs(self, costs: Float[Tensor, " weights"] | None) -> Float[Tensor, " scores"] | None:
+        """What belongs to each score costs; None: all the same."""
+        return costs
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Recompute the effective weights from the scores and clear their gradient."""
-        torch.mul(self.weights, self.scores > self.threshold, out=self._effective)
+        torch.mul(self.weights, self.mask(), out=self._effective)
         self._gradient.zero_()
 
     @torch.no_grad()
@@ -105,7 +122,7 @@ class ScoredWeights:
             drift: gradient of the cost term: alpha times each weight's share of the cost (alpha / number of weights for density).
         """
         assert self.scores.grad is not None
-        torch.mul(self._gradient, self.weights, out=self.scores.grad).clamp_(-1, 1).add_(drift)
+        torch.add(self.signal(), drift, out=self.scores.grad)
 
     @torch.no_grad()
     def keep(self, budget: float, costs: Float[Tensor, " weights"] | None = None) -> None:
@@ -127,11 +144,11 @@ class ScoredWeights:
 
     def density(self) -> float:
         """Fraction of weights kept (one host sync)."""
-        return float((self.scores > self.threshold).float().mean())
+        return float(self.mask().float().mean())
 
     def masks(self) -> dict[str, Tensor]:
         """The masks, on the CPU."""
-        return {name: view.cpu() for name, view in self.split(self.scores > self.threshold).items()}
+        return {name: view.cpu() for name, view in self.split(self.mask()).items()}
 
     def split(self, flat: Shaped[Tensor, "*stack weights"]) -> dict[str, Tensor]:
         """Views of a flat tensor by parameter name, each of that parameter's shape behind the leading dimensions of `flat`."""

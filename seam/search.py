@@ -21,6 +21,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from seam.batches import LabelledImages, accuracy, predict, training_batches
+from seam.channels import ScoredChannels, channel_groups
 from seam.checkpoint import Pacer, digest_of, load_state, save_state
 from seam.configs import SearchConfig
 from seam.dynamics import Budget, Drift, Dynamics, fisher_saliency
@@ -85,7 +86,7 @@ class MaskSearch:
         self._rest = None if spare is None else torch.cat([train.images[train.labels == 1], spare.images]).to(runtime.device)
         self.floor = source_val_accuracy - config.accuracy_tolerance if config.accuracy_floor is None else config.accuracy_floor
         self.source_val_accuracy = source_val_accuracy
-        self.weights = ScoredWeights(self.network)
+        self.weights = self._scored()
         logits = predict(self.network, self.train, self.preprocess)
         if not torch.isfinite(logits).all():
             raise SearchError("expected finite logits of the source on the training images, got NaN or infinite ones; check its weights and normalisation.")
@@ -141,6 +142,11 @@ class MaskSearch:
         still_removing = recent[-1].density < 0.99 * self.rounds[-self.config.patience - 1].density
         return not still_removing and not any(r.accepted for r in recent)
 
+    def _scored(self) -> ScoredWeights:
+        if self.config.structure == "weights":
+            return ScoredWeights(self.network)
+        return ScoredChannels(self.network, channel_groups(self.network, self.preprocess(self.train.images[:2])))
+
     def _first_head(self, num_source_classes: int) -> TargetHead:
         torch.manual_seed(self.seed)
         head = TargetHead(num_source_classes, self.num_classes).to(self.runtime.device)
@@ -166,10 +172,10 @@ class MaskSearch:
         return Budget(self.weights, head, self.learning_norms, self.config, costs, self._saliency, self.steps_per_round * self.config.max_rounds)
 
     def _saliency(self) -> Tensor:
-        return fisher_saliency(self._gradients(), self.weights.weights)
+        return fisher_saliency(self._signals())
 
-    def _gradients(self) -> Iterator[Tensor]:
-        """Gradients of the whole network's weights, a batch at a time."""
+    def _signals(self) -> Iterator[Tensor]:
+        """Gradients with respect to the mask with everything kept, a batch at a time."""
         epochs = -(-_SALIENCY_STEPS // self.steps_per_round)
         batches = (batch for epoch in range(epochs) for batch in self._batches(-1 - epoch, self.config.augment))
         for (images, labels), _ in zip(batches, range(_SALIENCY_STEPS), strict=False):
@@ -177,7 +183,7 @@ class MaskSearch:
             self.descend(images, labels)
             for parameter in (*self.head.parameters(), *self.learning_norms):
                 parameter.grad = None
-            yield self.weights.gradient
+            yield self.weights.signal()
 
     def _batches(self, number: int, augment: str) -> Iterator[tuple[Tensor, Tensor]]:
         return training_batches(self._drawn(number), self.preprocess, self.config.batch_size, augment, self.seed, number)

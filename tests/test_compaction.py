@@ -225,6 +225,18 @@ def test_constants_become_biases_where_nothing_is_padded():
     assert (done.module.a.out_channels, done.module.b.in_channels) == (3, 3)
 
 
+@pytest.mark.parametrize(("multiple", "widths"), [(1, (3, 5)), (2, (4, 6)), (4, (4, 6)), (8, (6, 6))])
+def test_as_many_channels_stay_as_make_a_multiple(multiple, widths):
+    """6 and 6 channels, of which 3 and 5 do something; where a multiple is more than there are, all stay."""
+    network = Small(lambda m, x: m.c(F.relu(m.b(F.relu(m.a(x))))).mean((2, 3)), a=_conv(3, 6), b=_conv(6, 6), c=_conv(6, 8))
+    _kill(network.a, 1, 2, 4, bias=2.0)
+    _kill(network.b, 3, bias=-1.0)
+    images = torch.randn(2, 3, 12, 12)
+    done = compact(network, images, multiple)
+    assert (done.module.a.out_channels, done.module.b.out_channels) == widths
+    torch.testing.assert_close(done.module(images), network.eval()(images), atol=0, rtol=1e-5)
+
+
 def test_constants_before_zero_padding_become_one():
     network = _chain(padding=1)
     with torch.no_grad():

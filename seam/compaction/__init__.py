@@ -41,6 +41,10 @@ _OF_FOLDED_NORMS = TOLERANCE / 4
 """The same where norms are folded, which rounds differently: other images may differ more than the two that are tried."""
 
 
+ENGINE_BLOCK = 8
+"""Channels that inference engines compute at once: with other numbers ONNX Runtime and DeepSparse take their slow roads."""
+
+
 @dataclass(frozen=True)
 class Compacted:
     """A smaller network that computes the same function."""
@@ -57,7 +61,7 @@ class Compacted:
 
 
 @torch.no_grad()
-def compact(model: nn.Module, example_input: Float[Tensor, "batch ..."]) -> Compacted:
+def compact(model: nn.Module, example_input: Float[Tensor, "batch ..."], multiple: int = 1) -> Compacted:
     """Remove every channel, filter, neuron, dead branch and attention head that cannot influence the output.
 
     The result is compared with `model` on random images, in float32; where it differs by more than `TOLERANCE`, and where the
@@ -66,19 +70,20 @@ def compact(model: nn.Module, example_input: Float[Tensor, "batch ..."]) -> Comp
     Args:
         model: removed weights are exact zeros in it. Its eval mode counts; it is not changed.
         example_input: one batch; only the shape of its images, its type and its device are used.
+        multiple: keep as many channels of each value as make a multiple of this, dead ones among them: engines compute in blocks of channels.
     """
     images = torch.randn((2, *example_input.shape[1:]), generator=torch.Generator().manual_seed(0)).to(example_input.dtype)
     reason = ""
     for folded in (True, False):  # a network that magnifies rounding keeps its norms
         try:
-            smaller, removed, kept = _compact(copy.deepcopy(model).cpu().eval().requires_grad_(False), images, folded)
+            smaller, removed, kept = _compact(copy.deepcopy(model).cpu().eval().requires_grad_(False), images, folded, multiple)
             return Compacted(smaller.to(example_input.device).eval(), removed, kept)
         except NotFollowedError as e:
             reason = str(e)
     return Compacted(copy.deepcopy(model).to(example_input.device).eval().requires_grad_(False), {}, {"": reason})
 
 
-def _compact(network: nn.Module, images: Tensor, folded: bool) -> tuple[nn.Module, dict[str, int], dict[str, str]]:
+def _compact(network: nn.Module, images: Tensor, folded: bool, multiple: int) -> tuple[nn.Module, dict[str, int], dict[str, str]]:
     traced = trace(network, images)
     expected, before = network(images.clone()), _widths(traced.module)
     if not isinstance(expected, Tensor):
@@ -88,12 +93,12 @@ def _compact(network: nn.Module, images: Tensor, folded: bool) -> tuple[nn.Modul
         fold_norms(traced)
     known = Constants(traced)
     needed = mark_live(known)
-    mark_kept(known, needed)
+    mark_kept(known, needed, multiple)
     _rewrite(known, needed)
     _check(traced.module, images, expected, _OF_FOLDED_NORMS if folded else TOLERANCE)
     after = _widths(traced.module)
     removed = {name: width - after.get(name, 0) for name, width in before.items() if width > after.get(name, 0)}
-    return traced.module, removed, kept_heads | _kept(known, needed)
+    return traced.module, removed, kept_heads | _kept(known, needed, multiple)
 
 
 def _rewrite(known: Constants, needed: set[fx.Node]) -> None:
@@ -173,13 +178,14 @@ def _widths(network: nn.Module) -> dict[str, int]:
     return widths
 
 
-def _kept(known: Constants, needed: set[fx.Node]) -> dict[str, str]:
+def _kept(known: Constants, needed: set[fx.Node], multiple: int) -> dict[str, str]:
     """Layer with channels that are constant, or that nothing reads, and are there yet -> the reason."""
+    tied = "tied to channels in use" if multiple == 1 else f"tied to channels in use, or kept to have a multiple of {multiple}"
     reasons = {}
     for node in known.layers:
         channels = known.channels[node]
         if node in needed and (channels.kept & ~(channels.live & channels.constant.isnan())).any():
-            reasons[str(node.target)] = (channels.why or "tied to channels in use") if channels.live.any() else "one channel has to stay"
+            reasons[str(node.target)] = (channels.why or tied) if channels.live.any() else "one channel has to stay"
     followed = {str(node.target) for node in known.layers}
     kinds = {str(node.target): known.traced.kind(node) for node in known.traced.nodes}
     for name, module in known.traced.module.named_modules():

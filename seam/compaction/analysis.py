@@ -30,8 +30,8 @@ def mark_live(known: Constants) -> set[fx.Node]:
     return needed
 
 
-def mark_kept(known: Constants, needed: set[fx.Node]) -> None:
-    """Set `kept` of every channel that is live or tied to a kept one; of each value at least one is."""
+def mark_kept(known: Constants, needed: set[fx.Node], multiple: int = 1) -> None:
+    """Set `kept` of every channel that is live or tied to a kept one; of each value at least one is, and a multiple of `multiple`, or all."""
     values = [channels for node, channels in known.channels.items() if node in needed]
     ties = [(tie, node) for node in known.ties if node in needed for tie in known.ties[node]]
     for channels in values:
@@ -45,6 +45,7 @@ def mark_kept(known: Constants, needed: set[fx.Node]) -> None:
             result |= stays
         for channels in values:
             channels.kept[0] |= not channels.kept.any()
+            channels.kept[(~channels.kept).nonzero()[: -int(channels.kept.sum()) % multiple]] = True
 
 
 def _read(known: Constants, node: fx.Node) -> None:
@@ -78,14 +79,16 @@ def _read_tied(known: Constants, node: fx.Node, channels: Channels) -> None:
         source.why = source.why or channels.why or several
 
 
+def reads_every_channel(known: Constants, node: fx.Node) -> list[fx.Node]:
+    """The values all of whose channels an operation reads of which nothing is known."""
+    sources = [s for s in node.all_input_nodes if s in known.channels and known.fixed.get(node) is not s]
+    return [s for s in sources if not _asks_for_other_sizes(node, known.channels[s].axis, len(known.traced.shapes[s]))]
+
+
 def _read_all(known: Constants, node: fx.Node) -> None:
-    for source in node.all_input_nodes:
-        channels = known.channels.get(source)
-        if channels is None or known.fixed.get(node) is source:
-            continue
-        if not _asks_for_other_sizes(node, channels.axis, len(known.traced.shapes[source])):
-            channels.live[:] = True
-            channels.why = "it is the output" if node.op == "output" else f"'{node.name}' reads every channel"
+    for source in reads_every_channel(known, node):
+        known.channels[source].live[:] = True
+        known.channels[source].why = "it is the output" if node.op == "output" else f"'{node.name}' reads every channel"
 
 
 def _asks_for_other_sizes(node: fx.Node, axis: int, rank: int) -> bool:

@@ -1,0 +1,185 @@
+"""Whole channels instead of single weights: which channels of a network go together, and a mask with a score for each of those groups.
+
+A channel that is gone takes with it the filter that makes it and the weights that read it, so that `seam.compaction` can take it out of
+the network, and every engine is faster. Channels that are added, multiplied, normalised together, or are the inputs and outputs of
+one group of a grouped convolution go together; those that something reads which is not known stay.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, fx, nn
+
+from seam.compaction.analysis import reads_every_channel
+from seam.compaction.constants import Constants
+from seam.compaction.layers import Layer, groups_of
+from seam.compaction.trace import NotFollowedError, trace
+from seam.errors import SearchError
+from seam.masks import ScoredWeights, maskable
+
+
+@dataclass(frozen=True)
+class ChannelGroups:
+    """Which channels of which layers are one group. -1: a channel that always stays."""
+
+    number: int
+    outputs: dict[str, Int[Tensor, " out"]]
+    """Layer -> group of each of its output channels."""
+    inputs: dict[str, Int[Tensor, " in"]]
+    """Layer -> group of each of its input channels (of the whole layer, also where it is grouped)."""
+
+
+def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> ChannelGroups:
+    """Find the groups of channels that can be removed from a network, each as a whole.
+
+    Args:
+        network: in eval mode; it is not changed.
+        images: two or more, of which only shape and type are used.
+
+    Raises:
+        SearchError: the network cannot be followed, or none of its channels can be removed.
+    """
+    kind = type(network).__name__
+    try:
+        known = Constants(trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), images.cpu()))
+    except NotFollowedError as e:
+        raise SearchError(f"search.structure channels: the channels of {kind} cannot be followed ({e}); use search.structure: weights.") from e
+    first, total = {}, 0
+    for node, channels in known.channels.items():
+        first[node], total = total, total + len(channels.constant)
+    group = _joined(known, first, total)
+    stays = np.unique(np.concatenate([group[:0], *(group[first[n] : first[n] + len(known.channels[n].constant)] for n in _pinned(known))]))
+    number_of = np.full(total, -1)
+    free = np.setdiff1d(group, stays)
+    number_of[free] = np.arange(len(free))
+
+    def groups(node: fx.Node) -> Int[Tensor, " channels"]:
+        return torch.from_numpy(number_of[group[first[node] : first[node] + len(known.channels[node].constant)]])
+
+    outputs, inputs = {}, {}
+    for node, layer in known.layers.items():
+        name, source = str(node.target), node.all_input_nodes[0]
+        outputs[name] = groups(node)
+        read = known.along(source, known.channels[node].axis)
+        inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups(source)
+    if not len(free):
+        raise SearchError(f"search.structure channels: none of the channels of {kind} can be removed; use search.structure: weights.")
+    return ChannelGroups(len(free), outputs, inputs)
+
+
+def _joined(known: Constants, first: dict[fx.Node, int], total: int) -> npt.NDArray[np.int64]:
+    """Group of each channel of each value."""
+    ends: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for node, ties in known.ties.items():
+        for tie in ties:
+            source, result = (torch.arange(first[n], first[n] + len(known.channels[n].constant)) for n in (tie.source, node))
+            together = torch.cat(tie.rows(source, result), dim=1)
+            ends[0].append(together[:, :1].expand_as(together).flatten())
+            ends[1].append(together.flatten())
+    one, other = (torch.cat(e).numpy() if e else np.empty(0, int) for e in ends)
+    joined = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
+    labels = connected_components(joined, directed=False)[1]
+    return np.asarray(labels, np.int64)
+
+
+def _pinned(known: Constants) -> list[fx.Node]:
+    """Values all of whose channels have to stay."""
+    unknown = [node for node in known.traced.nodes if node not in known.channels]
+    unread = [node for node in known.layers if known.along(node.all_input_nodes[0], known.channels[node].axis) is None]
+    return [source for node in (*unknown, *unread) for source in reads_every_channel(known, node)]
+
+
+def _inputs_of(layer: Layer) -> int:
+    return layer.weight.shape[1] * groups_of(layer)
+
+
+class ScoredChannels(ScoredWeights):
+    """Frozen weights under a mask that keeps or removes whole groups of channels: a score a group.
+
+    A weight is kept where the channel it makes and the channel it reads are kept. The best group of every layer always is, so
+    that no layer is cut through.
+    """
+
+    def __init__(self, network: nn.Module, groups: ChannelGroups) -> None:
+        """Take the weights of `network`; `groups` are its channels'."""
+        self._groups = groups.number
+        rows, columns = zip(*(_makers_and_readers(name, p, groups) for name, p in maskable(network).items()), strict=True)
+        device = next(network.parameters()).device
+        self._rows, self._columns = (torch.cat(part).to(device) for part in (rows, columns))  # the last gate is always open
+        layers = [ids[ids >= 0].unique() for ids in groups.outputs.values()]
+        self._layer_groups = torch.cat(layers).to(device)
+        self._layers = torch.cat([torch.full_like(ids, i) for i, ids in enumerate(layers)]).to(device)
+        super().__init__(network)
+
+    @property
+    def num_scores(self) -> int:
+        """One for each group of channels."""
+        return self._groups
+
+    def mask(self) -> Bool[Tensor, " weights"]:
+        """Which weights are kept, all in one."""
+        gates = self._gates(self.threshold)
+        return gates[self._rows] & gates[self._columns]
+
+    def signal(self) -> Float[Tensor, " scores"]:
+        """Gradient of the loss with respect to each gate, as the last backward pass left it; that of an open gate passes unchanged."""
+        by_weight, gates = self._gradient * self.weights, self._gates(self.threshold)
+        total = torch.zeros(self._groups + 1, device=by_weight.device)
+        total.index_add_(0, self._rows, by_weight * gates[self._columns])
+        total.index_add_(0, self._columns, by_weight * gates[self._rows])
+        return total[:-1]
+
+    def score_costs(self, costs: Float[Tensor, " weights"] | None) -> Float[Tensor, " scores"]:
+        """What the weights that a group's channels make and read cost together."""
+        of_weights = torch.ones_like(self.weights) if costs is None else costs
+        total = torch.zeros(self._groups + 1, device=of_weights.device)
+        return total.index_add_(0, self._rows, of_weights).index_add_(0, self._columns, of_weights)[:-1]
+
+    @torch.no_grad()
+    def keep(self, budget: float, costs: Float[Tensor, " weights"] | None = None) -> None:
+        """Set the threshold so that the groups with the highest scores are kept, as many as the budget pays for."""
+        of_weights = torch.ones_like(self.weights) if costs is None else costs
+        ordered, most = self.scores.sort(descending=True).values, budget * float(of_weights.sum(dtype=torch.float64)) * (1 + 1e-9)
+        low, high = 0, len(ordered)  # as many groups are known to be paid for; as many or more are not, or are all
+        while low < high:
+            middle = (low + high + 1) // 2
+            gates = self._gates(float(ordered[middle]) if middle < len(ordered) else -torch.inf)
+            spent = float((of_weights * (gates[self._rows] & gates[self._columns])).sum(dtype=torch.float64))
+            low, high = (middle, high) if spent <= most else (low, middle - 1)
+        self.threshold = float(ordered[low]) if low < len(ordered) else -torch.inf
+
+    def _gates(self, threshold: float) -> Bool[Tensor, " gates"]:
+        scores = self.scores.detach()
+        best = torch.full((int(self._layers[-1]) + 1,), -torch.inf, device=scores.device)
+        best.scatter_reduce_(0, self._layers, scores[self._layer_groups], "amax")
+        leaders = self._layer_groups[scores[self._layer_groups] == best[self._layers]]
+        gates = torch.ones(self._groups + 1, dtype=torch.bool, device=scores.device)
+        gates[:-1] = scores > threshold
+        gates[leaders] = True
+        return gates
+
+
+def _makers_and_readers(name: str, weight: Tensor, groups: ChannelGroups) -> tuple[Int[Tensor, " weights"], Int[Tensor, " weights"]]:
+    """For each weight of a parameter, flat, the gate of the channel it makes and of the one it reads."""
+    layer, _, kind = name.rpartition(".")
+    always = groups.number
+    if layer not in groups.outputs or kind not in ("weight", "bias"):
+        stay = torch.full((weight.numel(),), always)
+        return stay, stay
+    made = groups.outputs[layer].where(groups.outputs[layer] >= 0, torch.tensor(always))
+    if kind == "bias":
+        return made, torch.full_like(made, always)
+    read = groups.inputs[layer].where(groups.inputs[layer] >= 0, torch.tensor(always))
+    per_group = read.view(-1, weight.shape[1])  # (groups of the convolution, inputs of each)
+    positions = weight[0, 0].numel()
+    outputs_of_group = len(made) // len(per_group)
+    columns = per_group.repeat_interleave(outputs_of_group, 0).repeat_interleave(positions, 1).flatten()
+    return made.repeat_interleave(weight[0].numel()), columns
