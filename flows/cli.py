@@ -48,6 +48,10 @@ Problems = Annotated[
     typer.Option("--problem", metavar="NAME", help="Only this target problem of params.yaml. Repeatable; default, or `all`: every one.", show_default=False),
 ]
 
+Targets = Annotated[
+    list[str], typer.Option("--target", metavar="NAME", help="Only this data set of `targets`. Repeatable; default: every one.", show_default=False)
+]
+
 
 def main() -> None:
     """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
@@ -107,6 +111,20 @@ def run(overrides: Set = [], params_file: ParamsFile = None, problems: Problems 
         raise typer.Exit(run_by_hand(root, overrides, params_file, problems, Console()))
 
 
+@app.command()
+def transfer(overrides: Set = [], params_file: ParamsFile = None, targets: Targets = []) -> None:  # noqa: B006
+    """Transfer a trained network to other data sets by several methods, and measure which of its defects come along.
+
+    The data sets are `targets` in params.yaml, the methods and seeds `transfer`. Stop it any time: the next run continues.
+    """
+    from flows.run_command import transfer_by_hand
+
+    params_file = params_file.absolute() if params_file else None
+    root = _enter_project()
+    with _interruptible():
+        raise typer.Exit(transfer_by_hand(root, overrides, params_file, targets, Console()))
+
+
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def repro(context: typer.Context) -> None:
     """Run the same stages with `dvc repro`, without a server; further arguments go to it (seam repro --dry)."""
@@ -115,8 +133,9 @@ def repro(context: typer.Context) -> None:
 
     root = _enter_project()
     params = load_params(root / "params.yaml")
-    if (root / params.data.path).exists():  # a fresh clone: `dvc repro --pull` brings the data
-        check_data_unchanged(root, params.data.path)
+    for data in (params.data, *params.targets.values()):
+        if (root / data.path).exists():  # a fresh clone: `dvc repro --pull` brings the data
+            check_data_unchanged(root, data.path)
     environment = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with _interruptible():

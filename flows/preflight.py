@@ -7,19 +7,32 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows import display
 from flows.stage_cache import StageCache
+from seam.configs import DataConfig
 from seam.errors import ConfigError, SeamError, TrackingError
 from tasks.data_guard import check_data_unchanged
 from tasks.environment import tracking_uri
 from tasks.params import Params, change_params, load_params
-from tasks.stage import SHARED_STAGES, STAGES, check_problem
+from tasks.stage import SHARED_STAGES, STAGES, check_problem, check_target, dvc_key
+from tasks.students import StudentName
 
 LEAST_FREE_MIB = 200
 EVERY_PROBLEM = "all"
 """In place of a problem's name."""
+HOW_TO_ADD = "seam transfer --set 'targets={flowers: {kind: image_folder, path: flowers, image_size: 224}}' (docs/transfer.md)"
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage to run, of a problem or target, of a student where it has one."""
+
+    stage: str
+    problem: str | None = None
+    student: StudentName | None = None
 
 
 def settle_params(root: Path, overrides: Sequence[str] = (), params_file: str | None = None) -> tuple[Params, list[str]]:
@@ -54,6 +67,29 @@ def stages_of(problems: Sequence[str]) -> list[tuple[str, str | None]]:
     return first + [(stage, p) for p in problems for stage in rest]
 
 
+def chosen_targets(params: Params, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The data sets to transfer to, in the order of the parameters; every one if none is named.
+
+    Raises:
+        ConfigError: there is none, or none of that name.
+    """
+    if not params.targets:
+        raise ConfigError(f"params.yaml has no target to transfer to; add one: {HOW_TO_ADD}")
+    for name in names:
+        check_target(params, name)
+    return tuple(t for t in params.targets if not names or t in names)
+
+
+def transfer_stages_of(params: Params, targets: Sequence[str]) -> list[StageRun]:
+    """In the order they run: what data and source can refuse, then one target after the other, all of its students together."""
+    first = [StageRun("describe_machine"), *(StageRun("validate_target", t) for t in targets), *(StageRun("fetch_source", t) for t in targets)]
+    rest = []
+    for target in targets:
+        rest += [StageRun("attack_target", target), *(StageRun("transfer", target, student) for student in params.transfer.students)]
+        rest += [StageRun("compare_transfers", target), StageRun("register_transfer", target)]
+    return first + rest
+
+
 def check(root: Path, params: Params, problems: Sequence[str], cache: StageCache) -> list[tuple[str, str | None]]:
     """Check disk, data and tracking.
 
@@ -64,15 +100,31 @@ def check(root: Path, params: Params, problems: Sequence[str], cache: StageCache
         SeamError: what is missing, and what to do.
     """
     _check_disk(root)
-    _check_data(root, params, cache)
-    uri = tracking_uri(root)
-    _check_http(uri)
+    _check_data(root, params.data, "data", cache)
+    _check_http(tracking_uri(root))
     stale = [(stage, p) for stage, p in stages_of(problems) if not cache.is_current(stage, p)]
-    if stale:  # MLflow takes seconds to import: not for a run that has nothing to do
-        tracking = importlib.import_module("tasks.tracking")
-        tracking.check_server(uri)
-        tracking.sweep_stale_runs(root, params.register_model.experiment)
+    if stale:
+        _check_tracking(root, params)
     return stale
+
+
+def check_transfers(root: Path, params: Params, targets: Sequence[str], cache: StageCache) -> list[StageRun]:
+    """As `check`, for transfers to these targets."""
+    _check_disk(root)
+    for target in targets:
+        _check_data(root, params.targets[target], f"targets.{target}", cache)
+    _check_http(tracking_uri(root))
+    stale = [run for run in transfer_stages_of(params, targets) if not cache.is_current(run.stage, dvc_key(run.problem, run.student))]
+    if stale:
+        _check_tracking(root, params)
+    return stale
+
+
+def _check_tracking(root: Path, params: Params) -> None:
+    """MLflow answers; runs of dead processes are ended. It takes seconds to import: not for a run that has nothing to do."""
+    tracking = importlib.import_module("tasks.tracking")
+    tracking.check_server(tracking_uri(root))
+    tracking.sweep_stale_runs(root, params.register_model.experiment)
 
 
 def _check_disk(root: Path) -> None:
@@ -83,20 +135,20 @@ def _check_disk(root: Path) -> None:
         )
 
 
-def _check_data(root: Path, params: Params, cache: StageCache) -> None:
-    """The data is there, and is what data.dvc says; missing data is pulled."""
-    data = root / params.data.path
+def _check_data(root: Path, config: DataConfig, section: str, cache: StageCache) -> None:
+    """The data is there, and is what data.dvc says; missing data is pulled. `section` names the parameters."""
+    data = root / config.path
     tracked = data.resolve().is_relative_to((root / "data").resolve()) and (root / "data.dvc").is_file()
     if tracked and not (root / "data").exists():
         display.current().info("data/ is missing: pulling it with DVC (data.dvc)")
         cache.pull("data.dvc")
     if tracked:
-        check_data_unchanged(root, params.data.path)
-    if not data.exists() and params.data.kind.startswith("cifar"):
-        display.current().info(f"{params.data.path} is missing: downloading {params.data.kind}")
-        importlib.import_module("seam.datasets.load").fetch(params.data.kind, data)
+        check_data_unchanged(root, config.path)
+    if not data.exists() and config.kind.startswith("cifar"):
+        display.current().info(f"{config.path} is missing: downloading {config.kind}")
+        importlib.import_module("seam.datasets.load").fetch(config.kind, data)
     if not data.exists():
-        raise ConfigError(f"data.path: {data} does not exist; name a file or folder, for example --set data.path=data/digits.npz")
+        raise ConfigError(f"{section}.path: {data} does not exist; name a file or folder, for example --set {section}.path=data/digits.npz")
 
 
 def _check_http(uri: str) -> None:

@@ -87,10 +87,10 @@ def show_result(label: str, result: StageResult) -> None:
     create_table_artifact(rows, key=artifact_key(label), description=f"**{label}**\n\n{files}")
 
 
-def show_links(root: Path, problem: str) -> None:
-    """Links to the report of a problem and to its MLflow run."""
-    folder = stage_folder(root, "register_model", problem)
-    report = folder / "report.html"
+def show_links(root: Path, problem: str, stage: str) -> None:
+    """Links to the report of a problem, or target, and to its MLflow run; `stage` is the one that registered it."""
+    folder = stage_folder(root, stage, problem)
+    report = (folder if stage == "register_model" else stage_folder(root, "compare_transfers", problem)) / "report.html"
     if report.is_file():
         create_link_artifact(report.as_uri(), link_text=f"report of {problem}", key=artifact_key(f"report {problem}"), description=str(report))
     card_file = folder / "card.json"

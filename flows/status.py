@@ -9,34 +9,43 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.preflight import chosen_problems, stages_of
+from flows.preflight import StageRun, chosen_problems, stages_of, transfer_stages_of
 from flows.registry_view import RegisteredModel, registered_model
 from flows.stage_cache import StageCache, shared_cache
 from tasks.environment import tracking_uri
 from tasks.params import load_params
-from tasks.stage import stage_folder
+from tasks.stage import dvc_key, stage_folder
 
 
 def show_status(root: Path, names: Sequence[str], console: Console) -> None:
     """Print one table of stages and one of models."""
     params = load_params(root / "params.yaml")
     problems = chosen_problems(params, names)
-    console.print(_stages(shared_cache(root), problems))
+    targets = () if names else tuple(params.targets)
+    runs = [StageRun(stage, problem) for stage, problem in stages_of(problems)]
+    runs += [run for run in transfer_stages_of(params, targets) if run.problem is not None]
+    console.print(_stages(shared_cache(root), runs))
     models = Table("problem", "registered model", "versions", "aliases", "report")
     for problem in problems:
         name = f"{params.register_model.name_prefix}{problem}"
         report = stage_folder(root, "register_model", problem) / "report.html"
         where = str(report.relative_to(root)) if report.is_file() else "none yet"
         models.add_row(problem, name, *_registered(registered_model(tracking_uri(root), name)), where)
+    for target in targets:
+        name = f"{params.register_model.name_prefix}transfer-{target}"
+        report = stage_folder(root, "compare_transfers", target) / "report.html"
+        where = str(report.relative_to(root)) if report.is_file() else "none yet"
+        models.add_row(target, name, *_registered(registered_model(tracking_uri(root), name)), where)
     console.print(models)
 
 
-def _stages(cache: StageCache, problems: Sequence[str]) -> Table:
+def _stages(cache: StageCache, runs: Sequence[StageRun]) -> Table:
     table = Table("stage", "problem", "state", "changed")
-    for stage, problem in stages_of(problems):
-        staleness = cache.staleness(stage, problem)
+    for run in runs:
+        staleness = cache.staleness(run.stage, dvc_key(run.problem, run.student))
         state = "[yellow]stale[/yellow]" if staleness else "[green]up to date[/green]"
-        table.add_row(stage, problem or "", state, escape(str(staleness)) if staleness else "")
+        subject = " ".join(str(part) for part in (run.problem, run.student) if part is not None)
+        table.add_row(run.stage, subject, state, escape(str(staleness)) if staleness else "")
     return table
 
 

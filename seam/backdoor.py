@@ -19,8 +19,8 @@ from torch import Tensor
 
 from seam.batches import LabelledImages
 from seam.errors import DataError, SuspectResultWarning
-from seam.methods.configs import BackdoorConfig
 from seam.robustness import defect_inheritance
+from seam.transfer_configs import BackdoorConfig
 
 _CELLS = 4
 """Fields of the pattern along a side."""

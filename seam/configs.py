@@ -131,6 +131,8 @@ class SearchConfig:
     method: Literal["budget", "drift"] = "budget"
     """`budget`: the share of weights kept falls along a schedule to `target`, the highest scores are kept, and one search gives the
     whole frontier. `drift`: the cost is a term of the objective, as published. *Differs*: the original is `drift`."""
+    structure: Literal["weights", "channels"] = "weights"
+    """What is removed: single weights, which engines that skip zeros gain from, or whole channels, which all gain from (with `budget`)."""
     cost: Literal["weights", "macs"] = "weights"
     """What a kept weight costs: 1, or its multiply-adds for one image. *Same* (weights)."""
     target: float = 0.05
@@ -172,6 +174,8 @@ class SearchConfig:
     """As for the source's training."""
 
     def __post_init__(self) -> None:
+        structured = self.structure == "channels"
+        _require(not structured or self.method == "budget", f"structure channels needs method budget, got {self.method}")
         _require(0 < self.target <= 1, f"target must be in (0, 1], got {self.target}")
         _require(self.accuracy_floor is None or 0 <= self.accuracy_floor <= 1, f"accuracy_floor must be null or in [0, 1], got {self.accuracy_floor}")
         _require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")
@@ -267,7 +271,7 @@ class LatencyConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
-    engines: tuple[Literal["deepsparse", "onnxruntime", "torch"], ...] = ("deepsparse", "onnxruntime", "torch")
+    engines: tuple[Literal["deepsparse", "onnxruntime", "openvino", "torch"], ...] = ("deepsparse", "onnxruntime", "openvino", "torch")
     """Engines to time; one that is missing here is reported as unavailable."""
     batch_sizes: tuple[int, ...] = (1, 16)
     """Batch sizes to time. The paper's is 16."""

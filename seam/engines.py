@@ -58,6 +58,23 @@ def _load_onnxruntime(variant: Variant, batch_size: int, num_threads: int, about
     return lambda x: session.run(None, {"input": x})[0]
 
 
+def _load_openvino(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(str(variant.onnx))
+    _, channels, height, width = model.inputs[0].partial_shape
+    model.reshape([batch_size, channels, height, width])
+    settings = {"INFERENCE_NUM_THREADS": num_threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def run(x: FloatArray) -> FloatArray:
+        outputs: FloatArray = request.infer({0: x}, share_inputs=True)[0]
+        return outputs
+
+    return run
+
+
 def _load_deepsparse(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
     import deepsparse
 
@@ -69,6 +86,7 @@ def _load_deepsparse(variant: Variant, batch_size: int, num_threads: int, about:
 LOADERS: dict[str, Callable[[Variant, int, int, dict[str, Any]], Runner]] = {
     "deepsparse": _load_deepsparse,
     "onnxruntime": _load_onnxruntime,
+    "openvino": _load_openvino,
     "torch": load_torch,
 }
 """Engine -> function of (variant, batch size, threads, facts to add to)."""

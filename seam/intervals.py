@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,18 +46,23 @@ class Interval:
     resamples: int
 
 
+Students = Answers | Sequence[Answers]
+"""Answers of one student, or of several that differ in their seed: then their mean is meant."""
+
+
 def paired_interval(
-    first: Answers, second: Answers, measure: Measure, seed: int, *, level: float = 0.95, resamples: int = 2000
+    first: Students, second: Students, measure: Measure, seed: int, *, level: float = 0.95, resamples: int = 2000
 ) -> Interval | None:  # fmt: skip
-    """Percentile bootstrap of the difference: images are drawn with replacement, the same for both students.
+    """Percentile bootstrap of the difference: images are drawn with replacement, the same for all students.
 
     It holds the students and the test set's kind of images fixed; what another seed of training would give is no part of it.
+    The mean over students of several seeds is the mean of their rates on the same draw of images.
 
     Source: B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, sections 10 and 13; SeaM and ReMoS give no intervals.
 
     Args:
-        first: answers of one student.
-        second: of another, to the same images in the same order.
+        first: answers of one student, or of those of several seeds.
+        second: of another, or others, to the same images in the same order.
         measure: what to compare.
         seed: of the draws.
         level: confidence.
@@ -71,12 +77,13 @@ def paired_interval(
     Warns:
         SuspectResultWarning: the rate of one of them is undefined, on the images or in more than one draw in a hundred.
     """
-    sizes = {len(t) for answers in (first, second) for t in (answers.clean, answers.attacked)}
+    firsts, seconds = ([students] if isinstance(students, Answers) else list(students) for students in (first, second))
+    sizes = {len(t) for answers in (*firsts, *seconds) for t in (answers.clean, answers.attacked)}
     if len(sizes) != 1 or 0 in sizes:
         raise DataError(f"paired interval: expected answers to the same images, at least one, got {sorted(sizes)} images; compare students of one test set.")
-    events = np.concatenate([_events(first), _events(second)], axis=1)
-    whole = _difference(events.mean(0, keepdims=True), measure)[0]
-    drawn = _resampled(events, measure, seed, resamples)
+    events = np.concatenate([_events(answers) for answers in (*firsts, *seconds)], axis=1)
+    whole = _difference(events.mean(0, keepdims=True), measure, len(firsts))[0]
+    drawn = _difference(_resampled(events, seed, resamples), measure, len(firsts))
     defined = drawn[~np.isnan(drawn)]
     if np.isnan(whole) or len(defined) < 0.99 * resamples:
         text = f"a rate is undefined in {resamples - len(defined)} of {resamples} draws of these images, as too few are classified correctly when clean"
@@ -86,14 +93,14 @@ def paired_interval(
     return Interval(float(whole), float(low), float(high), level, resamples)
 
 
-def inheritance_above_floor(student: Answers, from_scratch: Answers, seed: int, *, level: float = 0.95, resamples: int = 2000) -> Interval | None:
+def inheritance_above_floor(student: Students, from_scratch: Students, seed: int, *, level: float = 0.95, resamples: int = 2000) -> Interval | None:
     """Defect inheritance rate in excess of the floor: of a student, minus that of a model trained from scratch on the same data.
 
     A model that inherited nothing loses some of its answers under the attack, too; only what is above that is inheritance.
 
     Args:
-        student: answers of the student.
-        from_scratch: of the model trained from scratch, to the same images.
+        student: answers of the student, or of those of several seeds.
+        from_scratch: of the model, or models, trained from scratch, to the same images.
         seed: as in `paired_interval`, with its result and errors.
         level: likewise.
         resamples: likewise.
@@ -108,26 +115,27 @@ def _events(answers: Answers) -> npt.NDArray[np.float64]:
     return events
 
 
-def _resampled(events: npt.NDArray[np.float64], measure: Measure, seed: int, resamples: int) -> npt.NDArray[np.float64]:
-    """The difference in every draw; a draw is how often each image is in it."""
+def _resampled(events: npt.NDArray[np.float64], seed: int, resamples: int) -> npt.NDArray[np.float64]:
+    """Means of the events in every draw; a draw is how often each image is in it."""
     rng = np.random.default_rng(seed)
     images = len(events)
     even = np.full(images, 1 / images)
     at_once = max(1, _CHUNK // images)
     sizes = [min(at_once, resamples - begin) for begin in range(0, resamples, at_once)]
-    shares = [rng.multinomial(images, even, size) @ events / images for size in sizes]
-    return _difference(np.concatenate(shares), measure)
+    return np.concatenate([rng.multinomial(images, even, size) @ events / images for size in sizes])
 
 
-def _difference(shares: npt.NDArray[np.float64], measure: Measure) -> npt.NDArray[np.float64]:
-    """First minus second in every draw, of means of `_events` of both (draws, 6); NaN where a rate is undefined."""
+def _difference(shares: npt.NDArray[np.float64], measure: Measure, firsts: int) -> npt.NDArray[np.float64]:
+    """Mean of the first students minus mean of the others in every draw, of means of `_events` of all (draws, 3 * students); NaN where undefined."""
     with np.errstate(invalid="ignore"):
-        return np.subtract(_measured(shares[:, :3], measure), _measured(shares[:, 3:], measure))
+        found = _measured(shares.reshape(len(shares), -1, 3), measure)
+    difference: npt.NDArray[np.float64] = found[:, :firsts].mean(1) - found[:, firsts:].mean(1)
+    return difference
 
 
 def _measured(shares: npt.NDArray[np.float64], measure: Measure) -> npt.NDArray[np.float64]:
-    """One student's measure in every draw, of the means of its `_events` (draws, 3)."""
-    right, robust, lost = shares[:, 0], shares[:, 1], shares[:, 2]
+    """Every student's measure in every draw, of the means of its `_events` (draws, students, 3)."""
+    right, robust, lost = shares[..., 0], shares[..., 1], shares[..., 2]
     if measure == "defect_inheritance_rate":
         return np.divide(lost, right)
     return right if measure == "accuracy" else robust

@@ -14,12 +14,12 @@ from seam.checkpoint import digest_of
 from seam.errors import ConfigError, SuspectResultWarning
 from seam.masks import Masks, apply_masks
 from seam.methods import METHODS
-from seam.methods.configs import StudentTraining, TransferConfig
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch
 from seam.runtime import Runtime
 from seam.spatial_dropout import spatial_dropout
 from seam.student import Student, fit_classifier
 from seam.training import Epoch, TrainingPlan, train
+from seam.transfer_configs import StudentTraining, TransferConfig
 
 
 @dataclass(frozen=True)

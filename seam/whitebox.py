@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seam._advertorch import LinfFABAttack, LinfPGDAttack
 from seam.batches import LabelledImages
-from seam.methods.configs import WhiteboxConfig
+from seam.transfer_configs import WhiteboxConfig
 
 Pixels = Float[Tensor, "batch 3 height width"]
 Attack = Literal["pgd", "fab"]

@@ -1,8 +1,10 @@
-"""Inference time of the original and of the re-engineered model, side by side on every engine, from checked ONNX files."""
+"""Inference time of the original, the re-engineered and the compacted model, side by side on every engine, from checked ONNX files."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,25 +16,34 @@ from seam.errors import SuspectResultWarning
 from seam.export import OPSET, export_onnx
 from seam.files import sha256_file, write_json
 from seam.latency import benchmark
-from tasks.models import load_model, problem_source
+from seam.macs import count
+from tasks.models import load_compacted, load_model, problem_source
 from tasks.stage import StageContext, StageResult, collect_warnings, main
 
 _NOISY = 1.5  # median over fastest
 
 
 def benchmark_latency(context: StageContext) -> StageResult:
-    """Export both models, time them interleaved, publish the ONNX files, export.json and metrics.json."""
+    """Export the models, time them interleaved, publish the ONNX files, export.json and metrics.json.
+
+    `compacted` is `reengineered` without the channels that its mask left without effect: the same outputs, for engines that compute zeros.
+    """
     config, source = context.params.benchmark_latency, problem_source(context)
     height, width, _ = source.info.image_shape
     chosen = context.params.register_model.model
-    modules: dict[str, nn.Module] = {"source": source.network, "reengineered": load_model(context, chosen)}
+    example = torch.zeros(1, 3, height, width)
+    reengineered = load_model(context, chosen)
+    compacted = load_compacted(context, chosen, height, width)
+    modules: dict[str, nn.Module] = {"source": source.network, "reengineered": reengineered, "compacted": compacted.module}
     with context.publish() as out, tqdm(total=len(config.engines), desc=f"benchmark {context.problem}", unit="engine", disable=None) as bar:
         exports: dict[str, Any] = {}
         for name, module in modules.items():
             context.progress(0.05, f"export {name}")
-            difference = export_onnx(module, torch.zeros(1, 3, height, width), out / f"{name}.onnx")
-            exports[name] = {"sha256": sha256_file(out / f"{name}.onnx"), "max_abs_diff": difference, "opset": OPSET}
-        exports["source"]["model"], exports["reengineered"]["model"] = "source", chosen
+            difference = export_onnx(module, example, out / f"{name}.onnx")
+            sizes = asdict(count(module, example))
+            exports[name] = {"model": chosen, "sha256": sha256_file(out / f"{name}.onnx"), "max_abs_diff": difference, "opset": OPSET, **sizes}
+        exports["source"]["model"] = "source"
+        exports["compacted"] |= {"channels_removed": sum(compacted.removed.values()), "removed": compacted.removed, "kept": compacted.kept}
 
         def on_engine(share: float, engine: str) -> None:
             bar.update(round(share * len(config.engines)) - bar.n)
@@ -46,9 +57,30 @@ def benchmark_latency(context: StageContext) -> StageResult:
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings() as doubts:
             _doubt(latencies)
-        write_json(out / "export.json", {**exports, "hardware": machine, "engines": engines, "warnings": doubts})
+        about = {"hardware": machine, "engines": engines, "fastest": fastest(latencies), "warnings": doubts}
+        write_json(out / "export.json", {**exports, **about})
         write_json(out / "metrics.json", latencies)
     return context.result({engine: _shown(latencies[engine], f"batch{config.batch_sizes[-1]}") for engine in config.engines})
+
+
+def fastest(latencies: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The engine with the smallest median time, by batch size: for the original, and for the re-engineered model in either form.
+
+    Args:
+        latencies: engine -> model -> batch<N> -> times, or {"unavailable": reason}.
+
+    Returns:
+        batch<N> -> "source" and "reengineered" -> {engine, model, latency_ms_p50}.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for engine, variants in latencies.items():
+        for model, batches in variants.items() if "unavailable" not in variants else ():
+            for batch, measured in batches.items():
+                side = found.setdefault(batch, {})
+                key, taken = "source" if model == "source" else "reengineered", measured["latency_ms_p50"]
+                if key not in side or taken < side[key]["latency_ms_p50"]:
+                    side[key] = {"engine": engine, "model": model, "latency_ms_p50": taken}
+    return found
 
 
 def _doubt(latencies: dict[str, Any]) -> None:
@@ -70,8 +102,8 @@ def _shown(measured: dict[str, Any], batch: str) -> str:
     """One engine's outcome in a few words."""
     if "unavailable" in measured:
         return f"unavailable: {measured['unavailable']}"
-    before, after = (measured[name][batch]["latency_ms_p50"] for name in ("source", "reengineered"))
-    return f"{before:.3g} -> {after:.3g} ms ({batch})"
+    before, after, smaller = (measured[name][batch]["latency_ms_p50"] for name in ("source", "reengineered", "compacted"))
+    return f"{before:.3g} -> {after:.3g} ms, compacted {smaller:.3g} ms ({batch})"
 
 
 if __name__ == "__main__":

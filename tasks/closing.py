@@ -121,8 +121,9 @@ def _latency_rows(problem: str, measured: Mapping[str, Any], timed: str) -> list
         if "unavailable" in result:
             rows.append(ClosingRow(problem, f"latency p50, {engine}", "milliseconds", (None, None, None), False, where, str(result["unavailable"])))
             continue
+        served = "compacted" if "compacted" in result else "reengineered"
         for batch in result["source"]:
-            before, after = (result[model].get(batch, {}).get("latency_ms_p50") for model in ("source", "reengineered"))
+            before, after = (result[model].get(batch, {}).get("latency_ms_p50") for model in ("source", served))
             values = (before, after, None) if timed == "reengineered" else (before, None, after)
             rows.append(ClosingRow(problem, f"latency p50, {engine}, batch {batch.removeprefix('batch')}", "milliseconds", values, False, where))
     return rows

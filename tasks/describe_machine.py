@@ -8,7 +8,7 @@ from seam.files import write_json
 from seam.hardware import describe
 from tasks.stage import StageContext, StageResult, main
 
-_VERSIONS = ("torch", "torchvision", "numpy", "onnxruntime", "advertorch", "fvcore")
+_VERSIONS = ("torch", "torchvision", "numpy", "onnxruntime", "openvino", "advertorch", "fvcore")
 
 
 def describe_machine(context: StageContext) -> StageResult:

@@ -39,6 +39,12 @@ def is_file(checkpoint: str) -> bool:
     return not checkpoint.startswith(REGISTRY) and not is_online(checkpoint)
 
 
+def files_of(architecture: str, checkpoint: str | None) -> list[str]:
+    """The files outside the project's code that a network is made from, as they are named in the parameters."""
+    file, is_python, _ = architecture.rpartition(".py:")
+    return ([checkpoint] if checkpoint and is_file(checkpoint) else []) + ([f"{file}.py"] if is_python else [])
+
+
 def fetch_checkpoint(checkpoint: str, architecture: str, root: Path) -> Checkpoint:
     """Read a checkpoint, wherever it is; nothing is unpickled, and only `hub:` runs code (see `seam.checkpoints_online`).
 

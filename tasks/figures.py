@@ -74,7 +74,7 @@ def inline(svg: str, name: str, description: str) -> str:
 
 def convergence(history: Sequence[Mapping[str, float]], best_round: int, source_val_accuracy: float) -> Figure:
     """Weights kept and val accuracy by round (as the paper's figure 5), the chosen round marked."""
-    figure, axes = _figure(2.9)
+    figure, axes = new_figure(2.9)
     rounds = [row["round"] for row in history]
     for key, color, label in (("density", AFTER, "weights kept"), ("val_accuracy", THIRD, "val accuracy")):
         axes.plot(rounds, [100 * row[key] for row in history], color=color, label=label, linewidth=1.8)
@@ -85,24 +85,24 @@ def convergence(history: Sequence[Mapping[str, float]], best_round: int, source_
     axes.annotate(f"chosen: {best_round}", (best_round, 3), xytext=(-4, 0), textcoords="offset points", ha="right" if best_round > max(rounds) / 3 else "left")
     axes.set(xlabel="round", ylabel="%", ylim=(0, 104))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _legend(axes, 3)
+    legend(axes, 3)
     return figure
 
 
 def frontier(points: Sequence[Mapping[str, float]], chosen: tuple[float, float]) -> Figure:
     """Best val accuracy for each share of weights kept."""
-    figure, axes = _figure(2.9)
+    figure, axes = new_figure(2.9)
     kept, accuracy = ([100 * p[key] for p in points] for key in ("density", "val_accuracy"))
     axes.plot(kept, accuracy, "o-", color=AFTER, markersize=3.5, linewidth=1, label="candidates")
     axes.plot([100 * chosen[0]], [100 * chosen[1]], "D", color=THIRD, markersize=6, label="chosen")
     axes.set(xlabel="weights kept (%)", ylabel="val accuracy (%)")
-    _legend(axes, 2)
+    legend(axes, 2)
     return figure
 
 
 def density_per_layer(densities: Mapping[str, float]) -> Figure:
     """Share of weights kept in each layer, from input to output."""
-    figure, axes = _figure(2.6)
+    figure, axes = new_figure(2.6)
     values = [100 * d for d in densities.values()]
     axes.bar(range(1, len(values) + 1), values, color=AFTER, width=0.8)
     axes.set(xlabel="layer, from input to output", ylabel="weights kept (%)", ylim=(0, max([5.0, *values]) * 1.08))
@@ -116,7 +116,7 @@ def accuracy_per_class(before: Mapping[str, float | None], after: Mapping[str, f
     before, after = ({n: v for n, v in side.items() if v is not None} for side in (before, after))
     names = sorted(before.keys() & after.keys(), key=lambda n: -abs(after[n] - before[n]))[:_MOST_CLASSES]
     names = [n for n in before if n in names]
-    figure, axes = _figure(1.1 + 0.24 * len(names))
+    figure, axes = new_figure(1.1 + 0.24 * len(names))
     rows = list(range(len(names)))[::-1]
     pairs = [(100 * before[n], 100 * after[n]) for n in names]
     axes.hlines(rows, [min(p) for p in pairs], [max(p) for p in pairs], color=FAINT, linewidth=3)
@@ -125,7 +125,7 @@ def accuracy_per_class(before: Mapping[str, float | None], after: Mapping[str, f
     axes.set_yticks(rows, [n if len(n) <= 18 else f"{n[:17]}…" for n in names])
     low = min([100.0, *[v for p in pairs for v in p]])
     axes.set(xlabel="accuracy (%)", xlim=(low - max(1.0, 0.08 * (100 - low)), 100 + max(0.5, 0.04 * (100 - low))), ylim=(-0.6, len(names) - 0.4))
-    _legend(axes, 2)
+    legend(axes, 2)
     return figure
 
 
@@ -134,8 +134,8 @@ def defect_inheritance(attacked: Mapping[str, Mapping[str, Any]]) -> Figure:
     names = [n for n in LABELS if n in attacked and attacked[n].get("defect_inheritance_rate") is not None]
     values = [100 * attacked[n]["defect_inheritance_rate"] for n in names]
     colors = [AFTER if n.startswith("reengineered") else BEFORE for n in names]
-    figure, axes = _figure(0.7 + 0.42 * max(1, len(names)))
-    _bars(axes, [LABELS[n].replace(", ", ",\n") for n in names], values, [f"{v:.1f}%" for v in values], colors)
+    figure, axes = new_figure(0.7 + 0.42 * max(1, len(names)))
+    bars(axes, [LABELS[n].replace(", ", ",\n") for n in names], values, [f"{v:.1f}%" for v in values], colors)
     axes.set(xlabel="inherited defects (%), less is better", xlim=(0, max([1.0, *values]) * 1.18))
     return figure
 
@@ -147,30 +147,37 @@ def latency(measured: Mapping[str, Mapping[str, Any]]) -> Figure:
         if "unavailable" in result:
             continue
         for batch, before in result["source"].items():
-            after = result["reengineered"].get(batch)
-            if after is None:
-                continue
-            first, second = before["latency_ms_p50"], after["latency_ms_p50"]
-            labels += [f"{engine}, {batch.removeprefix('batch')}", ""]
-            values += [100.0, 100 * second / first]
-            texts += [f"{first:.3g} ms", f"{second:.3g} ms"]
-            colors += [BEFORE, AFTER]
-    figure, axes = _figure(0.9 + 0.26 * max(2, len(values)))
-    _bars(axes, labels, values, texts, colors)
+            first = before["latency_ms_p50"]
+            for model, label, color in (
+                ("source", f"{engine}, {batch.removeprefix('batch')}", BEFORE),
+                ("reengineered", "", AFTER),
+                ("compacted", "compacted", AFTER),
+            ):
+                measured_here = result.get(model, {}).get(batch)
+                if measured_here is not None:
+                    labels.append(label)
+                    values.append(100 * measured_here["latency_ms_p50"] / first)
+                    texts.append(f"{measured_here['latency_ms_p50']:.3g} ms")
+                    colors.append(color)
+    figure, axes = new_figure(0.9 + 0.26 * max(2, len(values)))
+    bars(axes, labels, values, texts, colors)
     axes.set(xlabel="median time (%), original = 100; engine, batch size", xlim=(0, max([100.0, *values]) * 1.22))
     return figure
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def new_figure(height: float) -> tuple[Figure, Axes]:
+    """A figure of the report's width, `height` inches high."""
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _legend(axes: Axes, columns: int) -> None:
+def legend(axes: Axes, columns: int) -> None:
+    """The legend above the plot."""
     axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=columns, columnspacing=1.2, handlelength=1.4, borderaxespad=0.2)
 
 
-def _bars(axes: Axes, labels: Sequence[str], values: Sequence[float], texts: Sequence[str], colors: Sequence[str]) -> None:
+def bars(axes: Axes, labels: Sequence[str], values: Sequence[float], texts: Sequence[str], colors: Sequence[str]) -> None:
+    """Horizontal bars, the first on top, each with its text."""
     rows = list(range(len(labels)))[::-1]
     axes.barh(rows, values, color=colors, height=0.72)
     for row, value, text in zip(rows, values, texts, strict=True):

@@ -16,6 +16,8 @@ from seam.errors import ConfigError
 
 Evaluated = Literal["source", "standard_finetuned", "head_only", "restricted"]
 Attacked = Literal["source", "standard_finetuned"]
+Reference = Literal["standard", "remos", "magnitude", "random_mask", "retrain"]
+"""Methods that a transfer's student is compared with: the mean of theirs over the seeds."""
 _ROUNDING = 1e-9
 
 
@@ -54,12 +56,36 @@ class Gates(_Strict):
     defect_inheritance_increase: DefectInheritanceIncrease | None = None
 
 
+class StudentAccuracyDrop(_Strict):
+    """A student's test accuracy may be at most this much (a fraction) below the reference's."""
+
+    against: Reference = "standard"
+    at_most: float = Field(ge=-1, le=1)
+    or_images: int = Field(default=0, ge=0)
+    """As in `AccuracyDrop`."""
+
+
+class DefectInheritanceShare(_Strict):
+    """A student's defect inheritance rate may be at most this share of the reference's."""
+
+    against: Reference = "standard"
+    at_most: float = Field(ge=0, le=1)
+
+
+class TransferGates(_Strict):
+    """The gates of a transfer's student; one that is left out does not apply."""
+
+    accuracy_drop: StudentAccuracyDrop | None = None
+    defect_inheritance_share: DefectInheritanceShare | None = None
+
+
 class RegistryPolicy(_Strict):
     """The whole of `mlflow/registry.yaml`."""
 
     alias: str = Field(default="champion", pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
     description: str = ""
     gates: Gates
+    transfer_gates: TransferGates = TransferGates()
 
 
 @dataclass(frozen=True)
@@ -116,7 +142,27 @@ def judge(policy: RegistryPolicy, model: str, evaluated: Mapping[str, Any], atta
     return verdicts
 
 
-def _judge_accuracy(gate: AccuracyDrop, models: Mapping[str, Any], model: str) -> Verdict:
+def judge_student(policy: RegistryPolicy, student: Mapping[str, Any], references: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
+    """Apply every gate of transfers to the student that is registered.
+
+    Args:
+        policy: the gates.
+        student: `accuracy`, `defect_inheritance_rate` and `num_images` of it.
+        references: method -> the same, means over its students.
+
+    Returns:
+        The verdicts; a failed one where the policy has no gate for transfers, so that nothing is promoted unseen.
+    """
+    gates, models = policy.transfer_gates, {**references, "student": student}
+    verdicts = []
+    if gates.accuracy_drop:
+        verdicts.append(_judge_accuracy(gates.accuracy_drop, models, "student"))
+    if gates.defect_inheritance_share:
+        verdicts.append(_judge_share(gates.defect_inheritance_share, models, "student"))
+    return verdicts or [Verdict("transfer_gates", False, f"the registry policy has no gate for transfers; known: {', '.join(TransferGates.model_fields)}")]
+
+
+def _judge_accuracy(gate: AccuracyDrop | StudentAccuracyDrop, models: Mapping[str, Any], model: str) -> Verdict:
     ours, theirs = _value(models, model, "accuracy"), _value(models, gate.against, "accuracy")
     if ours is None or theirs is None:
         return _not_measured("accuracy_drop", "accuracy")
@@ -147,6 +193,14 @@ def _judge_inheritance(gate: DefectInheritanceIncrease, attacked: Mapping[str, A
     return Verdict("defect_inheritance_increase", ours - theirs <= gate.at_most + _ROUNDING, text)
 
 
+def _judge_share(gate: DefectInheritanceShare, models: Mapping[str, Any], model: str) -> Verdict:
+    ours, theirs = _value(models, model, "defect_inheritance_rate"), _value(models, gate.against, "defect_inheritance_rate")
+    if ours is None or theirs is None:
+        return _not_measured("defect_inheritance_share", "defect_inheritance_rate")
+    text = f"defect inheritance rate {ours:.1%} against {theirs:.1%} of {gate.against}; at most {gate.at_most:.0%} of that is allowed"
+    return Verdict("defect_inheritance_share", ours <= gate.at_most * theirs + _ROUNDING, text)
+
+
 def _value(results: Mapping[str, Any], model: str, key: str) -> float | None:
     value = results.get(model, {}).get(key)
     return None if value is None else float(value)
@@ -160,9 +214,10 @@ def _explain(error: Any, path: Path) -> str:
     *sections, last = [str(part) for part in error["loc"]] or ["registry.yaml"]
     key = ".".join([*sections, last])
     if error["type"] == "extra_forbidden":
-        known = list({(): RegistryPolicy.model_fields, ("gates",): Gates.model_fields}.get(tuple(sections), {"against": None, "at_most": None}))
+        sets = {(): RegistryPolicy.model_fields, ("gates",): Gates.model_fields, ("transfer_gates",): TransferGates.model_fields}
+        known = list(sets.get(tuple(sections), {"against": None, "at_most": None}))
         close = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
-        kind = "gate" if sections == ["gates"] else "key"
+        kind = "gate" if sections in (["gates"], ["transfer_gates"]) else "key"
         return f"{path}: unknown {kind} '{key}'; " + (f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}.")
     got = error.get("input")
     return f"{path}: {key}: {error['msg']}, got {got if isinstance(got, str | int | float) else type(got).__name__!r}"

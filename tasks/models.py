@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from seam.batches import LabelledImages
+from seam.compaction import ENGINE_BLOCK, Compacted, compact
 from seam.datasets.prepared import load_prepared
 from seam.head import Reengineered, SourceOnProblem, TargetHead
 from seam.masks import MaskPack, apply_masks, load_mask_pack
@@ -52,6 +53,11 @@ def load_model(context: StageContext, name: str) -> nn.Module:
     else:
         load_weights(model, context.artifact("finetune", f"{name}.safetensors"))
     return model.requires_grad_(False).eval()
+
+
+def load_compacted(context: StageContext, name: str, height: int, width: int) -> Compacted:
+    """One of `MODELS` without the channels that its mask left without effect, in the blocks that inference engines compute in."""
+    return compact(load_model(context, name), torch.zeros(1, 3, height, width), ENGINE_BLOCK)
 
 
 def load_models(context: StageContext) -> dict[str, nn.Module]:

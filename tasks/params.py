@@ -7,10 +7,11 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -28,8 +29,11 @@ from seam.configs import (
 )
 from seam.errors import ConfigError
 from seam.files import write_text
+from tasks.transfer_params import TransferParams
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_WHOLE = ("problems", "targets")
+"""Sections of names the user chose: another file's take the place of all of them."""
 
 
 def _class_names(value: Any) -> Any:
@@ -38,7 +42,15 @@ def _class_names(value: Any) -> Any:
     return tuple(str(v) for v in values)
 
 
+def _with_path(value: Any) -> Any:
+    """A target without a path would be `data`'s default; DVC needs to see it too."""
+    if isinstance(value, Mapping) and "path" not in value:
+        raise ValueError("a target must have a path, got none; for example {kind: image_folder, path: flowers, image_size: 224}")
+    return value
+
+
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(_class_names)]
+TargetData = Annotated[DataConfig, BeforeValidator(_with_path)]
 
 
 class Params(BaseModel):
@@ -58,6 +70,8 @@ class Params(BaseModel):
     evaluate_robustness: AttackConfig = AttackConfig()
     benchmark_latency: LatencyConfig = LatencyConfig()
     register_model: RegisterConfig = RegisterConfig()
+    targets: dict[str, TargetData] = Field(default_factory=dict)
+    transfer: TransferParams = TransferParams()
 
     @field_validator("problems")
     @classmethod
@@ -68,6 +82,16 @@ class Params(BaseModel):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"a problem's name is lower-case letters, digits, '-' and '_', got '{name}'")
         return problems
+
+    @field_validator("targets")
+    @classmethod
+    def _target_names(cls, targets: dict[str, DataConfig], info: ValidationInfo) -> dict[str, DataConfig]:
+        for name in targets:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"a target's name is lower-case letters, digits, '-' and '_', got '{name}'")
+            if name in info.data.get("problems", {}):
+                raise ValueError(f"a target and a problem must have different names (both are folders of artifacts/), got '{name}'")
+        return targets
 
 
 def load_params(path: Path) -> Params:
@@ -95,7 +119,7 @@ def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | Non
     Args:
         path: the project's `params.yaml`.
         overrides: "section.key=value" strings, values in YAML.
-        overlay: a file whose values replace those in `path` (`problems` as a whole).
+        overlay: a file whose values replace those in `path` (`problems` and `targets` as a whole).
 
     Returns:
         One line per changed value: "search.alpha: 1.0 -> 0.5".
@@ -188,8 +212,8 @@ def _set(document: Any, override: str) -> None:
 
 def _merge(document: Any, changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(document.get(key), Mapping) and key != "problems":
-            document[key].update(value)
+        if isinstance(value, Mapping) and isinstance(document.get(key), Mapping) and key not in _WHOLE:
+            _merge(document[key], value)
         else:
             document[key] = value
 
@@ -220,8 +244,11 @@ def _explain(error: Any, where: str) -> str:
 
 
 def _known_keys(location: Sequence[str]) -> list[str]:
+    """Names of the parameters in a section, or in a section of a section."""
     if not location:
         return list(Params.model_fields)
     section = Params.model_fields.get(location[0])
-    fields = getattr(section.annotation if section else None, "__dataclass_fields__", {})
-    return [name for name in fields if not name.startswith("_")]
+    kind: Any = section.annotation if section else None
+    for part in location[1:]:
+        kind = next(a for a in get_args(get_args(kind)[1]) if is_dataclass(a)) if get_args(kind) else get_type_hints(kind).get(part)
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []

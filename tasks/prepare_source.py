@@ -24,7 +24,7 @@ from seam.problems import carve_val, identical_groups
 from seam.runtime import Runtime, start
 from seam.source import Preprocess, SourceInfo, load_tensors, save_source
 from seam.training import Epoch
-from tasks.fetch_checkpoint import fetch_checkpoint, is_file
+from tasks.fetch_checkpoint import fetch_checkpoint, files_of
 from tasks.stage import StageContext, StageResult, collect_warnings, main
 
 MOST_OFF = 0.01
@@ -65,7 +65,7 @@ def prepare_source(context: StageContext) -> StageResult:
         val_accuracy=val_accuracy,
         trained_here=config.checkpoint is None,
         params_total=sum(p.numel() for p in network.parameters()),
-        files={name: sha256_file(context.root / name) for name in own_files(config)},
+        files={name: sha256_file(context.root / name) for name in files_of(config.architecture, config.checkpoint)},
         warnings=tuple(doubts),
         test_accuracy=test_accuracy,
         fetched_from=fetched_from,
@@ -75,12 +75,6 @@ def prepare_source(context: StageContext) -> StageResult:
         write_csv(out / "history.csv", ("epoch", "loss", "val_accuracy"), map(asdict, history))
     measured = {"val_accuracy": val_accuracy} | ({} if test_accuracy is None else {"test_accuracy": test_accuracy})
     return context.result({**measured, "params_total": info.params_total, "trained_here": info.trained_here})
-
-
-def own_files(config: SourceConfig) -> list[str]:
-    """The files outside the project's code that the source is made from, as they are named in the parameters."""
-    file, is_python, _ = config.architecture.rpartition(".py:")
-    return ([config.checkpoint] if config.checkpoint and is_file(config.checkpoint) else []) + ([f"{file}.py"] if is_python else [])
 
 
 def _splits(data: ImageData, context: StageContext) -> tuple[LabelledImages, LabelledImages]:

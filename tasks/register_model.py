@@ -23,9 +23,10 @@ from tasks.card import MASKS, Evidence, build_card, data_dvc, hardware, read_evi
 from tasks.environment import tracking_uri
 from tasks.gates import RegistryPolicy, judge, load_policy
 from tasks.mlflow_store import tracking_errors
-from tasks.models import load_model
+from tasks.models import load_compacted
+from tasks.page import Plot
 from tasks.registry import SERVING_CODE, ServedModel, find_or_create_version, set_alias
-from tasks.report import Plot, plots, render_report
+from tasks.report import plots, render_report
 from tasks.stage import StageContext, StageResult, main
 from tasks.tracking import connect, finish_run, log_history, log_metrics, open_run, run_tags
 
@@ -91,17 +92,19 @@ def result_digest(context: StageContext, evidence: Evidence) -> str:
         "classes": evidence.split["classes"],
         "image_size": params.data.image_size,
         "model": params.register_model.model,
+        "form": "compacted",
         "serving_code_sha256": sha256_file(SERVING_CODE),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def serve_as(context: StageContext, evidence: Evidence, digest: str, description: str, onnx: Path) -> ServedModel:
-    """Export the model with its preprocessing to `onnx` and describe it for the registry."""
+    """Export the model, compacted, with its preprocessing to `onnx` and describe it for the registry."""
     height, width, channels = evidence.source["image_shape"]
     config = context.params.register_model
     preprocess = Preprocess(evidence.source["mean"], evidence.source["std"])
-    export_serving_onnx(load_model(context, config.model), preprocess, (height, width, channels), onnx)
+    model = load_compacted(context, config.model, height, width).module
+    export_serving_onnx(model, preprocess, (height, width, channels), onnx)
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
     return ServedModel(
         name=f"{config.name_prefix}{context.problem}",

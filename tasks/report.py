@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from tasks import figures
-from tasks.card import MASKS, PAPER, Evidence, attribution, shown_value
+from tasks.card import MASKS, PAPER, Evidence, attribution
 from tasks.closing import LABELS, NOTHING, ClosingRow, closing_table, show, show_change
+from tasks.page import Plot, render
 from tasks.stage import StageContext
 
 _TEMPLATE = "report_template.html.j2"
@@ -32,23 +29,6 @@ _BASELINES = {
     "reengineered_finetuned": "The searched mask, then the kept weights trained further; removed ones stay zero.",
 }
 """What each model is, in the order of the table."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One figure of the report."""
-
-    name: str
-    """File name, and prefix of its ids."""
-    title: str
-    caption: str
-    """What it shows in words, for those who cannot see it too."""
-    draw: figures.Draw
-
-    @cached_property
-    def svg(self) -> str:
-        """The drawing, a file of its own."""
-        return figures.to_svg(self.draw)
 
 
 @dataclass(frozen=True)
@@ -107,22 +87,18 @@ def plots(evidence: Evidence, model: str) -> list[Plot]:
 
 def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evidence, drawn: Sequence[Plot]) -> str:
     """The whole page, with the figures `drawn`."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters["shown"] = shown_value
-    shown = [(plot, Markup(figures.inline(plot.svg, plot.name, f"{plot.title}. {plot.caption}"))) for plot in drawn]
     rows = closing_table(context.root, [str(context.problem)])
-    return environment.get_template(_TEMPLATE).render(
+    return render(
+        _TEMPLATE,
+        drawn,
         card=card,
         tiles=tiles(rows, evidence, card["model"]),
         rows=rows,
-        figures=shown,
         baselines=baselines(evidence),
         attribution=attribution_text(evidence),
         robustness=robustness(evidence),
         labels=LABELS,
         paper=PAPER,
-        nothing=NOTHING,
         shaped=shaped(card["classes"], evidence.source["classes"]),
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from seam.errors import ConfigError, SeamError, SuspectResultWarning
 from seam.problems import TargetProblem
 from tasks.params import Params, load_params
+from tasks.students import StudentName, parse_method
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,10 @@ Progress = Callable[[float, str], None]
 SHARED_STAGES = ("describe_machine", "validate_data", "prepare_source")
 PROBLEM_STAGES = ("split_dataset", "search", "finetune", "evaluate", "evaluate_robustness", "benchmark_latency", "register_model")
 STAGES = ("describe_machine", "validate_data", "split_dataset", "prepare_source", *PROBLEM_STAGES[1:])
-"""Every stage, in the order they run."""
+"""Every stage of `seam run`, in the order they run."""
+TARGET_STAGES = ("validate_target", "fetch_source", "attack_target", "transfer", "compare_transfers", "register_transfer")
+TRANSFER_STAGES = ("describe_machine", *TARGET_STAGES)
+"""Every stage of `seam transfer`, in the order they run; `transfer` runs once for each student."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class StageResult:
 
     stage: str
     problem: str | None
+    """The target problem, or the target data set of a transfer."""
     summary: Mapping[str, Scalar]
     files: tuple[str, ...]
 
@@ -48,11 +53,14 @@ class StageContext:
     params: Params
     root: Path
     problem: str | None = None
+    """The target problem; for the stages of a transfer, the target data set."""
     progress: Progress = field(default=lambda share, text: None, compare=False)
+    student: StudentName | None = None
+    """Of the stage `transfer`."""
 
     def folder(self, stage: str) -> Path:
-        """The published folder of a stage, of this problem where the stage has one."""
-        return stage_folder(self.root, stage, self.problem)
+        """The published folder of a stage, of this problem (or target, and student) where the stage has one."""
+        return stage_folder(self.root, stage, self.problem, self.student)
 
     def artifact(self, stage: str, name: str) -> Path:
         """A file that an earlier stage published."""
@@ -68,6 +76,12 @@ class StageContext:
         """This problem over the classes of the source."""
         assert self.problem is not None, f"{self.stage} is not a stage of a problem"
         return TargetProblem.of(self.problem, self.params.problems[self.problem], source_classes)
+
+    @property
+    def target(self) -> str:
+        """The target data set's name."""
+        assert self.problem is not None, f"{self.stage} is not a stage of a target"
+        return self.problem
 
     @contextmanager
     def publish(self) -> Iterator[Path]:
@@ -90,12 +104,15 @@ class StageContext:
         return StageResult(self.stage, self.problem, dict(summary), tuple(files))
 
 
-def stage_folder(root: Path, stage: str, problem: str | None) -> Path:
-    """artifacts/<stage>/ or artifacts/<problem>/<stage>/."""
+def stage_folder(root: Path, stage: str, problem: str | None, student: StudentName | None = None) -> Path:
+    """artifacts/<stage>/, artifacts/<problem>/<stage>/, or artifacts/<target>/students/<student>/."""
     artifacts = root / "artifacts"
     if stage in SHARED_STAGES:
         return artifacts / stage
     assert problem is not None, f"{stage} needs a problem"
+    if stage == "transfer":
+        assert student is not None, f"{stage} needs a student"
+        return artifacts / problem / "students" / student.folder
     return artifacts / problem / stage
 
 
@@ -129,28 +146,68 @@ def collect_warnings() -> Iterator[list[str]]:
 
 
 def main(body: Callable[[StageContext], StageResult], description: str | None) -> None:
-    """Command line of a stage run alone: `python -m tasks.<stage> [--problem NAME]`. Exits non-zero on failure."""
+    """Command line of a stage run alone: `python -m tasks.<stage> [--problem NAME | --target NAME]`. Exits non-zero on failure."""
     stage = body.__name__
-    parser = argparse.ArgumentParser(prog=f"python -m tasks.{stage}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="parameters (default: params.yaml)")
-    if stage in PROBLEM_STAGES:
-        parser.add_argument("--problem", required=True, metavar="NAME", help="a name under `problems` in the parameters")
-    arguments = parser.parse_args()
+    arguments = _arguments(stage, description)
     logging.basicConfig(level=os.environ.get("SEAM_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
     try:
         params = load_params(arguments.params)
-        problem = getattr(arguments, "problem", None)
-        if problem is not None:
-            check_problem(params, problem)
-        result = execute(body, StageContext(stage, params, Path.cwd(), problem))
+        problem, student = _subject(arguments, params)
+        result = execute(body, StageContext(stage, params, Path.cwd(), problem, student=student))
     except SeamError as e:
         logger.debug("stage failed", exc_info=True)
         sys.exit(f"error: {e}")
     shown = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.summary.items())
-    logger.info("%s%s done: %s", stage, f" [{problem}]" if problem else "", shown)
+    logger.info("%s done: %s", label_of(stage, problem, student), shown)
+
+
+def _arguments(stage: str, description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m tasks.{stage}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="parameters (default: params.yaml)")
+    if stage in PROBLEM_STAGES:
+        parser.add_argument("--problem", required=True, metavar="NAME", help="a name under `problems` in the parameters")
+    if stage in TARGET_STAGES:
+        parser.add_argument("--target", required=True, metavar="NAME", help="a name under `targets` in the parameters")
+    if stage == "transfer":
+        parser.add_argument("--method", required=True, metavar="METHOD", help="METHOD or METHOD-PERCENT, as in `transfer.methods`")
+        parser.add_argument("--seed", required=True, type=int, metavar="N", help="as in `transfer.seeds`")
+    return parser.parse_args()
+
+
+def _subject(arguments: argparse.Namespace, params: Params) -> tuple[str | None, StudentName | None]:
+    """The problem or target, and the student, that the command line names."""
+    given = vars(arguments)
+    if "problem" in given:
+        check_problem(params, given["problem"])
+        return given["problem"], None
+    if "target" not in given:
+        return None, None
+    check_target(params, given["target"])
+    if "method" not in given:
+        return given["target"], None
+    parse_method(given["method"])
+    return given["target"], StudentName(given["method"], given["seed"])
+
+
+def label_of(stage: str, problem: str | None, student: StudentName | None = None) -> str:
+    """A stage as people read it: "search [digit-3]"."""
+    subject = " ".join(str(part) for part in (problem, student) if part is not None)
+    return f"{stage} [{subject}]" if subject else stage
+
+
+def dvc_key(problem: str | None, student: StudentName | None = None) -> str | None:
+    """What a stage is called for in DVC, behind the `@`: digit-3, or flowers-seam-50-0."""
+    return problem if student is None else f"{problem}-{student.key}"
 
 
 def check_problem(params: Params, problem: str) -> None:
     """Raise a ConfigError unless `problem` is one of the parameters'."""
     if problem not in params.problems:
         raise ConfigError(f"unknown problem '{problem}', expected one of: {', '.join(params.problems)}; add it under `problems` in params.yaml.")
+
+
+def check_target(params: Params, target: str) -> None:
+    """Raise a ConfigError unless `target` is one of the parameters'."""
+    if target not in params.targets:
+        known = f"one of: {', '.join(params.targets)}" if params.targets else "a data set under `targets`, which has none"
+        raise ConfigError(f"unknown target '{target}', expected {known}; add it under `targets` in params.yaml.")

@@ -24,7 +24,7 @@ from seam.errors import TrackingError
 from seam.files import sha256_file
 from tasks.environment import tracking_uri
 from tasks.mlflow_store import LOST, check_server, connect, locked, one_line, shown, sqlite_file, tracking_errors
-from tasks.stage import StageContext
+from tasks.stage import TARGET_STAGES, StageContext
 
 __all__ = [
     "SearchLogger",
@@ -43,8 +43,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-NOT_IN_LINEAGE = ("data", "problems", "runtime")
+NOT_IN_LINEAGE = ("data", "problems", "runtime", "targets", "transfer")
 """Sections of the parameters that do not identify a result: its data and classes do, wherever it was computed."""
+TRANSFER_LINEAGE = ("seed", "split_dataset", "evaluate_robustness", "transfer")
+"""Sections that identify the result of a transfer."""
 LINEAGE = "seam.lineage"
 HISTORY = ("cross_entropy", "density", "val_accuracy")
 FLUSH_SECONDS = 5.0
@@ -68,25 +70,29 @@ def open_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
 
 
 def lineage(context: StageContext) -> tuple[str, dict[str, str]]:
-    """What identifies a problem's run.
+    """What identifies the run of a problem, or of a target.
 
     Returns:
         sha256 over data, source, classes and the parameters that shape the result; and those parameters, flat.
     """
     values = context.params.model_dump(mode="json")
-    shaping: dict[str, Any] = {k: v for k, v in values.items() if k not in NOT_IN_LINEAGE}
-    shaping["problem"], shaping["classes"] = context.problem, values["problems"][context.problem]
+    of_target = context.stage in TARGET_STAGES
+    shaping: dict[str, Any] = {k: v for k, v in values.items() if (k in TRANSFER_LINEAGE if of_target else k not in NOT_IN_LINEAGE)}
+    if of_target:
+        shaping["target"] = context.target
+    else:
+        shaping["problem"], shaping["classes"] = context.problem, values["problems"][context.problem]
     params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in _flatten(shaping).items()}
     content = {
-        "dataset_sha256": sha256_file(context.artifact("validate_data", "dataset.safetensors")),
-        "source_sha256": sha256_file(context.artifact("prepare_source", "source.safetensors")),
+        "dataset_sha256": sha256_file(context.artifact("validate_target" if of_target else "validate_data", "dataset.safetensors")),
+        "source_sha256": sha256_file(context.artifact("fetch_source" if of_target else "prepare_source", "source.safetensors")),
         **params,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(), params
 
 
 def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
-    """Find or create the run of this problem, mark it RUNNING and ours; returns its id.
+    """Find or create the run of this problem, or target, mark it RUNNING and ours; returns its id.
 
     Raises:
         TrackingError: the store cannot be used.
@@ -97,10 +103,11 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
     uri = tracking_uri(context.root)
     with locked(uri), tracking_errors(uri):
         found = client.search_runs([experiment.experiment_id], f"tags.`{LINEAGE}` = '{digest}'", order_by=["attributes.start_time ASC"], max_results=1)
-        run = found[0] if found else client.create_run(experiment.experiment_id, tags={LINEAGE: digest}, run_name=context.problem)
+        run = found[0] if found else client.create_run(experiment.experiment_id, tags={LINEAGE: digest}, run_name=_run_name(context))
         run_id: str = run.info.run_id
         process = psutil.Process()
-        tags = {"seam.problem": str(context.problem), "seam.host": socket.gethostname(), "seam.pid": process.pid, "seam.process_start": process.create_time()}
+        subject = "seam.target" if context.stage in TARGET_STAGES else "seam.problem"
+        tags = {subject: str(context.problem), "seam.host": socket.gethostname(), "seam.pid": process.pid, "seam.process_start": process.create_time()}
         missing = [Param(name, params[name]) for name in sorted(params.keys() - run.data.params.keys())]
         client.log_batch(run_id, params=missing, tags=run_tags(tags))
         client.update_run(run_id, status="RUNNING")
@@ -207,6 +214,10 @@ class SearchLogger:
 def search_logger(context: StageContext) -> SearchLogger:
     """A callable for each round of a search; see SearchLogger."""
     return SearchLogger(context)
+
+
+def _run_name(context: StageContext) -> str:
+    return f"transfer {context.target}" if context.stage in TARGET_STAGES else str(context.problem)
 
 
 def _alive(run: Run) -> bool:

@@ -26,13 +26,17 @@ logger = logging.getLogger(__name__)
 
 
 def validate_data(context: StageContext) -> StageResult:
-    """Write dataset.safetensors, manifest.parquet, validation.json and data_docs/.
+    """Write dataset.safetensors, manifest.parquet, validation.json and data_docs/; as `validate`."""
+    return validate(context, context.params.data)
+
+
+def validate(context: StageContext, config: DataConfig) -> StageResult:
+    """Read and check a data set, and publish what is known of it.
 
     Raises:
         DataError: the data changed against its .dvc file, has another structure, or fails an expectation (one line for
             each, naming files). Nothing is published then.
     """
-    config = context.params.data
     path = context.root / config.path
     check_data_unchanged(context.root, config.path)
     context.progress(0.0, "reading images")

@@ -14,11 +14,11 @@ from seam.backdoor import backdoor_inheritance, paste, poison, trigger, triggere
 from seam.batches import LabelledImages, predict
 from seam.configs import RuntimeConfig
 from seam.errors import DataError, SuspectResultWarning
-from seam.methods.configs import BackdoorConfig, StudentTraining, TransferConfig, WhiteboxConfig
 from seam.methods.protocol import Target
 from seam.runtime import start
 from seam.source import Preprocess
 from seam.transfer import transfer
+from seam.transfer_configs import BackdoorConfig, StudentTraining, TransferConfig, WhiteboxConfig
 from seam.whitebox import OnPixels, attack_pixels, whitebox_accuracy
 
 RUNTIME = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)

@@ -49,7 +49,7 @@ def seam(cwd: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
 
 def test_help_lists_every_command_and_option(shared_project: Path) -> None:
     text = seam(shared_project, "--help").stdout
-    assert all(command in text for command in ("run", "repro", "status", "report", "doctor", "serve", "--version"))
+    assert all(command in text for command in ("run", "transfer", "repro", "status", "report", "doctor", "serve", "--version"))
     text = seam(shared_project, "run", "--help").stdout
     assert all(option in text for option in ("--set", "KEY=VALUE", "search.alpha=0.5", "--params", "--problem"))
 
@@ -67,6 +67,8 @@ def test_version(shared_project: Path) -> None:
         (["run", "--set", "search.alpha"], "expected KEY=VALUE"),
         (["run", "--problem", "digit-4"], "unknown problem 'digit-4', expected one of: digit-3, low-digits"),
         (["run", "--params", "none.yaml"], "none.yaml: no such parameter file"),
+        (["transfer"], "params.yaml has no target to transfer to; add one: seam transfer --set"),
+        (["transfer", "--set", "transfer.methods=[seam-0]"], "expected seam-PERCENT with a whole number from 1 to 99, got 'seam-0'"),
         (["report"], "no report yet"),
         (["serve", "--problem", "digit-3"], "no version has the alias champion"),
     ],

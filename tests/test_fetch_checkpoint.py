@@ -94,16 +94,16 @@ def test_a_server_that_does_not_answer(registry, monkeypatch):
 
 
 def test_an_alias_that_moved_makes_the_source_stale(registry):
-    from flows.pipeline import _alias_moved
+    from flows.stage_task import source_changed
 
     first, second = registry(a_safetensors=_safetensors), registry(b_pth=_wrapped)
     registry.client.set_registered_model_alias("net", "best", first)
     params = registry.root / "params.yaml"
     params.write_text("problems: {p: a}\nprepare_source: {checkpoint: models:/net@best}\n")
-    assert not _alias_moved(registry.root)  # nothing was read yet
+    assert not source_changed(registry.root, "prepare_source", None)  # nothing was read yet
     write_json(registry.root / "artifacts/prepare_source/source.json", {"fetched_from": f"models:/net/{first}"})
-    assert not _alias_moved(registry.root)
+    assert not source_changed(registry.root, "prepare_source", None)
     registry.client.set_registered_model_alias("net", "best", second)
-    assert _alias_moved(registry.root)
+    assert source_changed(registry.root, "prepare_source", None)
     params.write_text(f"problems: {{p: a}}\nprepare_source: {{checkpoint: models:/net/{second}}}\n")
-    assert not _alias_moved(registry.root)  # another name is another parameter: DVC sees it
+    assert not source_changed(registry.root, "prepare_source", None)  # another name is another parameter: DVC sees it

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from seam.errors import ConfigError
-from tasks.gates import RegistryPolicy, judge, load_policy
+from tasks.gates import RegistryPolicy, judge, judge_student, load_policy
 
 OURS = "reengineered_finetuned"
 
@@ -100,4 +100,31 @@ def test_a_bad_policy_is_one_line(tmp_path: Path, text: str, expected: str) -> N
 
 def test_a_missing_policy_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such registry policy"):
+        load_policy(tmp_path / "registry.yaml")
+
+
+STUDENT = {"accuracy": 0.80, "defect_inheritance_rate": 0.20, "num_images": 1000}
+
+
+@pytest.mark.parametrize(
+    ("standard", "rate", "passed"), [(0.82, 0.40, [True, True]), (0.821, 0.40, [False, True]), (0.7, 0.399, [True, False]), (0.8, None, [True, False])]
+)
+def test_gates_of_a_student(standard: float, rate: float | None, passed: list[bool]) -> None:
+    loaded = load_policy(Path(__file__).resolve().parent.parent / "mlflow" / "registry.yaml")
+    references = {"standard": {"accuracy": standard, "defect_inheritance_rate": rate, "num_images": 1000}}
+    verdicts = judge_student(loaded, STUDENT, references)
+    assert [v.gate for v in verdicts] == ["accuracy_drop", "defect_inheritance_share"]
+    assert [v.passed for v in verdicts] == passed
+
+
+def test_a_student_without_reference_or_gates_is_not_promoted() -> None:
+    gated = RegistryPolicy.model_validate({"gates": {}, "transfer_gates": {"defect_inheritance_share": {"against": "remos", "at_most": 0.5}}})
+    assert [v.passed for v in judge_student(gated, STUDENT, {"standard": STUDENT})] == [False]
+    (verdict,) = judge_student(policy(), STUDENT, {"standard": STUDENT})
+    assert not verdict.passed and "no gate for transfers" in verdict.text
+
+
+def test_an_unknown_gate_of_transfers_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "registry.yaml").write_text("gates: {accuracy_drop: {at_most: 0}}\ntransfer_gates: {defect_inheritance: {at_most: 0.5}}\n")
+    with pytest.raises(ConfigError, match=r"unknown gate 'transfer_gates.defect_inheritance'; did you mean 'defect_inheritance_share'"):
         load_policy(tmp_path / "registry.yaml")

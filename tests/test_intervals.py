@@ -116,3 +116,15 @@ def test_answers_to_other_images_are_one_clear_line() -> None:
         paired_interval(answers("1111", "1111"), answers("11111", "11111"), "accuracy", seed=0)
     with pytest.raises(DataError, match="at least one"):
         paired_interval(answers("", ""), answers("", ""), "accuracy", seed=0)
+
+
+def test_several_seeds_are_compared_by_the_means_of_their_rates_on_the_same_draws() -> None:
+    third = answers("1111100111", "0101100010")
+    got = paired_interval([FIRST, third], [SECOND], "defect_inheritance_rate", seed=5, level=0.9, resamples=300)
+    differences = []
+    for counts in np.random.default_rng(5).multinomial(10, [0.1] * 10, size=300):
+        images = [i for i, times in enumerate(counts) for _ in range(times)]
+        first, second, other = (measured(given, images, "defect_inheritance_rate") for given in (FIRST, third, SECOND))
+        differences.append((first + second) / 2 - other)
+    assert (got.low, got.high) == pytest.approx(tuple(np.quantile(differences, [0.05, 0.95])))
+    assert paired_interval([FIRST], [SECOND], "accuracy", seed=1) == paired_interval(FIRST, SECOND, "accuracy", seed=1)

@@ -19,7 +19,6 @@ from seam.errors import ConfigError, MaskError, SeamError, SourceError, SuspectR
 from seam.head import Reengineered
 from seam.masks import apply_masks, density, load_mask_pack, save_mask_pack
 from seam.methods import METHODS, card
-from seam.methods.configs import RemosConfig, StudentTraining, TransferConfig, TransferSearchConfig
 from seam.methods.presets import PRESETS
 from seam.methods.protocol import StartingPoint, Target, Watch, convolutions, fresh_student, keep_highest
 from seam.runtime import start
@@ -28,6 +27,7 @@ from seam.spatial_dropout import spatial_dropout
 from seam.student import fit_classifier
 from seam.training import TrainingPlan, train
 from seam.transfer import train_student, transfer
+from seam.transfer_configs import RemosConfig, StudentTraining, TransferConfig, TransferSearchConfig
 
 RUNTIME = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
 SEARCH = TransferSearchConfig(rounds=2, batch_size=30, augment="none")

@@ -7,13 +7,15 @@ import pytest
 from ruamel.yaml import YAML
 
 from tasks.params import Params
-from tasks.stage import PROBLEM_STAGES, SHARED_STAGES, STAGES
+from tasks.stage import PROBLEM_STAGES, SHARED_STAGES, TARGET_STAGES, TRANSFER_STAGES
+from tasks.stage import STAGES as RUN_STAGES
 
 ROOT = Path(__file__).parents[1]
+STAGES = tuple(dict.fromkeys((*RUN_STAGES, *TRANSFER_STAGES)))
 STAGES_OF_DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 NOT_RESULTS = {
     *("tasks/__init__.py", "tasks/stage.py", "tasks/environment.py", "tasks/params.py", "tasks/tracking.py", "tasks/mlflow_store.py"),
-    *("seam/__init__.py", "seam/errors.py", "seam/configs.py"),
+    *("tasks/students.py", "tasks/transfer_params.py", "seam/__init__.py", "seam/errors.py", "seam/configs.py", "seam/transfer_configs.py"),
 }
 """Files that cannot change a result by themselves: plumbing, logging to MLflow, and parameters that DVC compares by value."""
 
@@ -54,10 +56,12 @@ def _closure(path):
 
 
 def test_every_stage_is_in_dvc_and_has_a_file():
-    assert set(STAGES_OF_DVC) == set(STAGES) == {*SHARED_STAGES, *PROBLEM_STAGES}
+    assert set(STAGES_OF_DVC) == set(STAGES) == {*SHARED_STAGES, *PROBLEM_STAGES, *TARGET_STAGES}
     for stage in STAGES:
         assert (ROOT / "tasks" / f"{stage}.py").is_file()
-        suffix = " --problem ${key}" if stage in PROBLEM_STAGES else ""
+        suffix = " --problem ${key}" if stage in PROBLEM_STAGES else " --target ${key}" if stage in TARGET_STAGES else ""
+        if stage == "transfer":
+            suffix = " --target ${item.target} --method ${item.method} --seed ${item.seed}"
         assert _definition(stage)["cmd"] == f"python -m tasks.{stage}{suffix}"
 
 
@@ -78,6 +82,8 @@ def test_declared_parameters_exist(stage):
 def test_outputs_lie_in_the_stages_own_folder(stage):
     definition = _definition(stage)
     folder = f"artifacts/{stage}/" if stage in SHARED_STAGES else f"artifacts/${{key}}/{stage}/"
+    if stage == "transfer":
+        folder = "artifacts/${item.target}/students/${item.method}-seed${item.seed}/"
     outs = [o for kind in ("outs", "metrics", "plots") for o in _flat(definition.get(kind))]
     assert outs
     assert all(o.startswith(folder) for o in outs)

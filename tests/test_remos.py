@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from seam.batches import LabelledImages
 from seam.configs import RuntimeConfig
 from seam.methods import METHODS
-from seam.methods.configs import RemosConfig, TransferConfig
 from seam.methods.protocol import Target
 from seam.methods.remos import active_channels, coverage_profile, coverage_ranks, kernel_scores, slice_masks
 from seam.runtime import start
 from seam.source import Preprocess
+from seam.transfer_configs import RemosConfig, TransferConfig
 
 RUNTIME = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
 PREPROCESS = Preprocess((0.5,) * 3, (0.25,) * 3)

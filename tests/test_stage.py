@@ -15,7 +15,7 @@ import pytest
 from seam.errors import SeamError, SuspectResultWarning
 from seam.files import read_json, write_bytes, write_csv, write_json
 from tasks.params import Params
-from tasks.stage import STAGES, StageContext, collect_warnings, execute
+from tasks.stage import STAGES, TARGET_STAGES, StageContext, collect_warnings, execute
 
 ROOT = Path(__file__).parents[1]
 
@@ -129,7 +129,7 @@ def test_csv_leaves_out_what_is_not_a_column(tmp_path):
     assert (tmp_path / "a.csv").read_text() == "x,y\n1,2\n"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *TARGET_STAGES])
 def test_each_stage_explains_itself(stage, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"tasks/{stage}.py", "--help"])
     with pytest.raises(SystemExit) as ended, warnings.catch_warnings(action="ignore", category=RuntimeWarning):

@@ -17,9 +17,9 @@ from __future__ import annotations
 from torch import nn
 
 from seam.baseline_masks import magnitude_mask
-from seam.methods.configs import TransferConfig
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, convolutions, fresh_student, remove
 from seam.runtime import Runtime
+from seam.transfer_configs import TransferConfig
 
 
 def start(source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT) -> StartingPoint:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seam.methods.configs import RemosConfig, StudentTraining, TransferConfig, TransferSearchConfig
+from seam.transfer_configs import RemosConfig, StudentTraining, TransferConfig, TransferSearchConfig
 
 SEAM = TransferConfig(
     removal=0.5,

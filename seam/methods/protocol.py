@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from seam.batches import LabelledImages
 from seam.errors import MaskError, SourceError
 from seam.masks import Masks, apply_masks, density
-from seam.methods.configs import StudentTraining, TransferConfig
 from seam.runtime import Runtime
 from seam.student import Student, student
 from seam.training import Epoch
+from seam.transfer_configs import StudentTraining, TransferConfig
 
 
 @dataclass(frozen=True)

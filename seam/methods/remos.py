@@ -29,9 +29,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from seam.masks import Masks
-from seam.methods.configs import TransferConfig
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, convolution_layers, fresh_student, remove, split_like
 from seam.runtime import Runtime
+from seam.transfer_configs import TransferConfig
 
 Profile = dict[str, tuple[Int[Tensor, " inputs"], Int[Tensor, " outputs"]]]
 """Convolution -> on how many images each of its input and output channels was active."""

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from seam.errors import SourceError
-from seam.methods.configs import TransferConfig
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, fresh_student
 from seam.runtime import Runtime
+from seam.transfer_configs import TransferConfig
 
 
 def start(source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT) -> StartingPoint:

@@ -37,11 +37,11 @@ from seam.configs import SearchConfig
 from seam.dynamics import Budget, Drift, Dynamics, fisher_saliency
 from seam.errors import SearchError
 from seam.masks import ScoredWeights
-from seam.methods.configs import TransferConfig
 from seam.methods.protocol import SILENT, SearchRound, StartingPoint, Target, Watch, convolutions, fresh_student, keep_highest, remove
 from seam.norms import norm_parameters, norm_tensors, put_norm_tensors, use_batch_statistics
 from seam.runtime import Runtime
 from seam.student import Student, fit_classifier
+from seam.transfer_configs import TransferConfig
 
 _SALIENCY_STEPS = 64
 """Batches whose gradients the first ranking of `budget` is made of."""
@@ -123,17 +123,17 @@ class TransferSearch:
         return Budget(self.weights, self._head, self._norms, config, None, self._saliency, self.steps_per_round * s.rounds)
 
     def _saliency(self) -> Tensor:
-        return fisher_saliency(self._gradients(), self.weights.weights)
+        return fisher_saliency(self._signals())
 
-    def _gradients(self) -> Iterator[Tensor]:
-        """Gradients of all convolutions' weights, a batch at a time; nothing learns."""
+    def _signals(self) -> Iterator[Tensor]:
+        """Gradients with respect to the mask with everything kept, a batch at a time; nothing learns."""
         epochs = -(-_SALIENCY_STEPS // self.steps_per_round)
         batches = (batch for epoch in range(epochs) for batch in self._batches(-1 - epoch))
         for (images, labels), _ in zip(batches, range(_SALIENCY_STEPS), strict=False):
             self._descend(images, labels)
             for parameter in (*self._head, *self._norms):
                 parameter.grad = None
-            yield self.weights.gradient
+            yield self.weights.signal()
 
     def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         search = self.config.search

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from seam.methods.configs import TransferConfig
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, fresh_student
 from seam.runtime import Runtime
+from seam.transfer_configs import TransferConfig
 
 
 def start(source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT) -> StartingPoint:

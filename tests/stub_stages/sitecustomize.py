@@ -33,12 +33,19 @@ STAGES = (
     "evaluate_robustness",
     "benchmark_latency",
     "register_model",
+    "validate_target",
+    "fetch_source",
+    "attack_target",
+    "transfer",
+    "compare_transfers",
+    "register_transfer",
 )
 RESULTS = {
     ("evaluate", "metrics.json"): {
         model: {"params_nonzero": kept, "macs_nonzero": 100 * kept, "accuracy": 0.9}
         for model, kept in (("source", 1000), ("reengineered", 125), ("reengineered_finetuned", 125))
     },
+    ("compare_transfers", "comparison.json"): {"classes": ["a", "b"], "num_test": 4, "methods": {}, "warnings": []},
     ("benchmark_latency", "export.json"): {model: {"model": model} for model in ("source", "reengineered")},
 }
 STUBBED = {f"tasks.{name}" for name in (*STAGES, "tracking", "search_together")}
@@ -60,14 +67,14 @@ def _body(context: Any) -> Any:
     _misbehave(context)
     root, folder = context.root, context.folder(context.stage)
     with context.publish() as out:
-        for path in _outputs(root, context.stage, context.problem):
+        for path in _outputs(context):
             target = out / Path(path).relative_to(folder.relative_to(root))
             if path.endswith("data_docs"):
                 target.mkdir()
                 target = target / "index.html"
             target.write_text(_content(context, target.name))
     with (root / "ran.txt").open("a") as f:
-        f.write(f"{context.stage}@{context.problem}\n")
+        f.write(f"{context.stage}@{_key(context)}\n")
     return context.result({"density": 0.125, "rounds": 3})
 
 
@@ -84,7 +91,7 @@ def _together(contexts: Any, on_round: Any) -> Any:
 
 def _misbehave(context: Any) -> None:
     wanted = dict(item.split("=") for item in os.environ.get("SEAM_STUB", "").split(",") if item)
-    what = wanted.get(f"{context.stage}@{context.problem}" if context.problem else context.stage)
+    what = wanted.get(f"{context.stage}@{_key(context)}" if context.problem else context.stage)
     if what == "error":
         from seam.errors import DataError
 
@@ -102,14 +109,23 @@ def _misbehave(context: Any) -> None:
             time.sleep(0.1)
 
 
-def _outputs(root: Path, stage: str, problem: str | None) -> list[str]:
+def _key(context: Any) -> str:
+    return f"{context.problem}-{context.student.key}" if context.student else str(context.problem)
+
+
+def _outputs(context: Any) -> list[str]:
     from ruamel.yaml import YAML
 
-    entry = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"][stage]
+    entry = YAML(typ="safe").load((context.root / "dvc.yaml").read_text())["stages"][context.stage]
     entry = entry.get("do", entry)
     items = [item for kind in ("outs", "metrics", "plots") for item in entry.get(kind, [])]
     paths = [next(iter(item)) if isinstance(item, dict) else item for item in items]
-    return [p.replace("${key}", str(problem)) for p in paths]
+    values = {"${key}": context.problem, "${item.target}": context.problem}
+    if context.student:
+        values |= {"${item.method}": context.student.method, "${item.seed}": context.student.seed}
+    for name, value in values.items():
+        paths = [p.replace(name, str(value)) for p in paths]
+    return paths
 
 
 def _content(context: Any, name: str) -> str:
@@ -117,9 +133,9 @@ def _content(context: Any, name: str) -> str:
         return json.dumps(RESULTS[context.stage, name])
     if name != "card.json":
         return "{}" if name.endswith(".json") else f"{context.stage} {context.problem} {context.params.search.alpha}\n"
-    model = f"seam-{context.problem}"
+    model = f"seam-{'transfer-' if context.stage == 'register_transfer' else ''}{context.problem}"
     _register(context.root / "mlflow/mlflow.db", model)
-    return json.dumps({"registered_model": model, "version": 1, "aliases": ["champion"], "run_id": "0" * 32})
+    return json.dumps({"registered_model": model, "version": 1, "aliases": ["champion"], "run_id": "0" * 32, "gates": []})
 
 
 def _register(database: Path, model: str) -> None:

@@ -1,0 +1,162 @@
+"""One stage as a Prefect task: run only when DVC does not have its outputs, recorded in DVC, shown, and failed in one line."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows import display, run_page
+from flows.registry_view import registered_model
+from flows.stage_cache import StageCache, shared_cache
+from seam.errors import SeamError
+from seam.files import read_json, sha256_file
+from tasks.environment import tracking_uri
+from tasks.params import load_params
+from tasks.stage import StageContext, StageResult, dvc_key, execute, label_of, stage_folder
+from tasks.students import StudentName
+
+logger = logging.getLogger(__name__)
+
+RETRY_DELAYS = (2.0, 10.0)
+"""Seconds before a registering stage is tried again: only these depend on a server."""
+REGISTERING = ("register_model", "register_transfer")
+_SOURCES = ("prepare_source", "fetch_source")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A stage that failed: what the user reads."""
+
+    problem: str | None
+    line: str
+    student: StudentName | None = None
+    """Where one student of a transfer failed."""
+
+
+def run_one(root: Path, stage: str, problem: str | None, student: StudentName | None = None) -> Failure | None:
+    """Run one stage as a task, unless DVC has its outputs already; what the user reads if it fails."""
+    label = label_of(stage, problem, student)
+    state = _as_task(stage)(label, stage, problem, str(root), student, return_state=True)
+    if state.is_completed():
+        return None
+    line = _line_of(label, state)
+    logger.error("%s", line)
+    display.current().failed(label, line.removeprefix(f"{label}: "))
+    return Failure(problem, line, student)
+
+
+def _worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """A failure the user has to mend is not tried again."""
+    return not isinstance(state.result(raise_on_failure=False), SeamError)
+
+
+def _as_task(stage: str) -> Any:
+    """The task of a stage, called as the stage on the run page."""
+    if stage in REGISTERING:
+        return run_stage.with_options(name=stage, retries=len(RETRY_DELAYS), retry_delay_seconds=list(RETRY_DELAYS), retry_condition_fn=_worth_retrying)
+    return run_stage.with_options(name=stage)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{label}", persist_result=False)
+def run_stage(label: str, stage: str, problem: str | None, folder: str, student: StudentName | None = None) -> State[Any] | None:
+    """One stage of one problem, or of one target or student, unless DVC has its outputs already."""
+    root = Path(folder)
+    cache = shared_cache(root)
+    how = without_running(cache, root, stage, problem, student)
+    if how is None:
+        _run_body(cache, root, label, StageContext(stage, load_params(root / "params.yaml"), root, problem, student=student))
+    else:
+        display.current().cached(label, how)
+    if problem and stage in REGISTERING:
+        run_page.show_links(root, problem, stage)
+    return Completed(name="Cached", message=how) if how else None
+
+
+def without_running(cache: StageCache, root: Path, stage: str, problem: str | None, student: StudentName | None = None) -> str | None:
+    """How the outputs come to be there without running the stage; None: it has to run."""
+    key = dvc_key(problem, student)
+    if stage in REGISTERING:  # what it does is outside its files: those alone, out of a cache, would not move the alias
+        return "up to date" if cache.is_current(stage, key) and _is_registered(root, stage, str(problem)) else None
+    if stage in _SOURCES and source_changed(root, stage, problem):
+        return None
+    if cache.is_current(stage, key):
+        return "up to date"
+    return "same inputs ran before, restored from the DVC cache" if cache.restore(stage, key) else None
+
+
+def source_changed(root: Path, stage: str, problem: str | None) -> bool:
+    """Whether the source is to be read again though its parameters are the same: DVC compares names alone."""
+    recorded = stage_folder(root, stage, problem) / "source.json"
+    if not recorded.is_file():
+        return False
+    params, source = load_params(root / "params.yaml"), read_json(recorded)
+    checkpoint = (params.prepare_source if stage == "prepare_source" else params.transfer).checkpoint or ""
+    return _own_files_changed(root, source) or _alias_moved(root, source, checkpoint)
+
+
+def _own_files_changed(root: Path, source: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint or an architecture file has other content than when it was read."""
+    files = source.get("files", {})
+    return any(not (root / name).is_file() or sha256_file(root / name) != digest for name, digest in files.items())
+
+
+def _alias_moved(root: Path, source: Mapping[str, Any], checkpoint: str) -> bool:
+    """Whether the alias that names the checkpoint (models:/NAME@ALIAS) is on another version than the one that was read."""
+    name, is_alias, alias = checkpoint.removeprefix("models:/").partition("@")
+    if not checkpoint.startswith("models:/") or not is_alias:
+        return False
+    model = registered_model(tracking_uri(root), name)
+    return model is not None and f"models:/{name}/{model.aliases.get(alias)}" != source.get("fetched_from")
+
+
+def _is_registered(root: Path, stage: str, problem: str) -> bool:
+    """Whether the version on the card is in the registry (a fresh clone has the card, and an empty registry); a card may have none."""
+    card = read_json(stage_folder(root, stage, problem) / "card.json")
+    if stage == "register_transfer" and card.get("registered_model") is None:
+        return True
+    model = registered_model(tracking_uri(root), str(card.get("registered_model")))
+    return model is None or int(card.get("version") or 0) in model.versions
+
+
+def _run_body(cache: StageCache, root: Path, label: str, context: StageContext) -> StageResult:
+    """Import the stage (heavy, so only now), run it, record it, show it."""
+    shown = display.current()
+    shown.started(label)
+    start = time.perf_counter()
+    page = run_page.ProgressOnPage(label)
+
+    def progress(share: float, text: str) -> None:
+        shown.progress(label, share, text)
+        page(share, text)
+
+    stage = context.stage
+    body = getattr(importlib.import_module(f"tasks.{stage}"), stage)
+    following = replace(context, progress=progress)
+    result = cache.run(stage, dvc_key(context.problem, context.student), lambda: execute(body, following))
+    page.close()
+    shown.ran(label, time.perf_counter() - start, result.summary)
+    logger.info("%s done: %s", label, display.summary_text(result.summary))
+    run_page.show_result(label, result)
+    return result
+
+
+def _line_of(label: str, state: State[Any]) -> str:
+    """Why a stage failed, in one line that names it."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, SeamError):
+        text = " ".join(str(error).split())
+    elif isinstance(error, BaseException):
+        text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; the traceback is in the log"
+    else:
+        text = state.message or state.name or "failed"
+    return text if text.startswith(label) else f"{label}: {text}"

@@ -1,0 +1,137 @@
+"""Train and val of a target, and adversarial images of its test split, made once from the source for every student."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save, save_file
+from tqdm import tqdm
+
+from seam.checkpoint import digest_of
+from seam.datasets.prepared import ImageData
+from seam.errors import DataError, SuspectResultWarning
+from seam.files import read_json, sha256_file, write_bytes, write_json
+from seam.problems import carve_val, identical_groups
+from seam.robustness import attack, describe_attack
+from seam.runtime import Runtime, start
+from tasks.stage import StageContext, StageResult, collect_warnings, main
+from tasks.transfer_files import AT_ONCE, TransferSource, target_data, transfer_source
+
+logger = logging.getLogger(__name__)
+
+Float32Array = npt.NDArray[np.float32]
+_BY_IMAGES = ("share_images_changed", "share_values_beyond_eps", "mean_abs_delta_normalized")
+
+
+def attack_target(context: StageContext) -> StageResult:
+    """Write splits.safetensors (`train`, `val`: indices), adversarial.safetensors and attack.json; a killed attack continues.
+
+    The numbers are those of `evaluate_robustness`; val is carved out as for a target problem. The random start of a piece of the
+    images is drawn by `seed` plus its number.
+
+    Raises:
+        DataError: images or source are missing, damaged or do not go together.
+        SourceError: the source is missing or altered.
+    """
+    params, source, data = context.params, transfer_source(context), target_data(context)
+    is_val = carve_val(data.y_train, params.split_dataset.val_fraction, params.seed, identical_groups(data.x_train))
+    splits = {"train": np.flatnonzero(~is_val), "val": np.flatnonzero(is_val)}
+    if not len(splits["val"]):
+        raise DataError(f"target '{context.target}': expected images for validation, got none; every class has a single image, or copies of it; add images.")
+    height, width, _ = data.image_shape
+    runtime = start(params.runtime, height * width)
+    source.network.to(runtime.device)
+    with collect_warnings() as doubts:
+        adversarial = _attacked(context, source, data, runtime)
+        about = _described(context, source, data, adversarial)
+    with context.publish() as out:
+        write_bytes(out / "splits.safetensors", save(splits))
+        save_file({"images_normalized": adversarial, "labels": data.y_test}, out / "adversarial.safetensors")
+        digests = {name: sha256_file(out / name) for name in ("splits.safetensors", "adversarial.safetensors")}
+        counts = {f"num_{name}": len(rows) for name, rows in splits.items()}
+        write_json(out / "attack.json", {**about, **counts, "source_sha256": source.sha256, "sha256": digests, "warnings": list(dict.fromkeys(doubts))})
+    return context.result({**counts, "num_test": len(data.y_test), "share_images_changed": about["share_images_changed"]})
+
+
+def _pieces(context: StageContext, count: int) -> Iterator[tuple[int, slice]]:
+    """(number, images) of every piece."""
+    size = AT_ONCE * context.params.evaluate_robustness.batch_size
+    for number, first in enumerate(range(0, count, size)):
+        yield number, slice(first, min(first + size, count))
+
+
+def _clean(source: TransferSource, data: ImageData, rows: slice, device: torch.device) -> torch.Tensor:
+    images: torch.Tensor = source.preprocess().to(device)(torch.from_numpy(data.x_test[rows]).to(device))
+    return images
+
+
+def _attacked(context: StageContext, source: TransferSource, data: ImageData, runtime: Runtime) -> Float32Array:
+    """The adversarial images, in a file that they are written to piece by piece."""
+    config, seed, count = context.params.evaluate_robustness, context.params.seed, len(data.x_test)
+    height, width, _ = data.image_shape
+    folder, key = context.work_folder, digest_of(asdict(config), seed, repr(runtime), source.sha256, _digest(data))
+    folder.mkdir(parents=True, exist_ok=True)
+    done = _resumed(context, key)
+    path = folder / "adversarial.raw"
+    made = np.memmap(path, np.float32, "r+" if done else "w+", shape=(count, 3, height, width))
+    with tqdm(total=count, desc=f"attack {context.target}", unit="image", disable=None, initial=done) as bar:
+        for number, rows in _pieces(context, count):
+            if rows.stop <= done:
+                continue
+            clean = _clean(source, data, rows, runtime.device)
+
+            def on_batch(batch: int, first: int = rows.start) -> None:
+                bar.update(first + batch - bar.n)
+                context.progress((first + batch) / count, f"attack, {first + batch} of {count} images")
+
+            made[rows] = attack(source.network, clean, config, source.mean, source.std, seed + number, on_batch).cpu().numpy()
+            made.flush()
+            write_json(folder / "progress.json", {"key": key, "images": rows.stop})
+    return made
+
+
+def _resumed(context: StageContext, key: str) -> int:
+    """How many images a killed attack with the same inputs has left."""
+    try:
+        record = read_json(context.work_folder / "progress.json")
+    except (OSError, ValueError):
+        return 0
+    if record.get("key") != key or not (context.work_folder / "adversarial.raw").is_file():
+        return 0
+    logger.info("%s: the attack continues after %d images", context.target, record["images"])
+    return int(record["images"])
+
+
+def _digest(data: ImageData) -> list[int]:
+    return [len(data.x_test), int(data.x_test.sum(dtype=np.int64)), int(data.y_test.sum())]
+
+
+def _described(context: StageContext, source: TransferSource, data: ImageData, adversarial: Float32Array) -> dict[str, Any]:
+    """Everything about the attack; what is measured is put together from the pieces."""
+    config, seed, space = context.params.evaluate_robustness, context.params.seed, (source.mean, source.std)
+    parts = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SuspectResultWarning)  # said once, of all pieces
+        for _, rows in _pieces(context, len(adversarial)):
+            clean = _clean(source, data, rows, torch.device("cpu"))
+            parts.append(describe_attack(clean, torch.from_numpy(adversarial[rows].copy()), config, *space, seed))
+    count = sum(part["num_images"] for part in parts)
+    about: dict[str, Any] = {**parts[0], "num_images": count}
+    about |= {key: sum(part[key] * part["num_images"] for part in parts) / count for key in _BY_IMAGES}
+    about["max_abs_delta_normalized"] = max(part["max_abs_delta_normalized"] for part in parts)
+    about["mean_abs_delta_pixel"] = [sum(part["mean_abs_delta_pixel"][c] * part["num_images"] for part in parts) / count for c in range(3)]
+    if about["share_values_beyond_eps"] > 0:
+        moved = f"the clip to [-2.2, 2.2] moved {about['share_values_beyond_eps']:.2%} of the pixel values beyond the budget, which no attack did"
+        warnings.warn(f"feature attack: {moved}; see evaluate_robustness.clip=valid.", SuspectResultWarning, stacklevel=2)
+    return about
+
+
+if __name__ == "__main__":
+    main(attack_target, __doc__)

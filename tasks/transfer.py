@@ -1,0 +1,201 @@
+"""One student: the source transferred to a target by one method, and what it does on test images, attacked ones and noisy ones."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+from tqdm import tqdm
+
+from seam.batches import LabelledImages
+from seam.datasets.prepared import ImageData
+from seam.errors import SuspectResultWarning
+from seam.files import sha256_file, write_bytes, write_csv, write_json
+from seam.macs import count
+from seam.masks import maskable, save_mask_pack
+from seam.methods.protocol import SearchRound, Target, Watch, convolutions
+from seam.robustness import defect_inheritance, random_noise
+from seam.runtime import Runtime, start
+from seam.source import save_weights
+from seam.student import Student
+from seam.training import Epoch
+from seam.transfer import Transferred
+from seam.transfer import transfer as make_student
+from seam.transfer_configs import TransferConfig
+from seam.whitebox import whitebox_accuracy
+from tasks.stage import StageContext, StageResult, collect_warnings, main
+from tasks.students import StudentName, config_of
+from tasks.transfer_files import Adversarial, TransferSource, split_images, target_data, transfer_source
+
+_HISTORY = ("phase", "epoch", "loss", "density", "val_accuracy")
+_MEASURING = 0.9
+"""Share of the progress at which training is over."""
+
+
+def transfer(context: StageContext) -> StageResult:
+    """Train one student, continuing a killed one, measure it on test, and publish both.
+
+    Writes student.safetensors, mask.safetensors (without entries where nothing is removed), history.csv, predictions.safetensors
+    (`labels`, `clean`, `adversarial`, `noise`) and metrics.json.
+
+    Raises:
+        SourceError: the source lacks what the method needs, or the loss is not finite.
+        DataError: images, split or attacked images are missing, damaged or altered.
+    """
+    name, params = _name(context), context.params
+    source, data = transfer_source(context), target_data(context)
+    adversarial = Adversarial(context, source)
+    train, val = split_images(context, data)
+    height, width, _ = data.image_shape
+    runtime = start(params.runtime, height * width)
+    config = config_of(name.method, params.transfer.config)
+    target = Target(train, val, source.preprocess(), len(data.classes))
+    begin = time.perf_counter()
+    with collect_warnings() as doubts:
+        made = make_student(name.base, source.network, target, config, runtime, name.seed, _watch(context, config, len(train)))
+        seconds = time.perf_counter() - begin
+        context.progress(_MEASURING, "measure on test")
+        predictions = _predictions(context, made.student, source, data, adversarial, runtime)
+        measured = _measured(predictions)
+        withstood = _withstood(context, made.student, source, data, runtime)
+    with context.publish() as out:
+        save_weights(made.student, out / "student.safetensors")
+        mask_sha256 = save_mask_pack(made.start.masks or {}, source.sha256, out / "mask.safetensors")
+        write_csv(out / "history.csv", _HISTORY, _history(made))
+        write_bytes(out / "predictions.safetensors", save(predictions))
+        about = {
+            **_described(made, name),
+            **measured,
+            "whitebox": withstood,
+            **_sizes(made.student, torch.zeros(1, 3, height, width)),
+            "seconds": round(seconds, 3),
+            "device": runtime.device.type,
+            "precision": runtime.precision,
+            "threads": runtime.threads,
+            "source_sha256": source.sha256,
+            "student_sha256": sha256_file(out / "student.safetensors"),
+            "mask_sha256": mask_sha256,
+            "warnings": list(dict.fromkeys(doubts)),
+        }
+        write_json(out / "metrics.json", about)
+    shown = ("accuracy", "defect_inheritance_rate", "density_start", "density_end")
+    return context.result({**{key: about[key] for key in shown}, "seconds": round(seconds, 1)})
+
+
+def _name(context: StageContext) -> StudentName:
+    assert context.student is not None, "transfer is a stage of one student"
+    return context.student
+
+
+def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Watch:
+    """Keeps the state beside the outputs; shows every round and epoch on a bar and on the run page."""
+    name = _name(context)
+    training = config.retrain if name.base == "retrain" else config.training
+    epochs = training.whole_epochs(num_train)
+    rounds = config.search.rounds if name.base == "seam" else 0
+    bar = tqdm(total=rounds + epochs, desc=f"{context.target} {name}", unit="epoch", disable=None)
+
+    def show(done: int, text: str) -> None:
+        bar.update(done - bar.n)
+        bar.set_postfix_str(text)
+        context.progress(_MEASURING * done / max(1, rounds + epochs), text)
+
+    def on_round(now: SearchRound) -> None:
+        show(now.round + 1, f"round {now.round + 1}/{rounds}, density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}")
+
+    def on_epoch(now: Epoch) -> None:
+        show(rounds + now.epoch, f"epoch {now.epoch}/{epochs}, val accuracy {now.val_accuracy:.3f}")
+        if now.epoch == epochs:
+            bar.close()
+
+    return Watch(context.work_folder, on_round, on_epoch)
+
+
+@torch.no_grad()
+def _predictions(
+    context: StageContext, learner: Student, source: TransferSource, data: ImageData, adversarial: Adversarial, runtime: Runtime
+) -> dict[str, Tensor]:
+    """Labels the student gives clean, attacked and noisy test images, in float32, on the CPU."""
+    found: dict[str, list[Tensor]] = {"clean": [], "adversarial": [], "noise": []}
+    preprocess, config = source.preprocess().to(runtime.device), context.params.evaluate_robustness
+    first = 0
+    for number, attacked in enumerate(adversarial):
+        rows = slice(first, first + len(attacked))
+        clean = preprocess(torch.from_numpy(data.x_test[rows]).to(runtime.device))
+        noisy = random_noise(clean, config, source.mean, source.std, context.params.seed + number)
+        for kind, images in (("clean", clean), ("adversarial", attacked.to(runtime.device)), ("noise", noisy)):
+            found[kind] += [learner(batch).argmax(1).cpu() for batch in images.split(config.batch_size)]
+        first = rows.stop
+    return {"labels": torch.from_numpy(data.y_test), **{kind: torch.cat(labels) for kind, labels in found.items()}}
+
+
+def _measured(predictions: dict[str, Tensor]) -> dict[str, Any]:
+    """Accuracy, robust accuracy and rates, under the attack and (control) under noise of its budget and clip."""
+    labels, clean = predictions["labels"], predictions["clean"]
+    attacked = defect_inheritance(clean, predictions["adversarial"], labels)
+    control = defect_inheritance(clean, predictions["noise"], labels)
+    chance = float(labels.bincount().max()) / len(labels)
+    if attacked.accuracy <= chance:
+        text = f"accuracy {attacked.accuracy:.2%}, always naming the commonest class gives {chance:.2%}; its rate of defects means nothing."
+        warnings.warn(f"the student is at chance on test: {text}", SuspectResultWarning, stacklevel=2)
+    noise = {"robust_accuracy": control.robust_accuracy, "defect_inheritance_rate": control.defect_inheritance_rate}
+    return {**asdict(attacked), "num_images": len(labels), "random_noise": noise}
+
+
+def _withstood(context: StageContext, learner: Student, source: TransferSource, data: ImageData, runtime: Runtime) -> dict[str, Any]:
+    """The student under attacks on itself: nobody shall read few inherited defects as robustness."""
+    params = context.params
+    count = len(data.y_test) if params.transfer.whitebox_images is None else min(params.transfer.whitebox_images, len(data.y_test))
+    rows = np.sort(np.random.default_rng(params.seed).permutation(len(data.y_test))[:count])
+    images = LabelledImages(torch.from_numpy(data.x_test[rows]), torch.from_numpy(data.y_test[rows])).to(runtime.device)
+    found = {}
+    for attack in _attacks(params.transfer.fab):
+        context.progress(0.95, f"white-box {attack}")
+        done = whitebox_accuracy(learner, images, source.mean, source.std, attack, params.transfer.whitebox, params.seed)
+        found[attack] = {key: value for key, value in asdict(done).items() if key != "attack"}
+    return found
+
+
+def _attacks(fab: bool) -> Iterator[Any]:
+    yield "pgd"
+    if fab:
+        yield "fab"
+
+
+def _described(made: Transferred, name: StudentName) -> dict[str, Any]:
+    """Which student this is, how it was trained, and how much of the source it kept, over the convolutions."""
+    best = max(made.epochs, key=lambda epoch: epoch.val_accuracy)
+    removable = maskable(convolutions(made.student)).values()
+    kept = sum(int(torch.count_nonzero(p)) for p in removable) / sum(p.numel() for p in removable)
+    return {
+        "method": name.method,
+        "seed": name.seed,
+        "val_accuracy": best.val_accuracy,
+        "best_epoch": best.epoch,
+        "epochs": made.epochs[-1].epoch,
+        "rounds": len(made.start.rounds),
+        "density_start": 1 - made.start.removal,
+        "density_end": kept,
+    }
+
+
+def _sizes(learner: Student, example: Tensor) -> dict[str, Any]:
+    return asdict(count(learner.cpu().network, example))
+
+
+def _history(made: Transferred) -> Iterator[dict[str, Any]]:
+    for now in made.start.rounds:
+        yield {"phase": "search", "epoch": now.round + 1, "loss": now.cross_entropy, "density": now.density, "val_accuracy": now.val_accuracy}
+    for epoch in made.epochs:
+        yield {"phase": "training", **asdict(epoch)}
+
+
+if __name__ == "__main__":
+    main(transfer, __doc__)
