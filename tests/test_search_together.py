@@ -84,7 +84,7 @@ def test_results_are_those_of_searches_alone(contexts):
 
 
 def test_on_a_cpu_none_goes_together_unless_told(contexts, monkeypatch):
-    monkeypatch.setattr("tasks.search_together._limit", lambda context, search: 1)
+    monkeypatch.setattr(together, "_limit", lambda context, search: 1)
     assert together.search_together(contexts) == []
     assert not any(checkpoint_of(c).exists() for c in contexts)
 
