@@ -19,19 +19,10 @@ import torch
 
 from seam.joint_search import _round as joint_round
 from seam.joint_search import bytes_needed, how_many_fit
-from seam.search import MaskSearch
 from tasks.models import problem_source
 from tasks.params import load_params
 from tasks.search import prepare
 from tasks.stage import StageContext
-
-
-def single_round(search: MaskSearch) -> None:
-    """One epoch of one search, as `MaskSearch.search_rounds` does it."""
-    for images, labels in search.begin_round():
-        search.before_step()
-        search.after_backward(search.descend(images, labels))
-    search.end_round()
 
 
 def seconds_since(started: float) -> float:
@@ -59,7 +50,7 @@ def main() -> None:
         joint = seconds_since(started)
         started = time.perf_counter()
         for search in alone:
-            single_round(search)
+            search.next_round()
         if repeat:  # the first round ranks the weights and warms up
             times["together"].append(joint)
             times["one_by_one"].append(seconds_since(started))

@@ -16,7 +16,6 @@ from prefect.context import TagsContext
 from prefect.states import Completed, Failed
 
 from flows import display, preflight, run_page
-from flows.project import project_root
 from flows.stage_cache import shared_cache
 from flows.stage_task import Failure, run_one, without_running
 from seam.errors import SeamError
@@ -38,12 +37,7 @@ def run_pipeline(overrides: list[str] | None = None, params_file: str | None = N
     """
     with run_page.logs_on_page():
         try:
-            root = project_root()
-            params, changes = preflight.settle_params(root, overrides or (), params_file)
-            chosen = preflight.chosen_problems(params, problems or ())
-            for change in changes:
-                logger.info("params.yaml: %s", change)
-            preflight.check(root, params, chosen, shared_cache(root))
+            root, _, chosen = preflight.prepare(overrides, params_file, problems, preflight.chosen_problems, preflight.check)
         except SeamError as e:
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows import display
-from flows.stage_cache import StageCache
+from flows.project import project_root
+from flows.stage_cache import StageCache, shared_cache
 from seam.configs import DataConfig
 from seam.errors import ConfigError, SeamError, TrackingError
 from tasks.data_guard import check_data_unchanged
@@ -19,6 +21,8 @@ from tasks.environment import tracking_uri
 from tasks.params import Params, change_params, load_params
 from tasks.stage import SHARED_STAGES, STAGES, check_problem, check_target, dvc_key
 from tasks.students import StudentName
+
+logger = logging.getLogger(__name__)
 
 LEAST_FREE_MIB = 200
 EVERY_PROBLEM = "all"
@@ -53,6 +57,37 @@ def chosen_problems(params: Params, names: Sequence[str] = ()) -> tuple[str, ...
         check_problem(params, name)
     every = not names or EVERY_PROBLEM in names
     return tuple(p for p in params.problems if every or p in named)
+
+
+def prepare(
+    overrides: Sequence[str] | None,
+    params_file: str | None,
+    names: Sequence[str] | None,
+    choose: Callable[[Params, Sequence[str]], tuple[str, ...]],
+    check: Callable[[Path, Params, Sequence[str], StageCache], object],
+) -> tuple[Path, Params, tuple[str, ...]]:
+    """What a flow does before its first stage, in the project around the working directory.
+
+    Args:
+        overrides: changes to params.yaml.
+        params_file: a file whose values replace those in it.
+        names: of the problems or targets to work on.
+        choose: `chosen_problems` or `chosen_targets`.
+        check: `check` or `check_transfers`.
+
+    Returns:
+        The project, its parameters, and the names to work on.
+
+    Raises:
+        SeamError: what is missing, and what to do.
+    """
+    root = project_root()
+    params, changes = settle_params(root, overrides or (), params_file)
+    chosen = choose(params, names or ())
+    for change in changes:
+        logger.info("params.yaml: %s", change)
+    check(root, params, chosen, shared_cache(root))
+    return root, params, chosen
 
 
 def stages_of(problems: Sequence[str]) -> list[tuple[str, str | None]]:

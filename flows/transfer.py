@@ -13,8 +13,6 @@ from prefect.context import TagsContext
 from prefect.states import Completed, Failed
 
 from flows import preflight, run_page
-from flows.project import project_root
-from flows.stage_cache import shared_cache
 from flows.stage_task import Failure, run_one
 from seam.errors import SeamError
 from tasks.params import Params
@@ -34,12 +32,7 @@ def run_transfers(overrides: list[str] | None = None, params_file: str | None = 
     """
     with run_page.logs_on_page():
         try:
-            root = project_root()
-            params, changes = preflight.settle_params(root, overrides or (), params_file)
-            chosen = preflight.chosen_targets(params, targets or ())
-            for change in changes:
-                logger.info("params.yaml: %s", change)
-            preflight.check_transfers(root, params, chosen, shared_cache(root))
+            root, params, chosen = preflight.prepare(overrides, params_file, targets, preflight.chosen_targets, preflight.check_transfers)
         except SeamError as e:
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))

@@ -5,7 +5,7 @@ All rank the weights of the whole network together (no quota a layer) and keep t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Shaped
@@ -33,7 +33,7 @@ def random_mask(network: nn.Module, density: float, seed: int) -> Masks:
     """
     parameters = maskable(network)
     ranks = torch.randperm(sum(p.numel() for p in parameters.values()), generator=torch.Generator().manual_seed(seed))
-    return _keep_highest(parameters, ranks, density)
+    return keep_highest(parameters, ranks, density)
 
 
 def magnitude_mask(network: nn.Module, density: float) -> Masks:
@@ -51,7 +51,7 @@ def magnitude_mask(network: nn.Module, density: float) -> Masks:
         SearchError: the network has nothing to mask.
     """
     parameters = maskable(network)
-    return _keep_highest(parameters, _flat(p.detach().abs() for p in parameters.values()), density)
+    return keep_highest(parameters, _flat(p.detach().abs() for p in parameters.values()), density)
 
 
 def taylor_mask(network: nn.Module, head: TargetHead, preprocess: nn.Module, train: LabelledImages, density: float, batch_size: int = 64) -> Masks:
@@ -80,7 +80,7 @@ def taylor_mask(network: nn.Module, head: TargetHead, preprocess: nn.Module, tra
     for images, labels in zip(train.images.split(batch_size), train.labels.split(batch_size), strict=True):
         logits = head(functional_call(network, weights, (preprocess(images),)))
         (F.cross_entropy(logits, labels, reduction="sum") / len(train)).backward(inputs=list(weights.values()))
-    return _keep_highest(weights, _flat(_removal_cost(w) for w in weights.values()), density)
+    return keep_highest(weights, _flat(_removal_cost(w) for w in weights.values()), density)
 
 
 def _removal_cost(weight: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def _flat(tensors: Iterable[Tensor]) -> Shaped[Tensor, " weights"]:
     return torch.cat([t.reshape(-1).cpu() for t in tensors])
 
 
-def _keep_highest(parameters: dict[str, nn.Parameter] | dict[str, Tensor], scores: Shaped[Tensor, " weights"], density: float) -> Masks:
+def keep_highest(parameters: Mapping[str, Tensor], scores: Shaped[Tensor, " weights"], density: float) -> Masks:
     """The masks, on the CPU, that keep exactly round(density * weights) of the highest scores; of equal scores the first ones."""
     if not 0 <= density <= 1:
         raise MaskError(f"density must be in [0, 1], got {density}.")
@@ -100,5 +100,10 @@ def _keep_highest(parameters: dict[str, nn.Parameter] | dict[str, Tensor], score
         raise MaskError("expected finite scores of the weights, got NaN or infinite ones; check the source's weights and normalisation.")
     kept = torch.zeros(len(scores), dtype=torch.bool)
     kept[scores.argsort(descending=True, stable=True)[: round(density * len(scores))]] = True
-    pieces = kept.split([p.numel() for p in parameters.values()])
-    return {name: piece.view(p.shape) for (name, p), piece in zip(parameters.items(), pieces, strict=True)}
+    return split_like(kept, parameters)
+
+
+def split_like(flat: Shaped[Tensor, " weights"], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Views of a flat tensor by name, each of the shape of that name's tensor."""
+    pieces = flat.split([t.numel() for t in tensors.values()])
+    return {name: piece.view(t.shape) for (name, t), piece in zip(tensors.items(), pieces, strict=True)}

@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-_STRICT = {"extra": "forbid"}  # read by pydantic when it validates params.yaml into these classes
+STRICT = {"extra": "forbid"}
+"""Read by pydantic when it validates params.yaml into such classes."""
+Augment = Literal["crop_flip", "crop", "resized_crop_flip", "none"]
+"""How training images vary; see `seam.batches.training_batches`."""
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
+    """Raise a ValueError with this message unless the condition holds."""
     if not condition:
         raise ValueError(message)
 
@@ -21,7 +25,7 @@ def _require(condition: bool, message: str) -> None:
 class RuntimeConfig:
     """Where and how the tensors are computed."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA when there is one."""
@@ -33,15 +37,15 @@ class RuntimeConfig:
     """Problems whose searches `seam run` carries along at once, at most; 0: on a GPU as many as fit, on a CPU 1."""
 
     def __post_init__(self) -> None:
-        _require(self.threads >= 0, f"threads must be >= 0 (0: all cores), got {self.threads}")
-        _require(self.searches_together >= 0, f"searches_together must be >= 0 (0: as many as fit), got {self.searches_together}")
+        require(self.threads >= 0, f"threads must be >= 0 (0: all cores), got {self.threads}")
+        require(self.searches_together >= 0, f"searches_together must be >= 0 (0: as many as fit), got {self.searches_together}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """The raw data set."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     kind: Literal["npz", "image_folder", "cifar10", "cifar100", "mit67", "cub200", "flowers102", "actions40", "dogs120"] = "npz"
     """`npz`: x_train, y_train, x_test, y_test (uint8 NHWC or NHW), optional `classes`. `image_folder`: root/train/<class>/*, root/test/<class>/*.
@@ -58,29 +62,29 @@ class DataConfig:
     """Fewest images a class may have in train, and at least one in test; 0: classes of a given source may be without images."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.path), "path must name a file or folder, got an empty string")
-        _require(self.image_size is None or self.image_size >= 8, f"image_size must be null or >= 8 pixels, got {self.image_size}")
-        _require(self.min_images_per_class >= 0, f"min_images_per_class must be >= 0, got {self.min_images_per_class}")
+        require(bool(self.path), "path must name a file or folder, got an empty string")
+        require(self.image_size is None or self.image_size >= 8, f"image_size must be null or >= 8 pixels, got {self.image_size}")
+        require(self.min_images_per_class >= 0, f"min_images_per_class must be >= 0, got {self.min_images_per_class}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
     """How train, validation and test are made for a target problem."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     val_fraction: float = 0.2
     """Share of the training images, of every class, kept for validation (never trained on)."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.val_fraction < 1, f"val_fraction must be between 0 and 1, got {self.val_fraction}")
+        require(0 < self.val_fraction < 1, f"val_fraction must be between 0 and 1, got {self.val_fraction}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """The trained network to re-engineer, and how to train it when there is none."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     architecture: str = "resnet20"
     """A built-in name, `torchvision:NAME`, or `path/to/file.py:function` (called with num_classes=...)."""
@@ -104,19 +108,20 @@ class SourceConfig:
     """Images per step of that training."""
     weight_decay: float = 5e-4
     """L2 penalty of that training."""
-    augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
-    """Random shift by an eighth of the side and horizontal flip; digits and letters want `crop`."""
+    augment: Augment = "crop_flip"
+    """Random shift by an eighth of the side and horizontal flip; digits and letters want `crop`. `resized_crop_flip`: a random window of
+    8 to 100% of the area and a flip, as ImageNet networks are trained."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"epochs must be >= 1, got {self.epochs}")
-        _require(self.lr > 0, f"lr must be > 0, got {self.lr}")
-        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
-        _require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
-        _require((self.mean is None) == (self.std is None), f"mean and std go together, got mean={self.mean}, std={self.std}")
-        _require(self.std is None or all(s > 0 for s in self.std), f"std must be > 0, got {self.std}")
+        require(self.epochs >= 1, f"epochs must be >= 1, got {self.epochs}")
+        require(self.lr > 0, f"lr must be > 0, got {self.lr}")
+        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
+        require((self.mean is None) == (self.std is None), f"mean and std go together, got mean={self.mean}, std={self.std}")
+        require(self.std is None or all(s > 0 for s in self.std), f"std must be > 0, got {self.std}")
         expected = self.expected_accuracy
-        _require(expected is None or 0 <= expected <= 1, f"expected_accuracy must be a fraction in [0, 1], got {expected}")
-        _require(expected is None or self.checkpoint is not None, f"expected_accuracy is for a given checkpoint, got {expected} and checkpoint=null")
+        require(expected is None or 0 <= expected <= 1, f"expected_accuracy must be a fraction in [0, 1], got {expected}")
+        require(expected is None or self.checkpoint is not None, f"expected_accuracy is for a given checkpoint, got {expected} and checkpoint=null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +131,7 @@ class SearchConfig:
     Source: SeaM (ICSE'23) section 3; where the default differs from the paper or its code the field says so.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     method: Literal["budget", "drift"] = "budget"
     """`budget`: the share of weights kept falls along a schedule to `target`, the highest scores are kept, and one search gives the
@@ -170,34 +175,34 @@ class SearchConfig:
     """Split that candidates are chosen on. *Differs*: the original chooses on the test split, which flatters its accuracy by about a point."""
     negatives: Literal["redrawn", "fixed"] = "redrawn"
     """Binary problem: draw the images of the rest anew for every round, from all that train has, or keep one draw. *Differs*: the original keeps one."""
-    augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
+    augment: Augment = "crop_flip"
     """As for the source's training."""
 
     def __post_init__(self) -> None:
         structured = self.structure == "channels"
-        _require(not structured or self.method == "budget", f"structure channels needs method budget, got {self.method}")
-        _require(0 < self.target <= 1, f"target must be in (0, 1], got {self.target}")
-        _require(self.accuracy_floor is None or 0 <= self.accuracy_floor <= 1, f"accuracy_floor must be null or in [0, 1], got {self.accuracy_floor}")
-        _require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")
-        _require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
-        _require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
-        _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
-        _require(self.lr_norms > 0, f"lr_norms must be > 0, got {self.lr_norms}")
-        _require(self.adam_eps > 0, f"adam_eps must be > 0, got {self.adam_eps}")
-        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        require(not structured or self.method == "budget", f"structure channels needs method budget, got {self.method}")
+        require(0 < self.target <= 1, f"target must be in (0, 1], got {self.target}")
+        require(self.accuracy_floor is None or 0 <= self.accuracy_floor <= 1, f"accuracy_floor must be null or in [0, 1], got {self.accuracy_floor}")
+        require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")
+        require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
+        require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
+        require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        require(self.lr_norms > 0, f"lr_norms must be > 0, got {self.lr_norms}")
+        require(self.adam_eps > 0, f"adam_eps must be > 0, got {self.adam_eps}")
+        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
         learns = self.norm_layers == "learn"
-        _require(self.batch_size >= 2 or not learns, f"batch_size must be >= 2 where norm_layers learn (BatchNorm needs a batch), got {self.batch_size}")
-        _require(self.max_rounds >= 1, f"max_rounds must be >= 1, got {self.max_rounds}")
-        _require(self.patience >= 0, f"patience must be >= 0 (0: never stop early), got {self.patience}")
-        _require(self.head_only_every >= 0, f"head_only_every must be >= 0 (0: never), got {self.head_only_every}")
-        _require(0 <= self.accuracy_tolerance < 1, f"accuracy_tolerance must be in [0, 1), got {self.accuracy_tolerance}")
+        require(self.batch_size >= 2 or not learns, f"batch_size must be >= 2 where norm_layers learn (BatchNorm needs a batch), got {self.batch_size}")
+        require(self.max_rounds >= 1, f"max_rounds must be >= 1, got {self.max_rounds}")
+        require(self.patience >= 0, f"patience must be >= 0 (0: never stop early), got {self.patience}")
+        require(self.head_only_every >= 0, f"head_only_every must be >= 0 (0: never), got {self.head_only_every}")
+        require(0 <= self.accuracy_tolerance < 1, f"accuracy_tolerance must be in [0, 1), got {self.accuracy_tolerance}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
     """Fine-tuning of the re-engineered model and, as baseline, of the original."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     epochs: int = 10
     """Epochs at most; the one with the best val accuracy is kept (epoch 0 is the model as it came)."""
@@ -211,22 +216,22 @@ class FinetuneConfig:
     """Images per step. *Same* (64)."""
     regrow: bool = False
     """Let removed weights train again, as the published code does (the model becomes dense). *Differs*: off by default."""
-    augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
+    augment: Augment = "crop_flip"
     """As for the source's training."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
-        _require(self.lr > 0, f"lr must be > 0, got {self.lr}")
-        _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
-        _require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
-        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
+        require(self.lr > 0, f"lr must be > 0, got {self.lr}")
+        require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
+        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """What the re-engineered model is compared with on the test images."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     adapt_epochs: int = 10
     """Epochs that head and normalisation layers of every compared mask get, at the search's rates; 0: a fitted head alone."""
@@ -234,8 +239,8 @@ class EvaluateConfig:
     """Epochs of a network of the same architecture trained from scratch on the target problem, at the source's rates; 0: leave it out."""
 
     def __post_init__(self) -> None:
-        _require(self.adapt_epochs >= 0, f"adapt_epochs must be >= 0, got {self.adapt_epochs}")
-        _require(self.retrain_epochs >= 0, f"retrain_epochs must be >= 0 (0: leave it out), got {self.retrain_epochs}")
+        require(self.adapt_epochs >= 0, f"adapt_epochs must be >= 0, got {self.adapt_epochs}")
+        require(self.retrain_epochs >= 0, f"retrain_epochs must be >= 0 (0: leave it out), got {self.retrain_epochs}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +250,7 @@ class AttackConfig:
     Source: SeaM section 5.4 and ReMoS; all budgets live in normalised space, as published.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     eps_normalized: float = 0.1
     """L-infinity budget in normalised space. *Same* (0.1)."""
@@ -259,17 +264,17 @@ class AttackConfig:
     """Images per attacked batch."""
 
     def __post_init__(self) -> None:
-        _require(self.eps_normalized > 0, f"eps_normalized must be > 0, got {self.eps_normalized}")
-        _require(self.step_normalized > 0, f"step_normalized must be > 0, got {self.step_normalized}")
-        _require(self.steps >= 1, f"steps must be >= 1, got {self.steps}")
-        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        require(self.eps_normalized > 0, f"eps_normalized must be > 0, got {self.eps_normalized}")
+        require(self.step_normalized > 0, f"step_normalized must be > 0, got {self.step_normalized}")
+        require(self.steps >= 1, f"steps must be >= 1, got {self.steps}")
+        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyConfig:
     """The inference benchmark."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     engines: tuple[Literal["deepsparse", "onnxruntime", "openvino", "torch"], ...] = ("deepsparse", "onnxruntime", "openvino", "torch")
     """Engines to time; one that is missing here is reported as unavailable."""
@@ -283,18 +288,18 @@ class LatencyConfig:
     """Timed runs of each variant, interleaved original / re-engineered. *Same* (100)."""
 
     def __post_init__(self) -> None:
-        _require(len(self.engines) >= 1, "engines must name at least one engine, got none")
-        _require(all(b >= 1 for b in self.batch_sizes) and len(self.batch_sizes) >= 1, f"batch_sizes must be >= 1, got {self.batch_sizes}")
-        _require(self.num_threads >= 1, f"num_threads must be >= 1, got {self.num_threads}")
-        _require(self.warmup >= 0, f"warmup must be >= 0, got {self.warmup}")
-        _require(self.repeats >= 10, f"repeats must be >= 10, got {self.repeats}")
+        require(len(self.engines) >= 1, "engines must name at least one engine, got none")
+        require(all(b >= 1 for b in self.batch_sizes) and len(self.batch_sizes) >= 1, f"batch_sizes must be >= 1, got {self.batch_sizes}")
+        require(self.num_threads >= 1, f"num_threads must be >= 1, got {self.num_threads}")
+        require(self.warmup >= 0, f"warmup must be >= 0, got {self.warmup}")
+        require(self.repeats >= 10, f"repeats must be >= 10, got {self.repeats}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterConfig:
     """What is registered, and under which name."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     model: Literal["reengineered", "reengineered_finetuned"] = "reengineered_finetuned"
     """Which model becomes the registered version."""

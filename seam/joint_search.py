@@ -109,7 +109,8 @@ class _Stack:
     def __init__(self, searches: Sequence[MaskSearch]) -> None:
         self._searches = searches
         self._network = searches[0].network
-        self._norms = [n for n, p in self._network.named_parameters() if p.requires_grad]
+        learning = [n for n, p in self._network.named_parameters() if p.requires_grad]
+        self._norms = {n: [s.network.get_parameter(n) for s in searches] for n in learning}
         self._buffers = {n: torch.stack([s.network.get_buffer(n) for s in searches]) for n, _ in self._network.named_buffers()}
         self._forward = vmap(self._one, randomness="different")
 
@@ -128,7 +129,7 @@ class _Stack:
             Each search's cross-entropy.
         """
         weights = torch.stack([s.weights.flat for s in self._searches]).requires_grad_()
-        norms = {n: torch.stack([s.network.get_parameter(n).detach() for s in self._searches]).requires_grad_() for n in self._norms}
+        norms = {n: torch.stack([p.detach() for p in own]).requires_grad_() for n, own in self._norms.items()}
         tensors = {**self._searches[0].weights.split(weights), **norms}
         with self._searches[0].runtime.autocast():
             logits = self._logits(tensors, images)
@@ -137,8 +138,8 @@ class _Stack:
         for i, search in enumerate(self._searches):
             search.weights.gradient.copy_(_gradient(weights)[i])
         for name, stacked in norms.items():
-            for search, gradient in zip(self._searches, _gradient(stacked).unbind(), strict=True):
-                search.network.get_parameter(name).grad = gradient
+            for parameter, gradient in zip(self._norms[name], _gradient(stacked).unbind(), strict=True):
+                parameter.grad = gradient
         return [loss.detach() for loss in losses]
 
     def _logits(self, tensors: Mapping[str, Tensor], images: Tensor) -> Tensor:

@@ -6,10 +6,8 @@ Source: SeaM (ICSE'23) section 3; every difference is an option in `SearchConfig
 from __future__ import annotations
 
 import copy
-import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -17,33 +15,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from seam.batches import LabelledImages, accuracy, predict, training_batches
 from seam.channels import ScoredChannels, channel_groups
-from seam.checkpoint import Pacer, digest_of, load_state, save_state
+from seam.checkpoint import digest_of
 from seam.configs import SearchConfig
-from seam.dynamics import Budget, Drift, Dynamics, fisher_saliency
 from seam.errors import SearchError
 from seam.head import TargetHead, fit_head
 from seam.masks import ScoredWeights
-from seam.norms import norm_parameters, norm_tensors, put_norm_tensors, recalibrate, use_batch_statistics
+from seam.norms import norm_tensors, recalibrate
 from seam.runtime import Runtime
+from seam.search_loop import SearchLoop, under
 from seam.search_result import Point, Round, SearchResult, fallback, frontier
 
-logger = logging.getLogger(__name__)
-
-_SALIENCY_STEPS = 64
-"""Batches whose gradients the first ranking is made of."""
 _FRONTIER_STEP = 1.6
 """Ratio of neighbouring budgets on the frontier."""
 _FRONTIER_IMAGES = 2048
 """Training images that the heads along the frontier are fitted on; the chosen one's is fitted on all."""
 
 
-class MaskSearch:
-    """State of one search; `run` carries it from wherever it is to the end."""
+class MaskSearch(SearchLoop):
+    """The search for one target problem; `run` carries it from wherever it is to the end."""
+
+    head: TargetHead
 
     def __init__(
         self,
@@ -79,10 +74,8 @@ class MaskSearch:
         Raises:
             SearchError: the network has nothing to mask, or its output is not finite.
         """
-        self.config, self.runtime, self.seed = config, runtime, seed
-        self.network = copy.deepcopy(network).to(runtime.device).eval().requires_grad_(False)
-        self.preprocess = preprocess.to(runtime.device)
-        self.train, self.val = train.to(runtime.device), val.to(runtime.device)
+        searched = copy.deepcopy(network).to(runtime.device).eval().requires_grad_(False)
+        super().__init__(searched, preprocess, train, val, config, runtime, seed)
         self._rest = None if spare is None else torch.cat([train.images[train.labels == 1], spare.images]).to(runtime.device)
         self.floor = source_val_accuracy - config.accuracy_tolerance if config.accuracy_floor is None else config.accuracy_floor
         self.source_val_accuracy = source_val_accuracy
@@ -93,44 +86,15 @@ class MaskSearch:
         self.head_only = fit_head(logits, self.train.labels, num_classes)
         self.head_only_val_accuracy = accuracy(self.head_only(predict(self.network, self.val, self.preprocess)), self.val.labels)
         self.num_classes = num_classes
-        self.head = self._first_head(logits.shape[1])
-        self.steps_per_round = sum(1 for _ in self._batches(0, "none"))
         self._cost_of_weights = self._costs(weight_macs)
-        self.learning_norms = [p.requires_grad_() for p in norm_parameters(self.network)] if config.norm_layers == "learn" else []
-        self.dynamics = self._dynamics()
-        self.rounds: list[Round] = []
         self.best: Round | None = None
         self.best_state: dict[str, Tensor] = {}
-        self.seconds = 0.0
-        self._step, self._round_started, self._total = 0, 0.0, torch.zeros(())
+        self._get_ready(self._first_head(logits.shape[1]), self._cost_of_weights)
 
     def run(self, checkpoint: Path | None = None, on_round: Callable[[Round], None] | None = None) -> SearchResult:
-        """Search until convergence, from the checkpoint if there is one.
-
-        Args:
-            checkpoint: file that holds the state after a round, see `Pacer`; a killed search continues from it to the same result.
-            on_round: called after every new round.
-
-        Raises:
-            SearchError: the loss is not finite.
-        """
+        """Search until convergence, and choose; arguments and errors as of `search_rounds`."""
         self.search_rounds(checkpoint, on_round)
         return self._result()
-
-    def search_rounds(self, checkpoint: Path | None = None, on_round: Callable[[Round], None] | None = None) -> None:
-        """The rounds of `run`, without what follows them; same arguments."""
-        if checkpoint is not None:
-            self.resume(checkpoint)
-        pacer = Pacer()
-        while not self.converged():
-            for images, labels in self.begin_round():
-                self.before_step()
-                self.after_backward(self.descend(images, labels))
-            found = self.end_round()
-            if checkpoint is not None and pacer.due():
-                self.save(checkpoint)
-            if on_round is not None:
-                on_round(found)
 
     def converged(self) -> bool:
         """Whether all rounds are done or, with `drift`, none of the last `patience` found a better candidate or removed 1% more weights."""
@@ -165,29 +129,6 @@ class MaskSearch:
             raise SearchError(f"search.cost macs: the multiply-adds of {free[0]} are not counted (attention, or an unused layer); use search.cost: weights.")
         return self.weights.spread(weight_macs)
 
-    def _dynamics(self) -> Dynamics:
-        costs, head = self._cost_of_weights, list(self.head.parameters())
-        if self.config.method == "drift":
-            return Drift(self.weights, head, self.learning_norms, self.config, costs, self.steps_per_round)
-        return Budget(self.weights, head, self.learning_norms, self.config, costs, self._saliency, self.steps_per_round * self.config.max_rounds)
-
-    def _saliency(self) -> Tensor:
-        return fisher_saliency(self._signals())
-
-    def _signals(self) -> Iterator[Tensor]:
-        """Gradients with respect to the mask with everything kept, a batch at a time."""
-        epochs = -(-_SALIENCY_STEPS // self.steps_per_round)
-        batches = (batch for epoch in range(epochs) for batch in self._batches(-1 - epoch, self.config.augment))
-        for (images, labels), _ in zip(batches, range(_SALIENCY_STEPS), strict=False):
-            self.weights.refresh()
-            self.descend(images, labels)
-            for parameter in (*self.head.parameters(), *self.learning_norms):
-                parameter.grad = None
-            yield self.weights.signal()
-
-    def _batches(self, number: int, augment: str) -> Iterator[tuple[Tensor, Tensor]]:
-        return training_batches(self._drawn(number), self.preprocess, self.config.batch_size, augment, self.seed, number)
-
     def _drawn(self, number: int) -> LabelledImages:
         """The training images of a round: a function of (seed, round) alone."""
         if self._rest is None:
@@ -199,83 +140,37 @@ class MaskSearch:
         labels[: len(wanted)] = 0
         return LabelledImages(torch.cat([wanted, self._rest[chosen]]), labels)
 
-    def begin_round(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Start an epoch of steps; returns its batches. Each is then a `before_step`, a backward pass and an `after_backward`."""
-        self._round_started = time.perf_counter()
-        if not self.rounds:
-            self.dynamics.start()
-        self._step = len(self.rounds) * self.steps_per_round
-        self._total = torch.zeros((), device=self.runtime.device)
-        use_batch_statistics(self.network, self.config.norm_layers == "learn")
-        return self._batches(len(self.rounds), self.config.augment)
-
-    def before_step(self) -> None:
-        """Make the mask of the step."""
-        self.dynamics.before_step(self._step)
-        self.weights.refresh()
-
-    def after_backward(self, cross_entropy: Tensor) -> None:
-        """Move everything that learns, given its gradients and the batch's cross-entropy (not waited for)."""
-        self._total += cross_entropy
-        self.dynamics.after_backward(self._step)
-        self._step += 1
-
-    def end_round(self, share: float = 1.0) -> Round:
-        """Evaluate the candidate that the epoch made; `share` of the time since `begin_round` was this search's."""
-        index = len(self.rounds)
-        cross_entropy = float(self._total) / self.steps_per_round
-        if not math.isfinite(cross_entropy):
-            raise SearchError(f"round {index}: the cross-entropy is {cross_entropy}, expected a finite number; lower search.lr_head or search.lr_scores.")
-        self.dynamics.end_round(self._step)
-        self.weights.refresh()
-        use_batch_statistics(self.network, False)
-        density, val_accuracy = self.weights.density(), accuracy(predict(self._masked, self.val, self.preprocess), self.val.labels)
-        found = Round(index, cross_entropy, density, val_accuracy, self.config.method == "drift" and self._is_better(density, val_accuracy))
-        self.rounds.append(found)
-        if self.config.method == "budget":
-            self.best = found
-        elif found.accepted or self.best is None or (not self.best.accepted and fallback(found) > fallback(self.best)):
-            self.best = found
-            self.best_state = {"scores": self.weights.scores.detach().clone(), **self._trained_along()}
-        self.seconds += share * (time.perf_counter() - self._round_started)
-        return found
-
     def image_bytes(self) -> int:
         """Memory its images take."""
         held = (self.train.images, self.val.images, *(() if self._rest is None else (self._rest,)))
         return sum(images.nbytes for images in held)
 
-    def _trained_along(self) -> dict[str, Tensor]:
-        """What learns beside the scores: copies of head and normalisation layers."""
-        head = {f"head.{k}": v.clone() for k, v in self.head.state_dict().items()}
-        return head | {f"norms.{k}": v for k, v in norm_tensors(self.network).items()}
-
-    def _put_back(self, tensors: Mapping[str, Tensor]) -> None:
-        """Undo what changed since `_trained_along`."""
-        self.head.load_state_dict(_under("head.", tensors))
-        put_norm_tensors(self.network, _under("norms.", tensors))
-
     def descend(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Leave the gradient of effective weights and head; returns the cross-entropy without waiting for it."""
+        """As in `SearchLoop`; the head in full precision."""
         with self.runtime.autocast():
             logits = self.source_logits(images)
         loss = F.cross_entropy(self.head(logits.float()), labels)
         loss.backward()
         return loss.detach()
 
-    def source_logits(self, images: Tensor) -> Tensor:
-        """Logits of the source with the effective weights in place of its own."""
-        logits: Tensor = functional_call(self.network, self.weights.effective, (images,))
-        return logits
-
-    def _masked(self, images: Tensor) -> Tensor:
+    def masked(self, images: Tensor) -> Tensor:
         """The re-engineered model as it is now."""
         logits: Tensor = self.head(self.source_logits(images))
         return logits
 
-    def _is_better(self, density: float, val_accuracy: float) -> bool:
-        """Published rule, on val instead of test: fewest weights (in per mille) at the required accuracy, then accuracy."""
-        if val_accuracy < self.floor:
+    def end_round(self, share: float = 1.0) -> Round:
+        """As in `SearchLoop`, and keep the best candidate."""
+        found = super().end_round(share)
+        if self.config.method == "budget":
+            self.best = found
+        elif found.accepted or self.best is None or (not self.best.accepted and fallback(found) > fallback(self.best)):
+            self.best = found
+            self.best_state = {"scores": self.weights.scores.detach().clone(), **self._trained_along()}
+        return found
+
+    def _accepts(self, density: float, val_accuracy: float) -> bool:
+        """Published rule of `drift`, on val instead of test: fewest weights (in per mille) at the required accuracy, then accuracy."""
+        if self.config.method == "budget" or val_accuracy < self.floor:
             return False
         if self.best is None or not self.best.accepted:
             return True
@@ -340,44 +235,27 @@ class MaskSearch:
             recalibrate(self.network, (self.source_logits(batch) for batch, _ in batches))
         head = fit_head(predict(self.source_logits, images, self.preprocess), images.labels, self.num_classes)
         self.head.load_state_dict(head.state_dict())
-        logits = predict(self._masked, self.val, self.preprocess)
+        logits = predict(self.masked, self.val, self.preprocess)
         point = Point(self.weights.density(), accuracy(logits, self.val.labels), len(self.rounds) - 1)
         return point, float(F.cross_entropy(logits, self.val.labels))
 
-    @cached_property
     def _key(self) -> str:
-        """Digest of everything the course of the search depends on."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         seen = (self.train.images, self.train.labels, self.val.images, self.val.labels, *(() if self._rest is None else (self._rest,)))
         data = [int(t.sum(dtype=torch.int64)) for t in seen]
         weights = float(self.weights.weights.double().abs().sum())
         costs = None if self._cost_of_weights is None else float(self._cost_of_weights.double().square().sum())
         return digest_of(asdict(self.config), repr(self.runtime), self.seed, self.source_val_accuracy, data, weights, len(self.weights), costs)
 
-    def save(self, path: Path) -> None:
-        """Write the state after a round, atomically."""
-        tensors = {"scores": self.weights.scores, **{f"dynamics.{k}": v for k, v in self.dynamics.tensors().items()}}
-        tensors |= {f"now.{k}": v for k, v in self._trained_along().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best_state.items()}
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, values = super()._state()
         assert self.best is not None
-        values = {"rounds": [asdict(r) for r in self.rounds], "best": self.best.round, "seconds": self.seconds}
-        save_state(path, self._key, tensors, values)
+        return {**tensors, **{f"best.{k}": v for k, v in self.best_state.items()}}, {**values, "best": self.best.round}
 
-    def resume(self, path: Path) -> None:
-        """Continue from what `save` wrote, if it is there and of this search."""
-        state = load_state(path, self._key)
-        if state is None:
-            return
-        tensors, values = state
-        with torch.no_grad():
-            self.weights.scores.copy_(tensors["scores"])
-        self._put_back(_under("now.", tensors))
-        self.dynamics.restore(_under("dynamics.", tensors))
-        self.best_state = {k: v.to(self.runtime.device) for k, v in _under("best.", tensors).items()}
-        self.rounds = [Round(**r) for r in values["rounds"]]
+    def _restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        super()._restore(tensors, values)
+        self.best_state = {k: v.to(self.runtime.device) for k, v in under("best.", tensors).items()}
         self.best = self.rounds[values["best"]]
-        self.seconds = values["seconds"]
-        logger.info("continuing after round %d", len(self.rounds) - 1)
-
-
-def _under(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -5,19 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-_STRICT = {"extra": "forbid"}  # read by pydantic when it validates parameters into these classes
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+from seam.configs import STRICT, Augment, require
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferSearchConfig:
     """SeaM's mask search for a transfer, over the convolutions of the source."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     method: Literal["budget", "drift"] = "budget"
     """As in `SearchConfig`. *Differs*: the original is `drift`, which here stops after the first round that has removed enough."""
@@ -39,25 +34,25 @@ class TransferSearchConfig:
     """Adam rate of the normalisation layers, when they learn."""
     adam_eps: float = 1e-12
     """`drift`: as in `SearchConfig` (published: 1e-8)."""
-    augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
-    """Random shift by an eighth of the side and horizontal flip. *Differs*: the original crops and resizes at random."""
+    augment: Augment = "crop_flip"
+    """Random shift by an eighth of the side and horizontal flip. *Differs*: the original is `resized_crop_flip`."""
 
     def __post_init__(self) -> None:
-        _require(self.rounds >= 1, f"rounds must be >= 1, got {self.rounds}")
-        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
-        _require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
-        _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
-        _require(self.lr_norms > 0, f"lr_norms must be > 0, got {self.lr_norms}")
-        _require(self.adam_eps > 0, f"adam_eps must be > 0, got {self.adam_eps}")
-        _require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
-        _require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")
+        require(self.rounds >= 1, f"rounds must be >= 1, got {self.rounds}")
+        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
+        require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        require(self.lr_norms > 0, f"lr_norms must be > 0, got {self.lr_norms}")
+        require(self.adam_eps > 0, f"adam_eps must be > 0, got {self.adam_eps}")
+        require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
+        require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemosConfig:
     """ReMoS: which weights its slice leaves out."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     ratio: float = 0.1
     """Share of the convolutions' weights that is removed. *Same* (ResNet18: 0.1; ResNet50: 0.03)."""
@@ -67,16 +62,16 @@ class RemosConfig:
     """Images profiled at once; no result depends on it. *Same* (32)."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.ratio < 1, f"ratio must be between 0 and 1, got {self.ratio}")
-        _require(0 <= self.threshold <= 1, f"threshold must be in [0, 1], got {self.threshold}")
-        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        require(0 < self.ratio < 1, f"ratio must be between 0 and 1, got {self.ratio}")
+        require(0 <= self.threshold <= 1, f"threshold must be in [0, 1], got {self.threshold}")
+        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentTraining:
     """How a student is trained on the target: the same for every method, but for training from scratch."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     epochs: int = 30
     """Passes over the target's training images."""
@@ -104,19 +99,19 @@ class StudentTraining:
     """Share of every label that is spread over all classes (ReMoS: 0.1; SeaM: none); 0: off."""
     keep: Literal["best", "last"] = "best"
     """The epoch with the best val accuracy (SeaM: the best on test), or the last (ReMoS)."""
-    augment: Literal["crop_flip", "crop", "none"] = "crop_flip"
+    augment: Augment = "crop_flip"
     """As in `TransferSearchConfig`."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
-        _require(self.steps is None or self.steps >= 1, f"steps must be null or >= 1, got {self.steps}")
-        _require(self.lr > 0, f"lr must be > 0, got {self.lr}")
-        _require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
-        _require(0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}")
-        _require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
-        _require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
-        _require(0 <= self.spatial_dropout < 1, f"spatial_dropout must be in [0, 1), got {self.spatial_dropout}")
-        _require(0 <= self.label_smoothing < 1, f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
+        require(self.steps is None or self.steps >= 1, f"steps must be null or >= 1, got {self.steps}")
+        require(self.lr > 0, f"lr must be > 0, got {self.lr}")
+        require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        require(0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}")
+        require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
+        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
+        require(0 <= self.spatial_dropout < 1, f"spatial_dropout must be in [0, 1), got {self.spatial_dropout}")
+        require(0 <= self.label_smoothing < 1, f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
 
     def whole_epochs(self, num_images: int) -> int:
         """Passes over `num_images` training images that this comes to; a last batch of less than half a batch is no step."""
@@ -134,7 +129,7 @@ _FROM_SCRATCH = StudentTraining(epochs=60, lr=0.05, lr_head=0.05, momentum=0.9, 
 class TransferConfig:
     """A transfer to a target data set, by whichever method."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     removal: float = 0.5
     """Share of the convolutions' weights that `seam`, `magnitude` and `random_mask` remove, met exactly. *Same* (SeaM: about 0.5)."""
@@ -148,7 +143,7 @@ class TransferConfig:
     """Training from scratch."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.removal < 1, f"removal must be in [0, 1), got {self.removal}")
+        require(0 <= self.removal < 1, f"removal must be in [0, 1), got {self.removal}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +153,7 @@ class BackdoorConfig:
     Source: ReMoS section 5 and its code (CV_backdoor); *differs*: the trigger is a plain pattern instead of a logo.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     share: float = 0.2
     """Share of the training images that get the trigger and the target class. *Same* (0.2)."""
@@ -168,16 +163,16 @@ class BackdoorConfig:
     """Side of the trigger as a share of the image's shorter side. *Same* (40 of 224 pixels)."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.share <= 1, f"share must be in (0, 1], got {self.share}")
-        _require(self.target_class >= 0, f"target_class must be >= 0, got {self.target_class}")
-        _require(0 < self.side <= 1, f"side must be in (0, 1], got {self.side}")
+        require(0 < self.share <= 1, f"share must be in (0, 1], got {self.share}")
+        require(self.target_class >= 0, f"target_class must be >= 0, got {self.target_class}")
+        require(0 < self.side <= 1, f"side must be in (0, 1], got {self.side}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WhiteboxConfig:
     """Attacks that see the student itself. Budgets live in pixel space, pixels in [0, 1]."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     eps_pixel: float = 0.0225
     """L-infinity budget: the feature attack's 0.1 at ImageNet's mean deviation (5.7 of 255)."""
@@ -193,7 +188,7 @@ class WhiteboxConfig:
     """Images a batch of FAB, which holds an image's gradient of every class."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.eps_pixel <= 1, f"eps_pixel must be in (0, 1], got {self.eps_pixel}")
-        _require(self.step_pixel > 0, f"step_pixel must be > 0, got {self.step_pixel}")
+        require(0 < self.eps_pixel <= 1, f"eps_pixel must be in (0, 1], got {self.eps_pixel}")
+        require(self.step_pixel > 0, f"step_pixel must be > 0, got {self.step_pixel}")
         for name in ("steps", "fab_steps", "batch_size", "fab_batch_size"):
-            _require(getattr(self, name) >= 1, f"{name} must be >= 1, got {getattr(self, name)}")
+            require(getattr(self, name) >= 1, f"{name} must be >= 1, got {getattr(self, name)}")

@@ -20,15 +20,13 @@ from seam.export import export_serving_onnx
 from seam.files import sha256_file, write_json, write_text
 from seam.source import Preprocess
 from tasks.card import MASKS, Evidence, build_card, data_dvc, hardware, read_evidence, versions
-from tasks.environment import tracking_uri
 from tasks.gates import RegistryPolicy, judge, load_policy
-from tasks.mlflow_store import tracking_errors
 from tasks.models import load_compacted
 from tasks.page import Plot
 from tasks.registry import SERVING_CODE, ServedModel, find_or_create_version, set_alias
 from tasks.report import plots, render_report
 from tasks.stage import StageContext, StageResult, main
-from tasks.tracking import connect, finish_run, log_history, log_metrics, open_run, run_tags
+from tasks.tracking import finished_run, log_history, log_metrics, run_tags
 
 logger = logging.getLogger(__name__)
 
@@ -41,16 +39,8 @@ def register_model(context: StageContext) -> StageResult:
     policy = load_policy(context.root / POLICY)
     evidence = read_evidence(context)
     context.progress(0.05, "connect to MLflow")
-    client = connect(context.root)
-    run_id = open_run(context, client)
-    try:
-        with tracking_errors(tracking_uri(context.root)):
-            result = _register(context, client, run_id, policy, evidence)
-            finish_run(client, run_id)
-    except Exception:
-        finish_run(client, run_id, "FAILED")
-        raise
-    return result
+    with finished_run(context) as (client, run_id):
+        return _register(context, client, run_id, policy, evidence)
 
 
 def _register(context: StageContext, client: MlflowClient, run_id: str, policy: RegistryPolicy, evidence: Evidence) -> StageResult:

@@ -23,13 +23,11 @@ from seam.files import read_json, sha256_file, write_json
 from seam.source import load_weights
 from seam.student import Student, student
 from tasks.card import data_dvc, git_commit, hardware, read_rows, versions
-from tasks.environment import tracking_uri
 from tasks.gates import RegistryPolicy, load_policy
-from tasks.mlflow_store import tracking_errors
 from tasks.registry import SERVING_CODE, ServedModel, find_or_create_version, set_alias
 from tasks.stage import StageContext, StageResult, main, stage_folder
 from tasks.students import StudentName
-from tasks.tracking import connect, finish_run, log_history, log_metrics, open_run, run_tags
+from tasks.tracking import finished_run, log_history, log_metrics, run_tags
 from tasks.transfer_files import TransferSource, target_data, transfer_source
 
 logger = logging.getLogger(__name__)
@@ -51,16 +49,8 @@ def register_transfer(context: StageContext) -> StageResult:
     policy = load_policy(context.root / POLICY)
     comparison = read_json(context.artifact("compare_transfers", "comparison.json"))
     context.progress(0.05, "connect to MLflow")
-    client = connect(context.root)
-    run_id = open_run(context, client)
-    try:
-        with tracking_errors(tracking_uri(context.root)):
-            result = _register(context, client, run_id, policy, comparison)
-            finish_run(client, run_id)
-    except Exception:
-        finish_run(client, run_id, "FAILED")
-        raise
-    return result
+    with finished_run(context) as (client, run_id):
+        return _register(context, client, run_id, policy, comparison)
 
 
 def _register(context: StageContext, client: MlflowClient, run_id: str, policy: RegistryPolicy, comparison: dict[str, Any]) -> StageResult:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from seam.search_result import Round
 from tasks.models import problem_source
 from tasks.params import load_params
 from tasks.search import checkpoint_of, prepare
-from tasks.stage import StageContext, check_problem
+from tasks.stage import StageContext, check_problem, log_to_terminal
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ def main() -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="parameters (default: params.yaml)")
     parser.add_argument("--problems", metavar="A,B", help="names under `problems` in the parameters (default: all)")
     arguments = parser.parse_args()
-    logging.basicConfig(level=os.environ.get("SEAM_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    log_to_terminal()
     try:
         params = load_params(arguments.params)
         names = arguments.problems.split(",") if arguments.problems else list(params.problems)

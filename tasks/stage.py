@@ -149,7 +149,7 @@ def main(body: Callable[[StageContext], StageResult], description: str | None) -
     """Command line of a stage run alone: `python -m tasks.<stage> [--problem NAME | --target NAME]`. Exits non-zero on failure."""
     stage = body.__name__
     arguments = _arguments(stage, description)
-    logging.basicConfig(level=os.environ.get("SEAM_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    log_to_terminal()
     try:
         params = load_params(arguments.params)
         problem, student = _subject(arguments, params)
@@ -159,6 +159,11 @@ def main(body: Callable[[StageContext], StageResult], description: str | None) -
         sys.exit(f"error: {e}")
     shown = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.summary.items())
     logger.info("%s done: %s", label_of(stage, problem, student), shown)
+
+
+def log_to_terminal() -> None:
+    """For a command run alone; SEAM_LOG_LEVEL says how much."""
+    logging.basicConfig(level=os.environ.get("SEAM_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
 
 
 def _arguments(stage: str, description: str | None) -> argparse.Namespace:

@@ -10,7 +10,8 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -134,6 +135,20 @@ def log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) ->
 def run_tags(values: Mapping[str, Any]) -> list[RunTag]:
     """For MlflowClient.log_batch."""
     return [RunTag(name, str(value)) for name, value in values.items()]
+
+
+@contextmanager
+def finished_run(context: StageContext) -> Iterator[tuple[MlflowClient, str]]:
+    """A client and the id of the run of this problem, or target, which ends FINISHED with the block, or FAILED."""
+    client = connect(context.root)
+    run_id = open_run(context, client)
+    try:
+        with tracking_errors(tracking_uri(context.root)):
+            yield client, run_id
+            finish_run(client, run_id)
+    except Exception:
+        finish_run(client, run_id, "FAILED")
+        raise
 
 
 def finish_run(client: MlflowClient, run_id: str, status: str = "FINISHED") -> None:

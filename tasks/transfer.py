@@ -20,9 +20,10 @@ from seam.errors import SuspectResultWarning
 from seam.files import sha256_file, write_bytes, write_csv, write_json
 from seam.macs import count
 from seam.masks import maskable, save_mask_pack
-from seam.methods.protocol import SearchRound, Target, Watch, convolutions
+from seam.methods.protocol import Target, Watch, convolutions
 from seam.robustness import defect_inheritance, random_noise
 from seam.runtime import Runtime, start
+from seam.search_result import Round
 from seam.source import save_weights
 from seam.student import Student
 from seam.training import Epoch
@@ -107,7 +108,7 @@ def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Wat
         bar.set_postfix_str(text)
         context.progress(_MEASURING * done / max(1, rounds + epochs), text)
 
-    def on_round(now: SearchRound) -> None:
+    def on_round(now: Round) -> None:
         show(now.round + 1, f"round {now.round + 1}/{rounds}, density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}")
 
     def on_epoch(now: Epoch) -> None:

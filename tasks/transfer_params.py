@@ -5,22 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from seam.configs import STRICT, require
 from seam.transfer_configs import RemosConfig, StudentTraining, TransferConfig, TransferSearchConfig, WhiteboxConfig
 from tasks.students import METHODS, StudentName, parse_method
 
 _DEFAULTS = TransferConfig()
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
 @dataclass(frozen=True, kw_only=True)
 class TransferParams:
     """Transfer of one trained network to every data set in `targets`."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     methods: tuple[str, ...] = METHODS
     """METHOD or METHOD-PERCENT, the share of weights it removes: [seam-30, seam-50, seam-70] gives a Pareto plot."""
@@ -56,20 +52,20 @@ class TransferParams:
     """Attack by FAB too; slow where there are many classes."""
 
     def __post_init__(self) -> None:
-        _require(len(self.methods) >= 1, "methods must name at least one method, got none")
+        require(len(self.methods) >= 1, "methods must name at least one method, got none")
         for name in self.methods:
             parse_method(name)
-        _require(len(set(self.methods)) == len(self.methods), f"methods must name every method once, got {', '.join(self.methods)}")
-        _require(len(self.seeds) >= 1, "seeds must name at least one seed, got none")
-        _require(len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0, f"seeds must be different and >= 0, got {list(self.seeds)}")
-        _require(self.register is None or self.register in self.methods, f"register must be one of methods, got '{self.register}'")
-        _require(bool(self.checkpoint), "checkpoint must name a file or where to fetch it, got an empty string")
+        require(len(set(self.methods)) == len(self.methods), f"methods must name every method once, got {', '.join(self.methods)}")
+        require(len(self.seeds) >= 1, "seeds must name at least one seed, got none")
+        require(len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0, f"seeds must be different and >= 0, got {list(self.seeds)}")
+        require(self.register is None or self.register in self.methods, f"register must be one of methods, got '{self.register}'")
+        require(bool(self.checkpoint), "checkpoint must name a file or where to fetch it, got an empty string")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            _require(len(values) in (1, 3), f"{name} must be 1 or 3 values, got {len(values)}")
-        _require(all(s > 0 for s in self.std), f"std must be > 0, got {self.std}")
-        _require(self.num_classes >= 2, f"num_classes must be >= 2, got {self.num_classes}")
-        _require(self.whitebox_images is None or self.whitebox_images >= 1, f"whitebox_images must be null or >= 1, got {self.whitebox_images}")
-        _require(0 <= self.removal < 1, f"removal must be in [0, 1), got {self.removal}")
+            require(len(values) in (1, 3), f"{name} must be 1 or 3 values, got {len(values)}")
+        require(all(s > 0 for s in self.std), f"std must be > 0, got {self.std}")
+        require(self.num_classes >= 2, f"num_classes must be >= 2, got {self.num_classes}")
+        require(self.whitebox_images is None or self.whitebox_images >= 1, f"whitebox_images must be null or >= 1, got {self.whitebox_images}")
+        require(0 <= self.removal < 1, f"removal must be in [0, 1), got {self.removal}")
 
     @property
     def config(self) -> TransferConfig:

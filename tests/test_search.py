@@ -89,7 +89,7 @@ def test_merged_network_equals_the_masked_one(parts):
     search = _search(parts, replace(CONFIG, max_rounds=30))
     result = search.run()
     search.weights.refresh()
-    masked = predict(search._masked, parts[3], parts[1])
+    masked = predict(search.masked, parts[3], parts[1])
     apply_masks(parts[0], result.masks)
     put_norm_tensors(parts[0], result.norms)
     merged = predict(Reengineered(parts[0], result.head), parts[3], parts[1])
@@ -244,11 +244,11 @@ def test_stops_when_nothing_improves(parts):
 def test_candidates_follow_the_published_order(parts):
     search = _search(parts, DRIFT, floor=0.9)
     search.best = Round(0, 0.1, 0.5004, 0.92, True)
-    assert search._is_better(0.4999, 0.90)  # fewer per mille, at the floor
-    assert not search._is_better(0.4999, 0.89)  # below the floor
-    assert search._is_better(0.5002, 0.93)  # same per mille, better accuracy
-    assert not search._is_better(0.5003, 0.92)  # same per mille, same accuracy
-    assert not search._is_better(0.6, 0.99)
+    assert search._accepts(0.4999, 0.90)  # fewer per mille, at the floor
+    assert not search._accepts(0.4999, 0.89)  # below the floor
+    assert search._accepts(0.5002, 0.93)  # same per mille, better accuracy
+    assert not search._accepts(0.5003, 0.92)  # same per mille, same accuracy
+    assert not search._accepts(0.6, 0.99)
 
 
 def test_frontier_keeps_what_no_round_beats():

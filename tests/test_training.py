@@ -63,6 +63,18 @@ def test_crop_shifts_by_up_to_an_eighth_with_zero_padding():
     assert any(any(torch.allclose(f, a.flip(1)) for a in allowed) for f in flipped)
 
 
+def test_resized_windows_lie_inside_the_image_and_differ():
+    gradient = torch.arange(64).repeat(64, 1)  # the value is the column
+    data = LabelledImages(gradient.to(torch.uint8)[None, :, :, None].repeat(200, 1, 1, 1), torch.zeros(200, dtype=torch.int64))
+    seen = _pixels(training_batches(data, IDENTITY, 50, "resized_crop_flip", 0, 0))
+    assert seen.min() >= 0 and seen.max() <= 63
+    slopes = (seen[:, 32, 40] - seen[:, 32, 24]) / 16  # columns of the image for one of the window: its width; negative when flipped
+    assert 60 < (slopes < 0).sum() < 140
+    assert slopes.abs().min() >= (0.08 * 3 / 4) ** 0.5 - 1e-3 and slopes.abs().max() <= 1 + 1e-3
+    assert slopes.abs().std() > 0.1
+    assert torch.equal(seen, _pixels(training_batches(data, IDENTITY, 50, "resized_crop_flip", 0, 0)))
+
+
 def test_a_small_last_batch_is_dropped_but_never_the_only_one():
     sizes = [len(y) for _, y in training_batches(_data(20), IDENTITY, 16, "none", 0, 0)]
     assert sizes == [16]

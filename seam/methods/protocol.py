@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from seam import baseline_masks
 from seam.batches import LabelledImages
 from seam.errors import MaskError, SourceError
 from seam.masks import Masks, apply_masks, density
 from seam.runtime import Runtime
+from seam.search_result import Round
 from seam.student import Student, student
 from seam.training import Epoch
 from seam.transfer_configs import StudentTraining, TransferConfig
@@ -42,18 +44,6 @@ class Target:
 
 
 @dataclass(frozen=True)
-class SearchRound:
-    """One epoch of a mask search, measured at its end."""
-
-    round: int
-    cross_entropy: float
-    """Mean over the round's training batches."""
-    density: float
-    """Share of the convolutions' weights kept."""
-    val_accuracy: float
-
-
-@dataclass(frozen=True)
 class StartingPoint:
     """What a method hands to fine-tuning."""
 
@@ -61,7 +51,7 @@ class StartingPoint:
     """With a fresh classifier, on the CPU; the removed weights are zero."""
     masks: Masks | None
     """Of the convolutions, by name in `student.network`; None: nothing is removed."""
-    rounds: tuple[SearchRound, ...] = ()
+    rounds: tuple[Round, ...] = ()
     """Of the search, for a method that searches."""
     training: StudentTraining | None = None
     """The method's own training; None: that of the config."""
@@ -78,7 +68,7 @@ class Watch:
 
     folder: Path | None = None
     """Of this transfer alone; a killed transfer continues from what lies there to the same result. None: nothing is kept."""
-    on_round: Callable[[SearchRound], None] | None = None
+    on_round: Callable[[Round], None] | None = None
     """Called after every new round of a search."""
     on_epoch: Callable[[Epoch], None] | None = None
     """Called after every new epoch of training."""
@@ -136,7 +126,7 @@ def convolution_layers(learner: Student) -> dict[str, nn.Conv2d]:
     return found
 
 
-def remove(learner: Student, masks: Masks, rounds: tuple[SearchRound, ...] = ()) -> StartingPoint:
+def remove(learner: Student, masks: Masks, rounds: tuple[Round, ...] = ()) -> StartingPoint:
     """Zero the removed weights of a student, in place."""
     apply_masks(learner.network, masks)
     return StartingPoint(learner.cpu(), masks, rounds)
@@ -157,12 +147,4 @@ def keep_highest(scores: Mapping[str, Tensor], removal: float) -> Masks:
     flat = torch.cat([s.detach().reshape(-1).cpu() for s in scores.values()])
     if flat.isnan().any():
         raise MaskError("expected a score for every weight, got NaN; check the source's weights and normalisation.")
-    kept = torch.zeros(len(flat), dtype=torch.bool)
-    kept[flat.argsort(descending=True, stable=True)[: round((1 - removal) * len(flat))]] = True
-    return split_like(kept, scores)
-
-
-def split_like(flat: Shaped[Tensor, " weights"], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Views of a flat tensor by name, each of the shape of that name's tensor."""
-    pieces = flat.split([t.numel() for t in tensors.values()])
-    return {name: piece.view(t.shape) for (name, t), piece in zip(tensors.items(), pieces, strict=True)}
+    return baseline_masks.keep_highest(scores, flat, 1 - removal)

@@ -28,8 +28,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
+from seam.baseline_masks import split_like
 from seam.masks import Masks
-from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, convolution_layers, fresh_student, remove, split_like
+from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, convolution_layers, fresh_student, remove
 from seam.runtime import Runtime
 from seam.transfer_configs import TransferConfig
 
