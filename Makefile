@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format benchmark reproduce-rq1 clean
+.PHONY: help install run test check format benchmark reproduce-rq1 reproduce-rq3 clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ benchmark: install ## Measure what orchestration adds to a run (benchmarks/READM
 
 reproduce-rq1: install ## Repeat the paper's RQ1; ARGS="--problems airplane --seeds 0" (docs/results.md).
 	$(BIN)/python benchmarks/reproduce_rq1.py $(ARGS)
+
+reproduce-rq3: install ## Repeat the paper's RQ3; ARGS="--data mit67=/path/to/mit67" (docs/results.md).
+	$(BIN)/python benchmarks/reproduce_rq3.py $(ARGS)
 
 clean: ## Remove results and local stores; the data and .venv stay.
 	rm -rf artifacts .prefect mlflow/mlflow.db* mlflow/artifacts

@@ -13,9 +13,7 @@ on. Times are taken last, one after the other. Each problem's card goes to bench
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,8 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from projects import ROOT, make_project, repro, shown
 from results_page import CARDS, render
-from ruamel.yaml import YAML
 
 from seam.datasets.load import class_names, fetch
 from seam.errors import ConfigError, SeamError
@@ -32,7 +30,6 @@ from seam.files import read_json, write_json
 from seam.problem_sets import CIFAR100_SUPERCLASSES, every_class, superclass_problems
 from tasks.params import Params, add_problems, change_params, load_params
 
-ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "rq1"
 MODELS = ("source", "reengineered")
 TIMED = (*MODELS, "compacted")
@@ -72,12 +69,8 @@ def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[s
 
 def prepare(project: Path, suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> tuple[Params, list[str]]:
     """Make or update the project of one suite and seed; returns its parameters and the names of the problems to run."""
-    project.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "params.yaml", project / "params.yaml")
-    change_params(project / "params.yaml", (), ROOT / "presets" / f"rq1-{suite}.yaml")
-    data = ROOT / load_params(project / "params.yaml").data.path
-    change_params(project / "params.yaml", [f"data.path={data}", f"seed={seed}", *overrides])
-    params = load_params(project / "params.yaml")
+    preset = ROOT / "presets" / f"rq1-{suite}.yaml"
+    params = make_project(project, preset, [f"data.path={ROOT / 'data' / suite}", f"seed={seed}", *overrides])
     fetch(params.data.kind, Path(params.data.path))
     classes = class_names(params.data.kind, Path(params.data.path))
     known = every_class(classes) if suite == "cifar10" else superclass_problems(CIFAR100_SUPERCLASSES, classes)
@@ -87,25 +80,7 @@ def prepare(project: Path, suite: str, names: Sequence[str], seed: int, override
             raise ConfigError(f"--problems {name}: expected problems of {suite}: {', '.join(known)}.")
     change_params(project / "params.yaml", [f"problems={{{wanted[0]}: {list(known[wanted[0]])}}}"])
     add_problems(project / "params.yaml", {name: known[name] for name in known if name != wanted[0]})
-    yaml = YAML()
-    pipeline = yaml.load(ROOT / "dvc.yaml")
-    for stage in pipeline["stages"].values():
-        definition = stage.get("do", stage)
-        definition["deps"] = [d for d in definition.get("deps", []) if not d.endswith((".py", ".j2"))]  # the code is this checkout's
-    yaml.dump(pipeline, project / "dvc.yaml")
-    if not (project / ".dvc").is_dir():
-        _run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], project)
     return load_params(project / "params.yaml"), wanted
-
-
-def repro(project: Path, params: Params, targets: Sequence[str]) -> None:
-    """`dvc repro`, with the parameters' threads in every process."""
-    _run([sys.executable, "-m", "dvc", "repro", *targets], project, {"OMP_NUM_THREADS": str(params.runtime.threads)} if params.runtime.threads else {})
-
-
-def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str] = {}) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path, **environment}, check=True)
 
 
 def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]:
@@ -121,7 +96,7 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
         "problem": name,
         "classes": list(params.problems[name]),
         "seed": params.seed,
-        "network": {"architecture": _shown(params.prepare_source.architecture), "checkpoint": _shown(params.prepare_source.checkpoint or "trained here")},
+        "network": {"architecture": shown(params.prepare_source.architecture), "checkpoint": shown(params.prepare_source.checkpoint or "trained here")},
         "source_test_accuracy": source.get("test_accuracy"),
         "test_images": ours["num_images"],
         "weights": {"original": original["params_total"], "reengineered": ours["params_nonzero"]},
@@ -141,12 +116,3 @@ def _medians(times: Mapping[str, Any]) -> dict[str, float] | str:
     if "unavailable" in times:
         return f"unavailable: {times['unavailable']}"
     return {m: times[m]["batch16"]["latency_ms_p50"] for m in TIMED}
-
-
-def _shown(place: str) -> str:
-    """A file by its name alone: where it lies says nothing to others."""
-    return place if place.startswith(("hub:", "https:", "models:", "torchvision:")) else place.rpartition("/")[2]
-
-
-if __name__ == "__main__":
-    main()

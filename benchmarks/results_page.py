@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
+
+from projects import ROOT
+from results_rq3 import section
 
 from seam.files import read_json, write_text
 
-ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "benchmarks" / "results" / "rq1"
 PAGE = ROOT / "docs" / "results.md"
 Card = dict[str, Any]
@@ -53,7 +54,8 @@ def render() -> None:
     """Write docs/results.md."""
     cards = [read_json(path) for path in sorted(CARDS.glob("*.json"))]
     sections = [_section(suite, [c for c in cards if c["suite"] == suite]) for suite in TITLES if any(c["suite"] == suite for c in cards)]
-    write_text(PAGE, "\n".join([INTRODUCTION, *sections]))
+    inherited = section()
+    write_text(PAGE, "\n".join([INTRODUCTION, *sections, *([inherited] if inherited else [])]))
 
 
 def _section(suite: str, cards: Sequence[Card]) -> str:

@@ -1,0 +1,55 @@
+"""Projects of their own for the reproductions: parameters from a preset, the stages of this checkout, run by `dvc repro`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tasks.params import Params, change_params, load_params
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_project(folder: Path, preset: Path, overrides: Sequence[str]) -> Params:
+    """Make or update a project with the default parameters, a preset over them and `overrides` over that; what it has computed stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    change_params(folder / "params.yaml", overrides, preset)
+    yaml = YAML()
+    yaml.width = 400
+    pipeline = yaml.load(ROOT / "dvc.yaml")
+    for stage in pipeline["stages"].values():
+        definition = stage.get("do", stage)
+        definition["deps"] = [d for d in definition.get("deps", []) if not d.endswith((".py", ".j2"))]  # the code is this checkout's
+    yaml.dump(pipeline, folder / "dvc.yaml")
+    (folder / "mlflow").mkdir(exist_ok=True)
+    shutil.copyfile(ROOT / "mlflow" / "registry.yaml", folder / "mlflow" / "registry.yaml")
+    if not (folder / ".dvc").is_dir():
+        _run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], folder)
+    return load_params(folder / "params.yaml")
+
+
+def repro(folder: Path, params: Params, targets: Sequence[str]) -> None:
+    """`dvc repro`, with the parameters' threads in every process.
+
+    Raises:
+        subprocess.CalledProcessError: a stage failed.
+    """
+    threads = {"OMP_NUM_THREADS": str(params.runtime.threads)} if params.runtime.threads else {}
+    _run([sys.executable, "-m", "dvc", "repro", *targets], folder, threads)
+
+
+def shown(place: str) -> str:
+    """A file by its name alone: where it lies says nothing to others."""
+    return place if place.startswith(("hub:", "https:", "models:", "torchvision:")) else place.rpartition("/")[2]
+
+
+def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str] = {}) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path, **environment}, check=True)

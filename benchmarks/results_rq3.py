@@ -1,0 +1,88 @@
+"""The section of docs/results.md about inherited defects (RQ3), from its result cards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from projects import ROOT
+
+from seam.files import read_json
+from tasks.transfer_figures import method_label
+from tasks.transfer_report import COLUMNS, cells
+
+CARDS = ROOT / "benchmarks" / "results" / "rq3"
+Card = dict[str, Any]
+
+INTRODUCTION = """## Which defects come along when a network is transferred (RQ3)
+
+`make reproduce-rq3`. Students of one ImageNet network, by every method under one protocol; the attack is made on the source alone, and never saw a student.
+[transfer.md](transfer.md) says how to read the columns. *Inherited*: of the test images a student gets right, the share it gets wrong when attacked (DIR).
+Brackets: paired 95% intervals over test images; \N{PLUS-MINUS SIGN}: standard deviation over seeds. Epochs are chosen on validation images; the test
+images are read once.
+
+The paper's means over its five data sets (accuracy / DIR, %): ResNet18: standard 80 / 79, ReMoS 74 / 40, SeaM 79 / 19; ResNet50: 85 / 66, 82 / 19, 84 / 14;
+ResNet18 with dropout, DIR: 44 / 20 / 12. Other networks and images than here, 300 epochs, epochs chosen on test.
+"""
+
+
+def section() -> str:
+    """Every target's table, plot and conditions; empty where there is no card."""
+    cards = [read_json(path) for path in sorted(CARDS.glob("*.json"))]
+    return "\n".join([INTRODUCTION, *(_target(card) for card in cards)]) if cards else ""
+
+
+def _target(card: Card) -> str:
+    name, source, size = card["target"], card["source"], card["image_size"]
+    images = f"{card['num_train']} images to train on, {card['num_val']} to choose on, {card['num_test']} to test on, {size} x {size} pixels"
+    head = f"### {name}, preset `{card['preset']}`: {len(card['classes'])} classes\n\n{source['architecture']}, weights {source['checkpoint']}; {images}.\n"
+    rows = [f"| {method_label(row)} | {' | '.join(cells(row))} |" for row in card["methods"].values()]
+    table = "\n".join([f"| method | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|", *rows])
+    plot = f"![Accuracy against inherited defects](../benchmarks/results/rq3/{name}-{card['preset']}.svg)"
+    return "\n".join([head, table, "", _verdict(card["methods"]), "", plot, "", _conditions(card), ""])
+
+
+def _verdict(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whether SeaM keeps what the paper says of it, at each removal, in plain words."""
+    standard = rows.get("standard")
+    if standard is None:
+        return ""
+    remos = [row for row in rows.values() if row["base"] == "remos"]
+    lines = []
+    for row in (r for r in rows.values() if r["base"] == "seam"):
+        lost = 100 * (standard["accuracy"]["mean"] - row["accuracy"]["mean"])
+        claims = {
+            "DIR at most half of standard's": _rate(row) <= _rate(standard) / 2,
+            "accuracy at most 2 points below": lost <= 2,
+            **({"DIR below ReMoS's": all(_rate(row) < _rate(other) for other in remos)} if remos else {}),
+        }
+        said = "; ".join(f"{claim}: {'yes' if kept else '**no**'}" for claim, kept in claims.items())
+        lines.append(f"- {method_label(row)}: {said}.")
+    return "\n".join(lines)
+
+
+def _rate(row: Mapping[str, Any]) -> float:
+    rate: float | None = row["defect_inheritance_rate"]["mean"]
+    return float("inf") if rate is None else rate
+
+
+def _conditions(card: Card) -> str:
+    attack, machine, training, search = card["attack"], card["machine"], card["transfer"]["training"], card["transfer"]["search"]
+    budget = f"eps {attack['eps_normalized']:g} normalised, {_pixels(attack['eps_pixel'])} of 255 in pixels; {attack['steps']} steps; clip {attack['clip']}"
+    learnt = f"{training['epochs']} epochs, SGD {training['lr']:g}, classifier {training['lr_head']:g}, momentum {training['momentum']:g}"
+    learnt += f", its start {training['head_start']}; removed weights: {training['removed_weights']}"
+    hours = sum(cost["seconds"] for cost in card["seconds"].values()) / 3600
+    threads = next(iter(card["seconds"].values()))["threads"]
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
+    doubts = "".join(f"\n- {text}" for text in card["warnings"])
+    return (
+        f"Attack: {budget}. Fine-tuning: {learnt}. Search: `{search['method']}`, {search['rounds']} rounds. Seeds {', '.join(map(str, card['seeds']))}."
+        f" All students together: {hours:.1f} h on {threads} thread(s)."
+        f" Machine: {machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}."
+        f"\n\n    {card['command']}\n" + (f"\nDoubts:\n{doubts}\n" if doubts else "")
+    )
+
+
+def _pixels(per_channel: Sequence[float]) -> str:
+    low, high = 255 * min(per_channel), 255 * max(per_channel)
+    return f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
