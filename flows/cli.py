@@ -171,23 +171,25 @@ def status(problems: Problems = []) -> None:  # noqa: B006
 @app.command()
 def report(
     problems: Problems = [],  # noqa: B006
+    targets: Targets = [],  # noqa: B006
     open_it: Annotated[bool, typer.Option("--open", help="Open in the browser.")] = False,
 ) -> None:
-    """Print the path of each problem's report."""
-    from flows.preflight import chosen_problems
+    """Print the path of each report there is, of problems and of targets; or of those that are named."""
+    from flows.preflight import reports_of
     from tasks.params import load_params
-    from tasks.stage import stage_folder
 
     root = _enter_project()
-    chosen = chosen_problems(load_params(root / "params.yaml"), problems)
-    paths = [stage_folder(root, "register_model", p) / "report.html" for p in chosen]
+    paths = reports_of(root, load_params(root / "params.yaml"), problems, targets)
     missing = [str(p.relative_to(root)) for p in paths if not p.is_file()]
-    if missing:
-        raise ConfigError(f"no report yet: {', '.join(missing)}; make it with `seam run`.")
+    if (problems or targets) and missing:
+        raise ConfigError(f"no report yet: {', '.join(missing)}; make it with `seam run`, of a target with `seam transfer`.")
+    if len(missing) == len(paths):
+        raise ConfigError("no report yet; make it with `seam run`, of a target with `seam transfer`.")
     for path in paths:
-        typer.echo(str(path))
-        if open_it:
-            webbrowser.open(path.as_uri())
+        if path.is_file():
+            typer.echo(str(path))
+            if open_it:
+                webbrowser.open(path.as_uri())
 
 
 @app.command()
@@ -200,21 +202,29 @@ def doctor() -> None:
 
 @app.command()
 def serve(
-    problem: Annotated[str, typer.Option("--problem", metavar="NAME", help="The target problem whose champion to serve.", show_default=False)],
+    problem: Annotated[str | None, typer.Option("--problem", metavar="NAME", help="The target problem whose champion to serve.", show_default=False)] = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="NAME", help="The data set whose champion to serve.", show_default=False)] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5001,
 ) -> None:
-    """Serve a problem's champion with `mlflow models serve`: POST images to /invocations, get class names."""
+    """Serve a champion with `mlflow models serve`: POST images to /invocations, get class names."""
     from flows.registry_view import registered_model
     from tasks.params import load_params
-    from tasks.stage import check_problem
+    from tasks.stage import check_problem, check_target
 
     root = _enter_project()
     params = load_params(root / "params.yaml")
-    check_problem(params, problem)
-    name, uri = f"{params.register_model.name_prefix}{problem}", tracking_uri(root)
+    prefix, uri = params.register_model.name_prefix, tracking_uri(root)
+    if target is not None and problem is None:
+        check_target(params, target)
+        name, made_by = f"{prefix}transfer-{target}", f"seam transfer --target {target}"
+    elif problem is not None and target is None:
+        check_problem(params, problem)
+        name, made_by = f"{prefix}{problem}", f"seam run --problem {problem}"
+    else:
+        raise ConfigError("expected --problem NAME or --target NAME, one of them; `seam status` lists what is registered.")
     model = registered_model(uri, name)
     if model is not None and "champion" not in model.aliases:
-        raise ConfigError(f"{name}: no version has the alias champion in {uri}; run `seam run --problem {problem}`, `seam report` says what its gates found.")
+        raise ConfigError(f"{name}: no version has the alias champion in {uri}; run `{made_by}`, `seam report` says what its gates found.")
     os.environ["MLFLOW_TRACKING_URI"] = uri
     arguments = ["models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
     typer.echo(f"serving models:/{name}@champion on http://127.0.0.1:{port}/invocations; Ctrl-C stops it")

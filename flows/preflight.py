@@ -19,7 +19,7 @@ from seam.errors import ConfigError, SeamError, TrackingError
 from tasks.data_guard import check_data_unchanged
 from tasks.environment import tracking_uri
 from tasks.params import Params, change_params, load_params
-from tasks.stage import SHARED_STAGES, STAGES, check_problem, check_target, dvc_key
+from tasks.stage import SHARED_STAGES, STAGES, check_problem, check_target, dvc_key, stage_folder
 from tasks.students import StudentName
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,15 @@ def chosen_problems(params: Params, names: Sequence[str] = ()) -> tuple[str, ...
         check_problem(params, name)
     every = not names or EVERY_PROBLEM in names
     return tuple(p for p in params.problems if every or p in named)
+
+
+def reports_of(root: Path, params: Params, problems: Sequence[str], targets: Sequence[str]) -> list[Path]:
+    """Where the reports of the named problems and targets are or will be; of all of them if none is named."""
+    every = not problems and not targets
+    of_problems = chosen_problems(params, problems) if problems or every else ()
+    of_targets = chosen_targets(params, targets) if targets or (every and params.targets) else ()
+    paths = [stage_folder(root, "register_model", p) / "report.html" for p in of_problems]
+    return [*paths, *(stage_folder(root, "compare_transfers", t) / "report.html" for t in of_targets)]
 
 
 def prepare(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ PUBLISHED_CLIP = 2.2
 """Normalised values are clamped to [-2.2, 2.2], whatever the normalisation."""
 _AIM = 1000.0  # where feature 0 is pushed to
 _PENALTY = 0.1  # of the mean square of the others
+_PROBED = 8
+"""Images at once, when features are tried for a gradient: as a rule the first few settle it."""
 
 Images = Float[Tensor, "batch 3 height width"]
 
@@ -132,7 +134,7 @@ def attack(
         targeted=False,
     )
     batches = torch.split(images, config.batch_size)
-    _warn_of_weak_features(features, batches)
+    _warn_of_weak_features(features, torch.split(images, _PROBED))
     adversarial: list[Tensor] = []
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(seed)
@@ -177,17 +179,34 @@ def _warn_of_weak_features(features: PenultimateFeatures, batches: Sequence[Tens
         warnings.warn(f"feature attack: {text}", SuspectResultWarning, stacklevel=3)
 
 
-def describe_attack(clean: Images, adversarial: Images, config: AttackConfig, mean: Sequence[float], std: Sequence[float], seed: int) -> dict[str, Any]:
+def describe_attack(
+    pieces: Iterable[tuple[Images, Images]], config: AttackConfig, mean: Sequence[float], std: Sequence[float], seed: int
+) -> dict[str, Any]:  # fmt: skip
     """Everything about an attack, its budgets in normalised and (per channel) in pixel space, pixels in [0, 1].
+
+    Args:
+        pieces: clean images and what the attack made of them, all of them or piece by piece.
+        config: of the attack.
+        mean: normalisation, per channel.
+        std: likewise.
+        seed: of the attack.
 
     Warns:
         SuspectResultWarning: the clip moved pixels beyond the budget, which is no attack.
     """
-    delta = (adversarial - clean).abs()
+    images = changed = values = beyond = 0
+    largest, moved = 0.0, torch.zeros(3, dtype=torch.float64)
+    for clean, adversarial in pieces:
+        delta = (adversarial - clean).abs()
+        images, values = images + len(delta), values + delta.numel()
+        changed += int(delta.flatten(1).any(1).sum())
+        beyond += int((delta > config.eps_normalized + 1e-5).sum())
+        largest = max(largest, float(delta.max()))
+        moved += delta.double().sum((0, 2, 3)).cpu()
     low, high = (bound.flatten().tolist() for bound in clip_bounds(config, mean, std))
-    beyond = float((delta > config.eps_normalized + 1e-5).float().mean())
-    if beyond > 0:
-        text = f"the clip to [-2.2, 2.2] moved {beyond:.2%} of the pixel values beyond the budget, which no attack did; see evaluate_robustness.clip=valid."
+    if beyond:
+        share = f"{beyond / values:.2%} of the pixel values"
+        text = f"the clip to [-2.2, 2.2] moved {share} beyond the budget, which no attack did; see evaluate_robustness.clip=valid."
         warnings.warn(f"feature attack: {text}", SuspectResultWarning, stacklevel=2)
     return {
         "attack": "advertorch LinfPGDAttack on the source's penultimate features",
@@ -207,12 +226,12 @@ def describe_attack(clean: Images, adversarial: Images, config: AttackConfig, me
         "clip_pixel": [[m + s * bound for bound in pair] for m, s, pair in zip(mean, std, zip(low, high, strict=True), strict=True)],
         "batch_size": config.batch_size,
         "seed": seed,
-        "num_images": len(clean),
-        "share_images_changed": float(delta.flatten(1).any(1).float().mean()),
-        "share_values_beyond_eps": beyond,
-        "mean_abs_delta_normalized": float(delta.double().mean()),
-        "max_abs_delta_normalized": float(delta.max()),
-        "mean_abs_delta_pixel": [float(d) * s for d, s in zip(delta.double().mean((0, 2, 3)), std, strict=True)],
+        "num_images": images,
+        "share_images_changed": changed / images,
+        "share_values_beyond_eps": beyond / values,
+        "mean_abs_delta_normalized": float(moved.sum()) / values,
+        "max_abs_delta_normalized": largest,
+        "mean_abs_delta_pixel": [float(d) * 3 / values * s for d, s in zip(moved, std, strict=True)],
     }
 
 

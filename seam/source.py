@@ -78,6 +78,29 @@ class Preprocess(nn.Module):
         return images.permute(0, 3, 1, 2).float() * self.scale + self.shift
 
 
+def three_values(values: Sequence[float]) -> tuple[float, ...]:
+    """A value a channel, of one value or three."""
+    return tuple(values) * (3 // len(values))
+
+
+@torch.no_grad()
+def check_output(network: nn.Module, images: Float[Tensor, "batch 3 h w"], num_classes: int, architecture: str, size_parameter: str) -> None:
+    """Does the network, in eval mode, take such images and return a score a class?
+
+    Raises:
+        SourceError: it does not; the message names the architecture, and `size_parameter`, which sets the images' size.
+    """
+    try:
+        scores = network(images)
+    except (RuntimeError, ValueError) as e:
+        shape, why = tuple(images.shape[2:]), str(e).splitlines()[0]
+        raise SourceError(f"architecture '{architecture}' does not take images of {shape[0]} x {shape[1]} pixels: {why}; set {size_parameter}.") from e
+    expected = (len(images), num_classes)
+    got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    if got != expected:
+        raise SourceError(f"architecture '{architecture}': expected class scores of shape {expected}, got {got}; give a network that returns them.")
+
+
 def save_source(network: nn.Module, info: SourceInfo, folder: Path) -> None:
     """Write source.safetensors and source.json (with the hash of the former) into `folder`."""
     weights = folder / "source.safetensors"

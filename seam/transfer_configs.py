@@ -161,6 +161,9 @@ class BackdoorConfig:
     """Label of every image with the trigger. *Same* (0)."""
     side: float = 0.18
     """Side of the trigger as a share of the image's shorter side. *Same* (40 of 224 pixels)."""
+    training: StudentTraining = StudentTraining(lr_head=0.005, label_smoothing=0.1, keep="last", augment="none")
+    """Of the source, on the poisoned images of the target. *Differs*: 30 epochs (published: 30,000 steps), without augmentation, which
+    would move the trigger."""
 
     def __post_init__(self) -> None:
         require(0 < self.share <= 1, f"share must be in (0, 1], got {self.share}")

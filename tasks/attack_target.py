@@ -1,9 +1,8 @@
-"""Train and val of a target, and adversarial images of its test split, made once from the source for every student."""
+"""Train and val of a target, and test images that its source's defects show on, made once for every student: attacked, or with a trigger."""
 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -14,24 +13,25 @@ import torch
 from safetensors.numpy import save, save_file
 from tqdm import tqdm
 
+from seam.backdoor import triggered
+from seam.batches import LabelledImages
 from seam.checkpoint import digest_of
 from seam.datasets.prepared import ImageData
-from seam.errors import DataError, SuspectResultWarning
 from seam.files import read_json, sha256_file, write_bytes, write_json
-from seam.problems import carve_val, identical_groups
 from seam.robustness import attack, describe_attack
 from seam.runtime import Runtime, start
 from tasks.stage import StageContext, StageResult, collect_warnings, main
-from tasks.transfer_files import AT_ONCE, TransferSource, target_data, transfer_source
+from tasks.transfer_files import AT_ONCE, TransferSource, make_splits, target_data, transfer_source
 
 logger = logging.getLogger(__name__)
 
 Float32Array = npt.NDArray[np.float32]
-_BY_IMAGES = ("share_images_changed", "share_values_beyond_eps", "mean_abs_delta_normalized")
 
 
 def attack_target(context: StageContext) -> StageResult:
     """Write splits.safetensors (`train`, `val`: indices), adversarial.safetensors and attack.json; a killed attack continues.
+
+    With `transfer.defect` backdoor, adversarial.safetensors has the test images with the trigger.
 
     The numbers are those of `evaluate_robustness`; val is carved out as for a target problem. The random start of a piece of the
     images is drawn by `seed` plus its number.
@@ -41,15 +41,13 @@ def attack_target(context: StageContext) -> StageResult:
         SourceError: the source is missing or altered.
     """
     params, source, data = context.params, transfer_source(context), target_data(context)
-    is_val = carve_val(data.y_train, params.split_dataset.val_fraction, params.seed, identical_groups(data.x_train))
-    splits = {"train": np.flatnonzero(~is_val), "val": np.flatnonzero(is_val)}
-    if not len(splits["val"]):
-        raise DataError(f"target '{context.target}': expected images for validation, got none; every class has a single image, or copies of it; add images.")
+    splits = make_splits(context, data)
     height, width, _ = data.image_shape
     runtime = start(params.runtime, height * width)
     source.network.to(runtime.device)
     with collect_warnings() as doubts:
-        adversarial = _attacked(context, source, data, runtime)
+        planted = params.transfer.defect == "backdoor"
+        adversarial = _triggered(context, source, data) if planted else _attacked(context, source, data, runtime)
         about = _described(context, source, data, adversarial)
     with context.publish() as out:
         write_bytes(out / "splits.safetensors", save(splits))
@@ -70,6 +68,13 @@ def _pieces(context: StageContext, count: int) -> Iterator[tuple[int, slice]]:
 def _clean(source: TransferSource, data: ImageData, rows: slice, device: torch.device) -> torch.Tensor:
     images: torch.Tensor = source.preprocess().to(device)(torch.from_numpy(data.x_test[rows]).to(device))
     return images
+
+
+def _triggered(context: StageContext, source: TransferSource, data: ImageData) -> Float32Array:
+    """All test images with the trigger of the source's backdoor, normalised."""
+    images = LabelledImages(torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
+    made: Float32Array = source.preprocess()(triggered(images, context.params.transfer.backdoor).images).contiguous().numpy()
+    return made
 
 
 def _attacked(context: StageContext, source: TransferSource, data: ImageData, runtime: Runtime) -> Float32Array:
@@ -114,23 +119,14 @@ def _digest(data: ImageData) -> list[int]:
 
 
 def _described(context: StageContext, source: TransferSource, data: ImageData, adversarial: Float32Array) -> dict[str, Any]:
-    """Everything about the attack; what is measured is put together from the pieces."""
-    config, seed, space = context.params.evaluate_robustness, context.params.seed, (source.mean, source.std)
-    parts = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SuspectResultWarning)  # said once, of all pieces
-        for _, rows in _pieces(context, len(adversarial)):
-            clean = _clean(source, data, rows, torch.device("cpu"))
-            parts.append(describe_attack(clean, torch.from_numpy(adversarial[rows].copy()), config, *space, seed))
-    count = sum(part["num_images"] for part in parts)
-    about: dict[str, Any] = {**parts[0], "num_images": count}
-    about |= {key: sum(part[key] * part["num_images"] for part in parts) / count for key in _BY_IMAGES}
-    about["max_abs_delta_normalized"] = max(part["max_abs_delta_normalized"] for part in parts)
-    about["mean_abs_delta_pixel"] = [sum(part["mean_abs_delta_pixel"][c] * part["num_images"] for part in parts) / count for c in range(3)]
-    if about["share_values_beyond_eps"] > 0:
-        moved = f"the clip to [-2.2, 2.2] moved {about['share_values_beyond_eps']:.2%} of the pixel values beyond the budget, which no attack did"
-        warnings.warn(f"feature attack: {moved}; see evaluate_robustness.clip=valid.", SuspectResultWarning, stacklevel=2)
-    return about
+    """Everything about what stands in for the clean images; what is measured is put together from the pieces."""
+    params = context.params
+    if params.transfer.defect == "backdoor":
+        planted = params.transfer.backdoor
+        about = {"attack": "trigger of a backdoor", "share_poisoned": planted.share, "target_class": data.classes[planted.target_class], "side": planted.side}
+        return {**about, "batch_size": params.evaluate_robustness.batch_size, "seed": params.seed, "num_images": len(adversarial), "share_images_changed": 1.0}
+    pieces = ((_clean(source, data, rows, torch.device("cpu")), torch.from_numpy(adversarial[rows].copy())) for _, rows in _pieces(context, len(adversarial)))
+    return describe_attack(pieces, params.evaluate_robustness, source.mean, source.std, params.seed)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def evaluate_robustness(context: StageContext) -> StageResult:
 
             adversarial = attack(source.network.to(runtime.device), clean, config, *space, seed, on_batch)
         noisy = random_noise(clean, config, *space, seed)
-        about = describe_attack(clean, adversarial, config, *space, seed)
+        about = describe_attack([(clean, adversarial)], config, *space, seed)
         metrics, control = _judge(context, runtime, clean, adversarial, noisy, test)
     with context.publish() as out:
         images = {"images_normalized": adversarial.cpu().contiguous(), "labels": test.labels.cpu()}

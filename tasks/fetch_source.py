@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from seam.errors import SourceError
 from seam.files import sha256_file, write_json
 from seam.models import build
-from seam.source import Preprocess, load_tensors, save_weights
+from seam.source import Preprocess, check_output, load_tensors, save_weights, three_values
+from tasks.backdoored_source import planted
 from tasks.fetch_checkpoint import fetch_checkpoint, files_of
 from tasks.stage import StageContext, StageResult, main
 from tasks.transfer_files import target_data
@@ -16,6 +16,8 @@ from tasks.transfer_files import target_data
 
 def fetch_source(context: StageContext) -> StageResult:
     """Write source.safetensors and source.json (architecture, normalisation, hash, where it came from).
+
+    With `transfer.defect` backdoor the source is the network after the planting, with the target's classes.
 
     Raises:
         SourceError: the checkpoint cannot be had, is no state dict, does not fit the architecture and the number of classes, or
@@ -30,41 +32,27 @@ def fetch_source(context: StageContext) -> StageResult:
     except SourceError as e:
         raise SourceError(str(e).replace("prepare_source.", "transfer.")) from e
     load_tensors(network, found.tensors, found.fetched_from or str(context.root / config.checkpoint))
-    mean, std = _three(config.mean), _three(config.std)
-    _check_output(network.eval(), Preprocess(mean, std), config.architecture, context)
+    mean, std = three_values(config.mean), three_values(config.std)
+    image = Preprocess(mean, std)(torch.from_numpy(target_data(context).x_train[:1]))
+    check_output(network.eval(), image, config.num_classes, config.architecture, f"targets.{context.target}.image_size")
+    backdoor = None
+    if config.defect == "backdoor":
+        network, backdoor = planted(context, network, mean, std)
     params_total = sum(p.numel() for p in network.parameters())
     about = {
         "architecture": config.architecture,
-        "num_classes": config.num_classes,
+        "num_classes": config.num_classes if backdoor is None else backdoor["num_classes"],
         "mean": mean,
         "std": std,
         "params_total": params_total,
         "files": {name: sha256_file(context.root / name) for name in files_of(config.architecture, config.checkpoint)},
         "fetched_from": found.fetched_from,
+        "backdoor": backdoor,
     }
     with context.publish() as out:
         save_weights(network, out / "source.safetensors")
         write_json(out / "source.json", {**about, "sha256": sha256_file(out / "source.safetensors")})
     return context.result({"architecture": config.architecture, "params_total": params_total})
-
-
-@torch.no_grad()
-def _check_output(network: nn.Module, preprocess: nn.Module, architecture: str, context: StageContext) -> None:
-    """One image through the network: does it take the target's images and return class scores?"""
-    data = target_data(context)
-    try:
-        scores = network(preprocess(torch.from_numpy(data.x_train[:1])))
-    except (RuntimeError, ValueError) as e:
-        why, shape = str(e).splitlines()[0], data.image_shape
-        raise SourceError(f"architecture '{architecture}' does not take images of shape {shape}: {why}; set targets.{context.target}.image_size.") from e
-    expected = (1, context.params.transfer.num_classes)
-    got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-    if got != expected:
-        raise SourceError(f"architecture '{architecture}': expected class scores of shape {expected}, got {got}; give a network that returns them.")
-
-
-def _three(values: tuple[float, ...]) -> list[float]:
-    return list(values) * (3 // len(values))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from seam.finetune import train_from_scratch
 from seam.models import build
 from seam.problems import carve_val, identical_groups
 from seam.runtime import Runtime, start
-from seam.source import Preprocess, SourceInfo, load_tensors, save_source
+from seam.source import Preprocess, SourceInfo, check_output, load_tensors, save_source, three_values
 from seam.training import Epoch
 from tasks.fetch_checkpoint import fetch_checkpoint, files_of
 from tasks.stage import StageContext, StageResult, collect_warnings, main
@@ -46,7 +46,7 @@ def prepare_source(context: StageContext) -> StageResult:
     runtime = start(context.params.runtime, height * width)
     torch.manual_seed(context.params.seed)
     network = build(config.architecture, len(data.classes))
-    _check_output(network, preprocess, train_data, len(data.classes), config.architecture)
+    check_output(network.eval(), preprocess(train_data.images[:1]), len(data.classes), config.architecture, "data.image_size")
     with collect_warnings() as doubts:
         if config.checkpoint is None:
             history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
@@ -95,19 +95,7 @@ def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None, im
     for name, values in (("mean", mean), ("std", std)):
         if len(values) not in (1, 3):
             raise SourceError(f"prepare_source.{name}: expected 1 or 3 values, got {len(values)}.")
-    return tuple(mean) * (3 // len(mean)), tuple(std) * (3 // len(std))
-
-
-@torch.no_grad()
-def _check_output(network: nn.Module, preprocess: nn.Module, data: LabelledImages, num_classes: int, architecture: str) -> None:
-    """One image through the network: does it take these images and return a logit a class?"""
-    try:
-        logits = network.eval()(preprocess(data.images[:1]))
-    except (RuntimeError, ValueError) as e:
-        shape = tuple(data.images.shape[1:])
-        raise SourceError(f"architecture '{architecture}' does not take images of shape {shape}: {str(e).splitlines()[0]}; set data.image_size.") from e
-    if tuple(logits.shape) != (1, num_classes):
-        raise SourceError(f"architecture '{architecture}': expected logits of shape (1, {num_classes}), one a class, got {tuple(logits.shape)}.")
+    return three_values(mean), three_values(std)
 
 
 def _load(context: StageContext, network: nn.Module, config: SourceConfig) -> str | None:

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from seam.backdoor import backdoor_inheritance
 from seam.batches import LabelledImages
 from seam.datasets.prepared import ImageData
 from seam.errors import SuspectResultWarning
@@ -64,7 +65,7 @@ def transfer(context: StageContext) -> StageResult:
         seconds = time.perf_counter() - begin
         context.progress(_MEASURING, "measure on test")
         predictions = _predictions(context, made.student, source, data, adversarial, runtime)
-        measured = _measured(predictions)
+        measured = {**_measured(predictions), **_targeted(context, predictions)}
         withstood = _withstood(context, made.student, source, data, runtime)
     with context.publish() as out:
         save_weights(made.student, out / "student.safetensors")
@@ -148,6 +149,17 @@ def _measured(predictions: dict[str, Tensor]) -> dict[str, Any]:
         warnings.warn(f"the student is at chance on test: {text}", SuspectResultWarning, stacklevel=2)
     noise = {"robust_accuracy": control.robust_accuracy, "defect_inheritance_rate": control.defect_inheritance_rate}
     return {**asdict(attacked), "num_images": len(labels), "random_noise": noise}
+
+
+def _targeted(context: StageContext, predictions: dict[str, Tensor]) -> dict[str, Any]:
+    """With a backdoor: how many images the trigger turns into its class."""
+    config = context.params.transfer
+    if config.defect != "backdoor":
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SuspectResultWarning)  # said of the untargeted rate
+        found = backdoor_inheritance(predictions["clean"], predictions["adversarial"], predictions["labels"], config.backdoor.target_class)
+    return {"targeted_rate": found.targeted_rate}
 
 
 def _withstood(context: StageContext, learner: Student, source: TransferSource, data: ImageData, runtime: Runtime) -> dict[str, Any]:

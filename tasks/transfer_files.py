@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -17,6 +19,7 @@ from seam.datasets.prepared import ImageData, load_prepared
 from seam.errors import DataError, SourceError
 from seam.files import read_json, sha256_file
 from seam.models import build
+from seam.problems import carve_val, identical_groups
 from seam.source import Preprocess, load_weights
 from tasks.stage import StageContext
 
@@ -72,17 +75,32 @@ def target_data(context: StageContext) -> ImageData:
         raise DataError(str(e).replace("validate_data", "validate_target")) from e
 
 
+def make_splits(context: StageContext, data: ImageData) -> dict[str, npt.NDArray[np.int64]]:
+    """Indices of the training images: `train`, and `val`, carved out of them as for a target problem; a function of the seed alone.
+
+    Raises:
+        DataError: nothing is left for val.
+    """
+    params = context.params
+    is_val = carve_val(data.y_train, params.split_dataset.val_fraction, params.seed, identical_groups(data.x_train))
+    if not is_val.any():
+        raise DataError(f"target '{context.target}': expected images for validation, got none; every class has a single image, or copies of it; add images.")
+    return {"train": np.flatnonzero(~is_val), "val": np.flatnonzero(is_val)}
+
+
+def take(data: ImageData, rows: npt.NDArray[np.int64]) -> LabelledImages:
+    """Some of the training images, on the CPU."""
+    return LabelledImages(torch.from_numpy(data.x_train[rows]), torch.from_numpy(data.y_train[rows]))
+
+
 def split_images(context: StageContext, data: ImageData) -> tuple[LabelledImages, LabelledImages]:
     """Train and val of a target, on the CPU.
 
     Raises:
         DataError: the split is missing or damaged, or is not the one that the attack was made with.
     """
-    path = _checked(context, "splits.safetensors")
-    splits = load_file(path)
-    images, labels = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
-    train, val = (torch.from_numpy(splits[name]) for name in ("train", "val"))
-    return LabelledImages(images[train], labels[train]), LabelledImages(images[val], labels[val])
+    splits = load_file(_checked(context, "splits.safetensors"))
+    return take(data, splits["train"]), take(data, splits["val"])
 
 
 class Adversarial:

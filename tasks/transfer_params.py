@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from seam.configs import STRICT, require
-from seam.transfer_configs import RemosConfig, StudentTraining, TransferConfig, TransferSearchConfig, WhiteboxConfig
+from seam.transfer_configs import BackdoorConfig, RemosConfig, StudentTraining, TransferConfig, TransferSearchConfig, WhiteboxConfig
 from tasks.students import METHODS, StudentName, parse_method
 
 _DEFAULTS = TransferConfig()
@@ -34,6 +34,11 @@ class TransferParams:
     """Likewise."""
     num_classes: int = 1000
     """Logits it was trained with."""
+    defect: Literal["features", "backdoor"] = "features"
+    """What may be inherited. `features`: the attack on the source's features. `backdoor`: the source is first fine-tuned on the target's
+    training images, some with a trigger; test images with the trigger take the place of attacked ones."""
+    backdoor: BackdoorConfig = field(default_factory=BackdoorConfig)
+    """How it is planted."""
     removal: float = _DEFAULTS.removal
     """Share of the convolutions' weights that seam, magnitude and random_mask remove, where their name has no percentage."""
     search: TransferSearchConfig = field(default_factory=TransferSearchConfig)

@@ -70,7 +70,10 @@ def test_version(shared_project: Path) -> None:
         (["transfer"], "params.yaml has no target to transfer to; add one: seam transfer --set"),
         (["transfer", "--set", "transfer.methods=[seam-0]"], "expected seam-PERCENT with a whole number from 1 to 99, got 'seam-0'"),
         (["report"], "no report yet"),
+        (["report", "--problem", "digit-3"], "no report yet: artifacts/digit-3/register_model/report.html"),
+        (["report", "--target", "roses"], "params.yaml has no target to transfer to; add one"),
         (["serve", "--problem", "digit-3"], "no version has the alias champion"),
+        (["serve"], "expected --problem NAME or --target NAME, one of them"),
     ],
 )
 def test_a_user_error_is_one_line_and_changes_nothing(shared_project: Path, arguments: list[str], line: str) -> None:

@@ -107,7 +107,7 @@ def test_the_published_clip_caps_at_2_2_and_says_so(net: nn.Module, images: Tens
     assert float(images.max()) > 3.4  # a saturated red: (1 - 0.3) / 0.2
     assert float(adversarial.max()) <= 2.2 + 1e-6
     with pytest.warns(SuspectResultWarning, match="beyond the budget"):
-        about = describe_attack(images, adversarial, config, MEAN, STD, 0)
+        about = describe_attack([(images[:3], adversarial[:3]), (images[3:], adversarial[3:])], config, MEAN, STD, 0)
     assert about["share_values_beyond_eps"] > 0
 
 
@@ -175,7 +175,7 @@ def test_everything_about_the_attack_is_stated_in_both_spaces(images: Tensor) ->
     adversarial = images.clone()
     adversarial[1, 2, 3, 4] += 0.06
     adversarial[2, 0, 0, 0] -= 0.03
-    about = json.loads(json.dumps(describe_attack(images, adversarial, config, MEAN, STD, 11), allow_nan=False))
+    about = json.loads(json.dumps(describe_attack([(images[:3], adversarial[:3]), (images[3:], adversarial[3:])], config, MEAN, STD, 11), allow_nan=False))
     assert about["eps_normalized"] == 0.1
     assert about["eps_pixel"] == pytest.approx([0.02, 0.025, 0.03])
     assert about["step_pixel"] == pytest.approx([0.002, 0.0025, 0.003])

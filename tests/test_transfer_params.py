@@ -11,7 +11,7 @@ import pytest
 
 from seam.errors import ConfigError
 from seam.methods import METHODS as LIBRARY_METHODS
-from seam.methods.presets import PRESETS
+from seam.methods.presets import BACKDOOR_TEACHER, PRESETS
 from seam.transfer_configs import TransferConfig
 from tasks.params import change_params, load_params, parse_params
 from tasks.students import METHODS, asked_removal, config_of
@@ -52,10 +52,13 @@ def test_bad_parameters_are_one_line(changes: dict[str, Any], line: str) -> None
     assert line in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["seam", "seam_dropout", "remos_resnet18", "remos_resnet50"])
+@pytest.mark.parametrize("name", ["seam", "seam_dropout", "remos_resnet18", "remos_resnet50", "remos_backdoor"])
 def test_preset_files_are_the_librarys_presets(name: str, tmp_path: Path) -> None:
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     change_params(tmp_path / "params.yaml", overlay=ROOT / "presets" / f"transfer-{name.replace('_', '-')}.yaml")
     loaded = load_params(tmp_path / "params.yaml").transfer
     assert asdict(loaded.config) == asdict(PRESETS[name])
     assert loaded.methods == METHODS
+    assert loaded.defect == ("backdoor" if name == "remos_backdoor" else "features")
+    if loaded.defect == "backdoor":
+        assert loaded.backdoor.training == BACKDOOR_TEACHER

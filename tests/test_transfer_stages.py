@@ -400,8 +400,30 @@ def test_a_source_that_cannot_be_had_is_one_line(project: Path, stage: str, chan
 def test_images_that_the_source_does_not_take_are_one_line(project: Path) -> None:
     code = NETWORK.replace("nn.AdaptiveAvgPool2d(1)", "nn.AvgPool2d(4)")
     (project / "tiny.py").write_text(code)
-    with pytest.raises(SourceError, match=r"does not take images of shape \(16, 16, 3\): .*; set targets.flowers.image_size"):
+    with pytest.raises(SourceError, match=r"does not take images of 16 x 16 pixels: .*; set targets.flowers.image_size"):
         fetch_source(context_of(project, "fetch_source"))
+
+
+def test_a_backdoored_source_hands_its_trigger_down(project: Path) -> None:
+    planted = {"target_class": 1, "side": 0.5, "share": 0.4, "training": {"epochs": 12, "batch_size": 8, "lr": 0.05, "lr_head": 0.05, "augment": "none"}}
+    changes = {"defect": "backdoor", "backdoor": planted, "methods": ["standard"], "training": {"epochs": 1, "batch_size": 8, "lr": 1e-4, "lr_head": 0.05}}
+    standard = StudentName("standard", 0)
+    fetch_source(with_transfer(project, "fetch_source", **changes))
+    about = read_json(project / "artifacts/flowers/fetch_source/source.json")
+    assert about["num_classes"] == 3
+    assert about["backdoor"]["target_class"] == "green"
+    assert about["backdoor"]["poisoned_images"] > 0
+    assert about["backdoor"]["val_targeted_rate"] > 0.5
+    attack_target(with_transfer(project, "attack_target", **changes))
+    images = load_file(project / "artifacts/flowers/attack_target/adversarial.safetensors")["images_normalized"]
+    assert torch.allclose(images[:, :, -8:, -8:], images[:1, :, -8:, -8:], atol=1e-5)
+    assert not torch.allclose(images[:, :, :8, :8], images[:1, :, :8, :8], atol=1e-5)
+    transfer(with_transfer(project, "transfer", standard, **changes))
+    metrics = read_json(student_folder(project, "standard") / "metrics.json")
+    assert metrics["targeted_rate"] is None or 0 <= metrics["targeted_rate"] <= 1
+    compare_transfers(with_transfer(project, "compare_transfers", **changes))
+    report = (project / "artifacts/flowers/compare_transfers/report.html").read_text()
+    assert "with the trigger of the source" in report and "The backdoor" in report
 
 
 def test_data_in_the_wrong_layout_is_one_line(project: Path) -> None:
