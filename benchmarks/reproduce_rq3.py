@@ -89,12 +89,12 @@ def reproduce(name: str, path: Path, image_size: int, preset: str, overrides: Se
     project = WORK / own
     params = make_project(project, file, [f"targets={{{name}: {{kind: {kind}, path: '{path}', image_size: {image_size}}}}}", *overrides])
     repro(project, params, [f"compare_transfers@{name}"])
-    write_json(CARDS / f"{own}.json", card(project, params, name, preset))
+    write_json(CARDS / f"{own}.json", card(project, params, name, preset, overrides))
     shutil.copyfile(project / "artifacts" / name / "compare_transfers" / "pareto.svg", CARDS / f"{own}.svg")
     print(f"wrote {CARDS / own}.json and .svg")
 
 
-def card(project: Path, params: Params, name: str, preset: str) -> dict[str, Any]:
+def card(project: Path, params: Params, name: str, preset: str, overrides: Sequence[str]) -> dict[str, Any]:
     """What one target's stages measured, and how."""
     folder, transfer = project / "artifacts" / name, params.transfer
     comparison, attack = (read_json(folder / stage / file) for stage, file in (("compare_transfers", "comparison.json"), ("attack_target", "attack.json")))
@@ -109,10 +109,17 @@ def card(project: Path, params: Params, name: str, preset: str) -> dict[str, Any
         "seeds": list(transfer.seeds),
         "attack": {key: attack[key] for key in ATTACK if key in attack},
         "transfer": asdict(transfer.config),
+        "whitebox_images": min(transfer.whitebox_images or comparison["num_test"], comparison["num_test"]),
         "seconds": {student: _cost(about) for student, about in students.items()},
-        "command": f"make reproduce-rq3 ARGS={shlex.quote(f'--data {name}=PATH --image-size {size} --preset {preset}')}",
+        "command": f"make reproduce-rq3 ARGS={shlex.quote(_arguments(name, size, preset, overrides))}",
         "machine": read_json(project / "artifacts" / "describe_machine" / "machine.json"),
     }
+
+
+def _arguments(name: str, size: int | None, preset: str, overrides: Sequence[str]) -> str:
+    """Of the command, without where things lie on this machine."""
+    settings = "".join(f" --set {shlex.quote(text)}" for text in overrides if "/" not in text)
+    return f"--data {name}=PATH --image-size {size} --preset {preset}{settings}"
 
 
 def _cost(about: Mapping[str, Any]) -> dict[str, Any]:

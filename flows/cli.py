@@ -201,6 +201,29 @@ def doctor() -> None:
 
 
 @app.command()
+def bench(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="An .onnx file, or models:/NAME@champion. The others are compared with the first.")],
+    batches: Annotated[str, typer.Option("--batch", metavar="1,16", help="Batch sizes.")] = "1,16",
+    engines: Annotated[str, typer.Option("--engines", metavar="A,B", help="Of deepsparse, onnxruntime, openvino.")] = "deepsparse,onnxruntime,openvino",
+    threads: Annotated[int, typer.Option("--threads", help="Every engine is pinned to.")] = 1,
+    repeats: Annotated[int, typer.Option("--repeats", help="Timed calls of each model, taken in turn.")] = 100,
+) -> None:
+    """Time models side by side on this machine's engines, with confidence intervals, and the first against itself."""
+    from flows.bench_command import bench as time_models
+    from seam.configs import LatencyConfig
+
+    asked = engines.split(",")
+    known = ("deepsparse", "onnxruntime", "openvino")
+    if not set(asked) <= set(known) or not all(b.isdigit() for b in batches.split(",")):
+        raise ConfigError(f"expected --engines of {', '.join(known)} and --batch with whole numbers, got {engines} and {batches}.")
+    try:
+        config = LatencyConfig(engines=tuple(asked), batch_sizes=tuple(map(int, batches.split(","))), num_threads=threads, repeats=repeats)  # type: ignore[arg-type]
+    except ValueError as e:
+        raise ConfigError(str(e)) from e
+    time_models(models, config, 0, Console() if sys.stdout.isatty() else Console(width=120))
+
+
+@app.command()
 def serve(
     problem: Annotated[str | None, typer.Option("--problem", metavar="NAME", help="The target problem whose champion to serve.", show_default=False)] = None,
     target: Annotated[str | None, typer.Option("--target", metavar="NAME", help="The data set whose champion to serve.", show_default=False)] = None,

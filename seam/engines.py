@@ -11,16 +11,56 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from seam.errors import ExportError
 from seam.hardware import describe
 
 FloatArray = npt.NDArray[np.float32]
-Runner = Callable[[FloatArray], FloatArray]
-"""Inputs (batch, channels, height, width) to outputs (batch, classes)."""
+Batch = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Runner = Callable[[Batch], FloatArray]
+"""Inputs (batch, ...) to outputs (batch, classes)."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model, without the batch."""
+
+    shape: tuple[int, ...]
+    """(channels, height, width), as a rule."""
+    dtype: Literal["float32", "uint8"] = "float32"
+
+    def example(self, batch_size: int, seed: int) -> Batch:
+        """Uniform inputs, C-contiguous: [0, 1) in float32, 0 to 255 in uint8."""
+        rng = np.random.default_rng(seed)
+        if self.dtype == "uint8":
+            return rng.integers(0, 256, (batch_size, *self.shape), dtype=np.uint8)
+        return rng.random((batch_size, *self.shape), dtype=np.float32)
+
+
+def input_of(onnx: Path) -> InputSpec:
+    """What a model in an ONNX file takes.
+
+    Raises:
+        ExportError: it is no such file, or takes something else than one batch of float32 or uint8 values of a fixed size.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+    except Exception as e:
+        raise ExportError(f"{onnx}: expected an ONNX model, got {' '.join(str(e).split())[:200]}") from e
+    inputs = session.get_inputs()
+    dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(inputs[0].type) if len(inputs) == 1 else None
+    described = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
+    if dtype is None or not inputs[0].shape or not all(isinstance(side, int) for side in inputs[0].shape[1:]):
+        raise ExportError(f"{onnx}: expected one input of float32 or uint8 values, fixed in size but for the batch, got {described}.")
+    if isinstance(inputs[0].shape[0], int):
+        raise ExportError(f"{onnx}: expected an input of any batch size, got {described}; export it with a dynamic first dimension.")
+    return InputSpec(tuple(inputs[0].shape[1:]), "uint8" if dtype == "uint8" else "float32")
 
 
 @dataclass(frozen=True)
@@ -28,7 +68,7 @@ class Variant:
     """One of the models compared."""
 
     onnx: Path
-    """`input` -> `logits`, any batch size."""
+    """One input, the first dimension of which is the batch and may have any size; its first output is what is compared."""
     module: Callable[..., Any] | None = None
     """The same model for the torch engine (an nn.Module in eval mode, on the CPU)."""
 
@@ -40,7 +80,7 @@ def load_torch(variant: Variant, batch_size: int, num_threads: int, about: dict[
     assert variant.module is not None, "the torch engine needs the module"
     module = variant.module
 
-    def run(x: FloatArray) -> FloatArray:
+    def run(x: Batch) -> FloatArray:
         with torch.inference_mode():
             outputs: FloatArray = module(torch.from_numpy(x)).numpy()
             return outputs
@@ -55,7 +95,8 @@ def _load_onnxruntime(variant: Variant, batch_size: int, num_threads: int, about
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(variant.onnx), options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"input": x})[0]
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})[0]
 
 
 def _load_openvino(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
@@ -63,12 +104,12 @@ def _load_openvino(variant: Variant, batch_size: int, num_threads: int, about: d
 
     core = openvino.Core()
     model = core.read_model(str(variant.onnx))
-    _, channels, height, width = model.inputs[0].partial_shape
-    model.reshape([batch_size, channels, height, width])
+    _, *image = model.inputs[0].partial_shape
+    model.reshape([batch_size, *image])
     settings = {"INFERENCE_NUM_THREADS": num_threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(model, "CPU", settings).create_infer_request()
 
-    def run(x: FloatArray) -> FloatArray:
+    def run(x: Batch) -> FloatArray:
         outputs: FloatArray = request.infer({0: x}, share_inputs=True)[0]
         return outputs
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from seam.engines import Variant, hardware
+from seam.engines import InputSpec, Variant, hardware
 from seam.errors import SuspectResultWarning
 from seam.export import OPSET, export_onnx
 from seam.files import sha256_file, write_json
@@ -52,7 +52,7 @@ def benchmark_latency(context: StageContext) -> StageResult:
 
         before = hardware()
         variants = {name: Variant(out / f"{name}.onnx", module) for name, module in modules.items()}
-        latencies, engines = benchmark(variants, (3, height, width), config, context.params.seed, on_engine)
+        latencies, engines = benchmark(variants, InputSpec((3, height, width)), config, context.params.seed, on_engine)
         on_engine(1.0, "done")
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings() as doubts:

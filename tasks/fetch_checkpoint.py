@@ -67,26 +67,46 @@ def fetch_checkpoint(checkpoint: str, architecture: str, root: Path) -> Checkpoi
 
 def _from_registry(checkpoint: str, root: Path) -> Checkpoint:
     """The one checkpoint file among the artifacts of a model version."""
-    match = _VERSION.fullmatch(checkpoint)
+    with tempfile.TemporaryDirectory() as folder:
+        name, found = registered_files(checkpoint, root, Path(folder))
+        return Checkpoint(_only_state_dict(found, name), name)
+
+
+def registered_files(address: str, root: Path, folder: Path) -> tuple[str, Path]:
+    """Fetch the artifacts of a registered model into `folder`.
+
+    Args:
+        address: models:/NAME/VERSION or models:/NAME@ALIAS.
+        root: the project, whose MLflow store it is in.
+        folder: where to put them.
+
+    Returns:
+        models:/NAME/VERSION, and where they are.
+
+    Raises:
+        SourceError: it is no such address, or there is no such version, or its files are gone.
+        TrackingError: the MLflow store cannot be used.
+    """
+    match = _VERSION.fullmatch(address)
     if match is None:
-        raise SourceError(f"{checkpoint}: expected models:/NAME/VERSION or models:/NAME@ALIAS; correct prepare_source.checkpoint.")
+        raise SourceError(f"{address}: expected models:/NAME/VERSION or models:/NAME@ALIAS; correct prepare_source.checkpoint.")
     from mlflow.artifacts import download_artifacts  # here: it takes seconds, and most checkpoints are files
     from mlflow.exceptions import MlflowException
 
     from tasks.mlflow_store import connect, tracking_errors
 
     client, uri = connect(root), tracking_uri(root)
-    with tempfile.TemporaryDirectory() as folder, tracking_errors(uri):
+    with tracking_errors(uri):
         version = _version(client, match, uri)
         name = f"{REGISTRY}{version.name}/{version.version}"
         location = client.get_model_version_download_uri(version.name, version.version)  # a models:/ address is looked up in the process-wide store
         try:
-            found = Path(download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=uri, registry_uri=uri))
+            found = Path(download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=uri, registry_uri=uri))
         except (OSError, MlflowException) as e:
             if isinstance(e, OSError) and e.errno == errno.ENOSPC:
                 raise
             raise SourceError(f"{name}: expected its files at {location}, got {' '.join(str(e).split())}; register the model again.") from e
-        return Checkpoint(_only_state_dict(found, name), name)
+        return name, found
 
 
 def _version(client: MlflowClient, match: re.Match[str], uri: str) -> ModelVersion:

@@ -13,12 +13,13 @@ from torch import nn
 
 import seam.latency
 from seam.configs import LatencyConfig
-from seam.engines import LOADERS, Variant, hardware
+from seam.engines import LOADERS, InputSpec, Variant, hardware
 from seam.export import export_onnx
-from seam.latency import benchmark, example_batch, interleave, summarize
+from seam.latency import benchmark, interleave, paired_ratio, summarize
 
 SHAPE = (3, 8, 8)
 KEYS = {"latency_ms_p50", "latency_ms_p95", "latency_ms_min", "num_threads", "batch_size", "repeats"}
+RATIO = {"ratio", "ratio_low", "ratio_high"}
 
 
 def small(width: int) -> nn.Module:
@@ -57,28 +58,48 @@ def test_percentiles_by_hand() -> None:
     assert summary == {"latency_ms_p50": 51.0, "latency_ms_p95": 96.0, "latency_ms_min": 1.0, "num_threads": 2, "batch_size": 16, "repeats": 101}
 
 
+def test_the_ratio_of_two_runners_by_hand() -> None:
+    found = paired_ratio([10, 30, 20, 20, 12, 28], [20, 20, 10, 30, 5, 35], seed=0)
+    assert found == {"ratio": 1.0, "ratio_low": 1.0, "ratio_high": 1.0}  # every pair of turns took 40
+    assert paired_ratio([30] * 20, [20] * 20, seed=0)["ratio"] == 1.5
+
+
+def test_a_runner_against_itself_gives_one_within_its_interval_while_the_machine_is_disturbed() -> None:
+    rng = np.random.default_rng(0)
+    covered = []
+    for seed in range(200):
+        load = np.repeat(np.where(rng.random(25) < 0.3, 3.0, 1.0), 4)  # bursts of four turns in which all is three times slower
+        first_in_turn = np.where(np.arange(100) % 2 == 0, 1.2, 1.0)  # whoever goes first pays for cold caches
+        noise = rng.lognormal(0, 0.1, (2, 100))
+        ours, theirs = 1e6 * load * noise * np.stack([first_in_turn, 2.2 - first_in_turn])
+        found = paired_ratio(ours.astype(int).tolist(), theirs.astype(int).tolist(), seed)
+        covered.append(found["ratio_low"] <= 1 <= found["ratio_high"])
+        assert found["ratio_high"] - found["ratio_low"] < 0.15
+    assert np.mean(covered) > 0.88  # nominal: 0.95
+
+
 def test_inputs_are_seeded_and_contiguous() -> None:
-    x = example_batch(4, SHAPE, 3)
+    x = InputSpec(SHAPE).example(4, 3)
     assert x.shape == (4, *SHAPE)
     assert x.dtype == np.float32
     assert x.flags.c_contiguous
-    assert np.array_equal(x, example_batch(4, SHAPE, 3))
-    assert not np.array_equal(x, example_batch(4, SHAPE, 4))
+    assert np.array_equal(x, InputSpec(SHAPE).example(4, 3))
+    assert not np.array_equal(x, InputSpec(SHAPE).example(4, 4))
 
 
 def test_every_engine_times_every_variant_and_batch_size(variants: dict[str, Variant]) -> None:
     threads = torch.get_num_threads()
     seen: list[str] = []
-    results, about = benchmark(variants, SHAPE, config("onnxruntime", "torch"), 0, lambda share, text: seen.append(text))
+    results, about = benchmark(variants, InputSpec(SHAPE), config("onnxruntime", "torch"), 0, lambda share, text: seen.append(text))
     assert seen == ["onnxruntime", "torch"]
     assert torch.get_num_threads() == threads
     for engine in ("onnxruntime", "torch"):
         assert set(results[engine]) == {"source", "reengineered"}
         assert about[engine]["version"]
-        for by_batch in results[engine].values():
+        for name, by_batch in results[engine].items():
             assert set(by_batch) == {"batch1", "batch4"}
             for batch, measured in by_batch.items():
-                assert set(measured) == KEYS
+                assert set(measured) == (KEYS if name == "source" else KEYS | RATIO)
                 assert f"batch{measured['batch_size']}" == batch
                 assert (measured["num_threads"], measured["repeats"]) == (1, 10)
                 assert 0 < measured["latency_ms_min"] <= measured["latency_ms_p50"] <= measured["latency_ms_p95"]
@@ -87,7 +108,7 @@ def test_every_engine_times_every_variant_and_batch_size(variants: dict[str, Var
 @pytest.mark.skipif(importlib.util.find_spec("deepsparse") is None, reason="DeepSparse is not installed")
 def test_deepsparse_runs_in_its_own_process_or_says_why_not(variants: dict[str, Variant]) -> None:
     before = set(sys.modules)
-    results, about = benchmark(variants, SHAPE, config("deepsparse"), 0)
+    results, about = benchmark(variants, InputSpec(SHAPE), config("deepsparse"), 0)
     assert "deepsparse" not in set(sys.modules) - before
     measured = results["deepsparse"]
     if "unavailable" in measured:
@@ -100,7 +121,7 @@ def test_deepsparse_runs_in_its_own_process_or_says_why_not(variants: dict[str, 
 def test_a_missing_engine_is_reported_and_the_rest_goes_on(variants: dict[str, Variant], monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "deepsparse" else find(name, *rest))
-    results, _ = benchmark(variants, SHAPE, config("deepsparse", "torch"), 0)
+    results, _ = benchmark(variants, InputSpec(SHAPE), config("deepsparse", "torch"), 0)
     assert results["deepsparse"]["unavailable"].startswith("not installed")
     assert "source" in results["torch"]
 
@@ -117,7 +138,7 @@ def test_an_engine_that_takes_its_process_down_is_reported(
     fake.write_text(f"#!/bin/sh\n{script}\n")
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
-    results, _ = benchmark(variants, SHAPE, config("deepsparse", "onnxruntime"), 0)
+    results, _ = benchmark(variants, InputSpec(SHAPE), config("deepsparse", "onnxruntime"), 0)
     assert reason in results["deepsparse"]["unavailable"]
     assert "source" in results["onnxruntime"]
 
@@ -129,7 +150,7 @@ def test_an_engine_that_hangs_is_given_up(variants: dict[str, Variant], monkeypa
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
     monkeypatch.setattr(seam.latency, "_LIMIT_S", 0.2)
-    results, _ = benchmark(variants, SHAPE, config("deepsparse"), 0)
+    results, _ = benchmark(variants, InputSpec(SHAPE), config("deepsparse"), 0)
     assert "did not finish" in results["deepsparse"]["unavailable"]
 
 
@@ -141,8 +162,8 @@ def test_an_engine_that_computes_something_else_is_not_timed(variants: dict[str,
         return lambda x: run(x) + np.float32(0.01)
 
     monkeypatch.setitem(LOADERS, "onnxruntime", wrong)
-    results, _ = benchmark(variants, SHAPE, config("onnxruntime", "torch"), 0)
-    assert "differ from torch by 0.01" in results["onnxruntime"]["unavailable"]
+    results, _ = benchmark(variants, InputSpec(SHAPE), config("onnxruntime", "torch"), 0)
+    assert "differ from those expected by 0.01" in results["onnxruntime"]["unavailable"]
     assert "source" in results["torch"]
 
 
