@@ -201,6 +201,20 @@ def doctor() -> None:
 
 
 @app.command()
+def materialize(
+    problem: Annotated[str, typer.Option("--problem", metavar="NAME", help="Of params.yaml.", show_default=False)],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="What to write: FILE.safetensors or FILE.onnx.", show_default=False)],
+) -> None:
+    """Build a problem's re-engineered network from the shared source and the problem's mask, head and normalisation layers."""
+    from tasks.materialize import materialize as build
+    from tasks.params import load_params
+
+    path = path.resolve()
+    root = _enter_project()
+    typer.echo(build(root, load_params(root / "params.yaml"), problem, path))
+
+
+@app.command()
 def bench(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="An .onnx file, or models:/NAME@champion. The others are compared with the first.")],
     batches: Annotated[str, typer.Option("--batch", metavar="1,16", help="Batch sizes.")] = "1,16",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from seam.files import write_bytes
 Masks = Mapping[str, Tensor]
 """Parameter name -> boolean tensor of its shape, True where the weight is kept."""
 
-_FORMAT = "seam-mask-1"
+_FORMAT = "seam-mask-2"
 
 
 def maskable(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -190,12 +191,13 @@ def apply_masks(network: nn.Module, masks: Masks) -> None:
 
 
 def save_mask_pack(masks: Masks, source_sha256: str, path: Path) -> str:
-    """Write one bit a weight, bound to its source; returns the mask's sha256."""
+    """Write one bit a weight, compressed and bound to its source; returns the mask's sha256."""
     packed = {name: np.packbits(mask.numpy().reshape(-1)) for name, mask in masks.items()}
     shapes = {name: list(mask.shape) for name, mask in masks.items()}
     digest = _mask_sha256(packed, shapes)
     about = {"format": _FORMAT, "source_sha256": source_sha256, "mask_sha256": digest, "shapes": shapes}
-    write_bytes(path, save(packed, metadata={"seam": json.dumps(about)}))  # one key: safetensors does not keep the order of several
+    compressed = {name: np.frombuffer(zlib.compress(bits.tobytes(), 9), np.uint8) for name, bits in packed.items()}
+    write_bytes(path, save(compressed, metadata={"seam": json.dumps(about)}))  # one key: safetensors does not keep the order of several
     return digest
 
 
@@ -213,16 +215,22 @@ def load_mask_pack(path: Path, source_sha256: str | None = None) -> MaskPack:
         with safe_open(path, framework="numpy") as f:
             about = json.loads(f.metadata()["seam"])
             shapes = about["shapes"]
-            packed = {name: f.get_tensor(name) for name in shapes}
+            packed = {name: _decompressed(f.get_tensor(name), shapes[name]) for name in shapes}
             masks = {name: _unpack(bits, shapes[name]) for name, bits in packed.items()}
             found, bound = _mask_sha256(packed, shapes), about["source_sha256"]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as e:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, zlib.error) as e:
         raise MaskError(f"{path}: expected a mask pack, got {e}; run the stage search again.") from e
     if found != about["mask_sha256"]:
         raise MaskError(f"{path}: expected mask sha256 {about['mask_sha256']}, got {found}: the file was altered.")
     if source_sha256 not in (None, bound):
         raise MaskError(f"{path}: made for the source with sha256 {bound}, got a source with {source_sha256}; search again, or use that source.")
     return MaskPack(masks, bound, found)
+
+
+def _decompressed(data: npt.NDArray[np.uint8], shape: list[int]) -> npt.NDArray[np.uint8]:
+    """The packed bits of a mask; never more than its shape allows, whatever the file says."""
+    most = -(-int(np.prod(shape)) // 8)
+    return np.frombuffer(zlib.decompressobj().decompress(data.tobytes(), most), np.uint8)
 
 
 def _unpack(bits: npt.NDArray[np.uint8], shape: list[int]) -> Tensor:
