@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from seam.errors import SeamError
 from tasks.params import Params, change_params, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +46,17 @@ def repro(folder: Path, params: Params, targets: Sequence[str]) -> None:
     """
     threads = {"OMP_NUM_THREADS": str(params.runtime.threads)} if params.runtime.threads else {}
     _run([sys.executable, "-m", "dvc", "repro", *targets], folder, threads)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line and status 1 on bad input, and where a stage failed."""
+    try:
+        yield
+    except (SeamError, ValueError) as e:
+        sys.exit(f"error: {e}")
+    except subprocess.CalledProcessError as e:
+        sys.exit(f"error: {shlex.join(e.cmd[2:])} failed with status {e.returncode}, see above; run the same command again, finished stages are kept.")
 
 
 def shown(place: str) -> str:

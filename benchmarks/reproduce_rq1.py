@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from projects import ROOT, make_project, repro, shown
+from projects import ROOT, make_project, one_line_errors, repro, shown
 from results_page import CARDS, render
 
 from seam.datasets.load import class_names, fetch
-from seam.errors import ConfigError, SeamError
+from seam.errors import ConfigError
 from seam.files import read_json, write_json
 from seam.problem_sets import CIFAR100_SUPERCLASSES, every_class, superclass_problems
 from tasks.params import Params, add_problems, change_params, load_params
@@ -44,15 +42,11 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over presets/rq1-<suite>.yaml")
     parser.add_argument("--render", action="store_true", help="only render the cards there are")
     arguments = parser.parse_args()
-    try:
+    with one_line_errors():
         if not arguments.render:
             for seed in arguments.seeds.split(","):
                 reproduce(arguments.suite, arguments.problems.split(","), int(seed), arguments.overrides)
         render()
-    except (SeamError, ValueError) as e:
-        sys.exit(f"error: {e}")
-    except subprocess.CalledProcessError as e:
-        sys.exit(f"error: {shlex.join(e.cmd[2:])} failed with status {e.returncode}, see above; run the same command again, finished stages are kept.")
 
 
 def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> None:
@@ -116,3 +110,7 @@ def _medians(times: Mapping[str, Any]) -> dict[str, float] | str:
     if "unavailable" in times:
         return f"unavailable: {times['unavailable']}"
     return {m: times[m]["batch16"]["latency_ms_p50"] for m in TIMED}
+
+
+if __name__ == "__main__":
+    main()

@@ -16,26 +16,24 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from projects import ROOT, make_project, repro, shown
+from projects import ROOT, make_project, one_line_errors, repro, shown
 from results_page import render
 from results_rq3 import CARDS
 
 from seam.datasets.load import LISTINGS
-from seam.errors import ConfigError, SeamError
+from seam.errors import ConfigError
 from seam.files import read_json, write_json
 from tasks.params import Params
 
 WORK = ROOT / "build" / "rq3"
 KEPT = ("classes", "num_train", "num_val", "num_test", "methods", "gates", "warnings")
 """Of comparison.json, in the card."""
-ATTACK = ("eps_normalized", "step_normalized", "eps_pixel", "step_pixel", "steps", "clip", "share_values_beyond_eps")
+ATTACK = ("attack", "share_poisoned", "eps_normalized", "step_normalized", "eps_pixel", "step_pixel", "steps", "clip", "share_values_beyond_eps")
 """Of attack.json, in the card."""
 
 
@@ -48,15 +46,11 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over the preset")
     parser.add_argument("--render", action="store_true", help="only render the cards there are")
     arguments = parser.parse_args()
-    try:
+    with one_line_errors():
         if not arguments.render:
             for name, path in targets(arguments.data).items():
                 reproduce(name, path, arguments.image_size, arguments.preset, arguments.overrides)
         render()
-    except (SeamError, ValueError) as e:
-        sys.exit(f"error: {e}")
-    except subprocess.CalledProcessError as e:
-        sys.exit(f"error: {shlex.join(e.cmd[2:])} failed with status {e.returncode}, see above; run the same command again, finished stages are kept.")
 
 
 def targets(given: Sequence[str], found: Path = ROOT / "data") -> dict[str, Path]:

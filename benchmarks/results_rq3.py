@@ -89,7 +89,6 @@ def _rate(row: Mapping[str, Any]) -> float:
 
 def _conditions(card: Card) -> str:
     attack, machine, training, search = card["attack"], card["machine"], card["transfer"]["training"], card["transfer"]["search"]
-    budget = f"eps {attack['eps_normalized']:g} normalised, {_pixels(attack['eps_pixel'])} of 255 in pixels; {attack['steps']} steps; clip {attack['clip']}"
     learnt = f"{training['epochs']} epochs, SGD {training['lr']:g}, classifier {training['lr_head']:g}, momentum {training['momentum']:g}"
     learnt += f", its start {training['head_start']}; removed weights: {training['removed_weights']}"
     hours = sum(cost["seconds"] for cost in card["seconds"].values()) / 3600
@@ -97,11 +96,19 @@ def _conditions(card: Card) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     doubts = "".join(f"\n- {text}" for text in card["warnings"])
     return (
-        f"Attack: {budget}. Fine-tuning: {learnt}. Search: `{search['method']}`, {search['rounds']} rounds. Seeds {', '.join(map(str, card['seeds']))}."
+        f"{_defect(attack)}. Fine-tuning: {learnt}. Search: `{search['method']}`, {search['rounds']} rounds. Seeds {', '.join(map(str, card['seeds']))}."
         f" All students together: {hours:.1f} h on {threads} thread(s)."
         f" Machine: {machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}."
         f"\n\n    {card['command']}\n" + (f"\nDoubts:\n{doubts}\n" if doubts else "")
     )
+
+
+def _defect(attack: Mapping[str, Any]) -> str:
+    """What the defects are shown with."""
+    if "share_poisoned" in attack:
+        return f"Defect: {attack['attack']}, in {attack['share_poisoned']:.0%} of the images its source was fine-tuned on"
+    budget = f"eps {attack['eps_normalized']:g} normalised, {_pixels(attack['eps_pixel'])} of 255 in pixels"
+    return f"Attack: {budget}; {attack['steps']} steps; clip {attack['clip']}"
 
 
 def _pixels(per_channel: Sequence[float]) -> str:

@@ -48,7 +48,7 @@ class Measurement:
     """variant -> "batch<N>" -> latency_ms_p50, latency_ms_p95, latency_ms_min, num_threads, batch_size, repeats; and, for all but the
     first variant, ratio, ratio_low, ratio_high: of its time to the first one's, with a 95% interval."""
     outputs: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
-    """variant -> "batch<N>" -> outputs for `example_batch`, to compare engines."""
+    """variant -> "batch<N>" -> outputs for the example inputs, to compare engines."""
     about: dict[str, Any] = field(default_factory=dict)
     """Version, and what else the engine says of itself."""
 

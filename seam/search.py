@@ -8,8 +8,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from torch.nn import functional as F
 
 from seam.batches import LabelledImages, accuracy, predict, training_batches
 from seam.channels import ScoredChannels, channel_groups
-from seam.checkpoint import digest_of
 from seam.configs import SearchConfig
 from seam.errors import SearchError
 from seam.head import TargetHead, fit_head
@@ -239,16 +236,10 @@ class MaskSearch(SearchLoop):
         point = Point(self.weights.density(), accuracy(logits, self.val.labels), len(self.rounds) - 1)
         return point, float(F.cross_entropy(logits, self.val.labels))
 
-    def _key(self) -> str:
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
-        seen = (self.train.images, self.train.labels, self.val.images, self.val.labels, *(() if self._rest is None else (self._rest,)))
-        data = [int(t.sum(dtype=torch.int64)) for t in seen]
-        weights = float(self.weights.weights.double().abs().sum())
+    def _depends_on(self) -> tuple[object, ...]:
+        rest = None if self._rest is None else int(self._rest.sum(dtype=torch.int64))
         costs = None if self._cost_of_weights is None else float(self._cost_of_weights.double().square().sum())
-        return digest_of(asdict(self.config), repr(self.runtime), self.seed, self.source_val_accuracy, data, weights, len(self.weights), costs)
+        return self.source_val_accuracy, rest, costs
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, values = super()._state()

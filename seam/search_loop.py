@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from seam.batches import LabelledImages, accuracy, predict, training_batches
-from seam.checkpoint import Pacer, load_state, save_state
+from seam.checkpoint import Pacer, digest_of, load_state, save_state
 from seam.configs import SearchConfig
 from seam.dynamics import Budget, Drift, Dynamics, fisher_saliency
 from seam.errors import SearchError
@@ -115,8 +116,15 @@ class SearchLoop(ABC):
         """Scores of the target's classes by the model as it is now."""
 
     @abstractmethod
+    def _depends_on(self) -> tuple[object, ...]:
+        """What else the course of the search depends on, beside config, runtime, seed, images and weights."""
+
+    @cached_property
     def _key(self) -> str:
-        """Digest of everything the course of the search depends on."""
+        """Digest of everything the course of the search depends on, as it is before the first round."""
+        data = [int(t.sum(dtype=torch.int64)) for part in (self.train, self.val) for t in (part.images, part.labels)]
+        weights = (float(self.weights.weights.double().abs().sum()), len(self.weights))
+        return digest_of(asdict(self.config), repr(self.runtime), self.seed, data, weights, *self._depends_on())
 
     def _accepts(self, density: float, val_accuracy: float) -> bool:
         """Whether a round made a better candidate than all before it."""
@@ -211,11 +219,11 @@ class SearchLoop(ABC):
 
     def save(self, path: Path) -> None:
         """Write the state after a round, atomically."""
-        save_state(path, self._key(), *self._state())
+        save_state(path, self._key, *self._state())
 
     def resume(self, path: Path) -> None:
         """Continue from what `save` wrote, if it is there and of this search."""
-        state = load_state(path, self._key())
+        state = load_state(path, self._key)
         if state is None:
             return
         self._restore(*state)

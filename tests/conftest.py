@@ -68,6 +68,17 @@ def other_registry_project(tmp_path: Path, empty_mlflow_store: Path) -> Callable
 
 
 @pytest.fixture
+def brightness_npz(tmp_path: Path) -> Path:
+    """Three classes of noise, each of another brightness: dark, grey, light; 48 images to train on, 12 to test, 16 x 16 pixels."""
+    rng = np.random.default_rng(0)
+    labels = {"train": np.arange(48) % 3, "test": np.arange(12) % 3}
+    images = {k: (rng.integers(0, 80, (len(y), 16, 16, 3)) + 80 * y[:, None, None, None]).astype(np.uint8) for k, y in labels.items()}
+    arrays = {f"x_{k}": v for k, v in images.items()} | {f"y_{k}": v for k, v in labels.items()}
+    np.savez(tmp_path / "three.npz", **arrays, classes=np.array(["dark", "grey", "light"]))
+    return tmp_path / "three.npz"
+
+
+@pytest.fixture
 def edit_json() -> Callable[[Path, Callable[[dict[str, Any]], None]], None]:
     """Changes a JSON file with a function of its content."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from seam.errors import ConfigError
@@ -23,18 +23,13 @@ SMALL = (
 
 
 @pytest.fixture
-def overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Three classes of noise, each of another brightness; cards and page go to the test's folder."""
-    rng = np.random.default_rng(0)
-    labels = {"train": np.arange(48) % 3, "test": np.arange(12) % 3}
-    images = {k: (rng.integers(0, 80, (len(y), 16, 16, 3)) + 80 * y[:, None, None, None]).astype(np.uint8) for k, y in labels.items()}
-    arrays = {f"x_{k}": v for k, v in images.items()} | {f"y_{k}": v for k, v in labels.items()}
-    np.savez(tmp_path / "three.npz", **arrays, classes=np.array(["dark", "grey", "light"]))
+def overrides(brightness_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The small data set; cards and page go to the test's folder."""
     monkeypatch.setattr(reproduce_rq1, "WORK", tmp_path / "work")
     for module in (reproduce_rq1, results_page):
         monkeypatch.setattr(module, "CARDS", tmp_path / "cards")
     monkeypatch.setattr(results_page, "PAGE", tmp_path / "results.md")
-    return [*SMALL, f"data.path={tmp_path / 'three.npz'}"]
+    return [*SMALL, f"data.path={brightness_npz}"]
 
 
 @pytest.mark.slow
@@ -58,3 +53,16 @@ def test_a_problem_gives_a_card_and_a_row_and_is_not_computed_twice(overrides: l
 def test_an_unknown_problem_is_one_clear_line(overrides: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"--problems boat: expected problems of cifar10: dark, grey, light\."):
         reproduce_rq1.prepare(reproduce_rq1.WORK / "x", "cifar10", ["boat"], 0, overrides)
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "line"),
+    [
+        ("reproduce_rq1.py", ["--seeds", "none"], "error: invalid literal for int() with base 10: 'none'\n"),
+        ("reproduce_rq3.py", ["--data", "flowers"], "error: --data flowers=: expected NAME=PATH of a folder or an .npz file that is there.\n"),
+    ],
+)
+def test_the_commands_end_with_one_line_on_bad_input(script: str, arguments: list[str], line: str) -> None:
+    command = [sys.executable, str(Path(reproduce_rq1.__file__).with_name(script)), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (1, line)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -27,18 +26,13 @@ SMALL = (
 
 
 @pytest.fixture
-def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three classes of noise, each of another brightness; cards and page go to the test's folder."""
-    rng = np.random.default_rng(0)
-    labels = {"train": np.arange(48) % 3, "test": np.arange(12) % 3}
-    pixels = {k: (rng.integers(0, 80, (len(y), 16, 16, 3)) + 80 * y[:, None, None, None]).astype(np.uint8) for k, y in labels.items()}
-    arrays = {f"x_{k}": v for k, v in pixels.items()} | {f"y_{k}": v for k, v in labels.items()}
-    np.savez(tmp_path / "three.npz", **arrays, classes=np.array(["dark", "grey", "light"]))
+def images(brightness_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small data set; cards and page go to the test's folder."""
     monkeypatch.setattr(reproduce_rq3, "WORK", tmp_path / "work")
     for module in (reproduce_rq3, results_rq3):
         monkeypatch.setattr(module, "CARDS", tmp_path / "cards")
     monkeypatch.setattr(results_page, "PAGE", tmp_path / "results.md")
-    return tmp_path / "three.npz"
+    return brightness_npz
 
 
 @pytest.mark.slow

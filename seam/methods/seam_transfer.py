@@ -24,11 +24,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seam.checkpoint import digest_of
 from seam.configs import SearchConfig
 from seam.masks import Masks, ScoredWeights
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, convolutions, fresh_student, keep_highest, remove
@@ -103,6 +101,5 @@ class TransferSearch(SearchLoop):
         """The student as it is now, its convolutions' weights masked."""
         return self.source_logits(images)
 
-    def _key(self) -> str:
-        data = [int(t.sum(dtype=torch.int64)) for t in (self.train.images, self.train.labels, self.val.images, self.val.labels)]
-        return digest_of(asdict(self.config), repr(self.runtime), self.seed, data, float(self.weights.weights.double().abs().sum()), len(self.weights))
+    def _depends_on(self) -> tuple[object, ...]:
+        return tuple(float(t.double().abs().sum()) for t in self.learner.state_dict().values())
