@@ -3,6 +3,7 @@
     make reproduce-rq1                                                            # all ten problems of CIFAR-10
     make reproduce-rq1 ARGS="--problems airplane,ship --seeds 0,1"                # some, twice
     make reproduce-rq1 ARGS="--suite cifar100 --problems fish"                    # superclasses
+    make reproduce-rq1 ARGS="--suite cifar100-channels"                           # whole channels, for engines that compute zeros
     make reproduce-rq1 ARGS="--set prepare_source.checkpoint=/path/to/weights.safetensors --set data.path=/path/to/data"
     make reproduce-rq1 ARGS="--render"                                            # docs/results.md from the cards there are
 
@@ -29,14 +30,15 @@ from seam.problem_sets import CIFAR100_SUPERCLASSES, every_class, superclass_pro
 from tasks.params import Params, add_problems, change_params, load_params
 
 WORK = ROOT / "build" / "rq1"
-MODELS = ("source", "reengineered")
-TIMED = (*MODELS, "compacted")
+SUITES = ("cifar10", "cifar100", "cifar10-channels", "cifar100-channels")
+"""DATA or DATA-STRUCTURE; each has its preset."""
+TIMED = ("source", "reengineered", "compacted")
 
 
 def main() -> None:
     """Run what was asked for; exits with one line on bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", choices=("cifar10", "cifar100"), default="cifar10")
+    parser.add_argument("--suite", choices=SUITES, default="cifar10")
     parser.add_argument("--problems", default="all", metavar="A,B", help="names of problems (default: all)")
     parser.add_argument("--seeds", default="0", metavar="0,1", help="seeds (default: 0)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over presets/rq1-<suite>.yaml")
@@ -63,11 +65,11 @@ def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[s
 
 def prepare(project: Path, suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> tuple[Params, list[str]]:
     """Make or update the project of one suite and seed; returns its parameters and the names of the problems to run."""
-    preset = ROOT / "presets" / f"rq1-{suite}.yaml"
-    params = make_project(project, preset, [f"data.path={ROOT / 'data' / suite}", f"seed={seed}", *overrides])
+    preset, data = ROOT / "presets" / f"rq1-{suite}.yaml", suite.partition("-")[0]
+    params = make_project(project, preset, [f"data.path={ROOT / 'data' / data}", f"seed={seed}", *overrides])
     fetch(params.data.kind, Path(params.data.path))
     classes = class_names(params.data.kind, Path(params.data.path))
-    known = every_class(classes) if suite == "cifar10" else superclass_problems(CIFAR100_SUPERCLASSES, classes)
+    known = every_class(classes) if data == "cifar10" else superclass_problems(CIFAR100_SUPERCLASSES, classes)
     wanted = list(known) if list(names) == ["all"] else list(names)
     for name in wanted:
         if name not in known:
@@ -83,8 +85,11 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
     evaluated, searched = read_json(folder / "evaluate" / "metrics.json"), read_json(folder / "search" / "metrics.json")
     source = read_json(project / "artifacts" / "prepare_source" / "source.json")
     latency = read_json(folder / "benchmark_latency" / "metrics.json")
-    models = {**{m: evaluated[m] for m in MODELS}, **evaluated["baselines"]}
-    original, ours = (evaluated[m] for m in MODELS)
+    exported = read_json(folder / "benchmark_latency" / "export.json")
+    chosen = params.register_model.model
+    trained = ("standard_finetuned", "reengineered_finetuned") if params.finetune.epochs else ()
+    models = {**{m: evaluated[m] for m in ("source", "reengineered", *trained)}, **evaluated["baselines"]}
+    original, ours = evaluated["source"], evaluated[chosen]
     return {
         "suite": suite,
         "problem": name,
@@ -93,12 +98,14 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
         "network": {"architecture": shown(params.prepare_source.architecture), "checkpoint": shown(params.prepare_source.checkpoint or "trained here")},
         "source_test_accuracy": source.get("test_accuracy"),
         "test_images": ours["num_images"],
+        "model": chosen,
         "weights": {"original": original["params_total"], "reengineered": ours["params_nonzero"]},
-        "macs": {"original": original["macs_dense"], "reengineered": ours["macs_nonzero"]},
+        "macs": {"original": original["macs_dense"], "reengineered": ours["macs_nonzero"], "compacted": exported["compacted"]["macs_dense"]},
         "accuracy": {m: entry["accuracy"] for m, entry in models.items()},
         "latency_ms_batch16": {engine: _medians(times) for engine, times in latency.items()},
         "seconds": {"search": searched["seconds"], "rounds": searched["rounds"], "threads": searched["threads"]},
         "search": asdict(params.search),
+        "finetune": asdict(params.finetune),
         "evaluate": asdict(params.evaluate),
         "command": f"make reproduce-rq1 ARGS={shlex.quote(f'--suite {suite} --problems {name} --seeds {params.seed}')}",
         "machine": read_json(project / "artifacts" / "describe_machine" / "machine.json"),

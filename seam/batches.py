@@ -25,6 +25,29 @@ class LabelledImages:
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
 
+@dataclass(frozen=True)
+class Redrawn:
+    """The training images of a binary problem, the negatives (label 1) drawn anew for every epoch, as many as there were."""
+
+    train: LabelledImages
+    rest: UInt8[Tensor, "negatives h w c"]
+    """All negatives to draw from, on the device of `train`."""
+
+    def epoch(self, seed: int, number: int) -> LabelledImages:
+        """Images of one epoch, positives first; a function of (seed, number) alone."""
+        wanted = self.train.images[self.train.labels == 0]
+        generator = torch.Generator().manual_seed(hash((seed, number, 1)) % 2**63)
+        chosen = torch.randperm(len(self.rest), generator=generator)[: len(self.train) - len(wanted)].to(self.rest.device)
+        labels = torch.ones_like(self.train.labels)
+        labels[: len(wanted)] = 0
+        return LabelledImages(torch.cat([wanted, self.rest[chosen]]), labels)
+
+
+def redrawn(train: LabelledImages, spare: LabelledImages | None) -> Redrawn | None:
+    """`train` with negatives from itself and from `spare`; None without `spare`."""
+    return None if spare is None else Redrawn(train, torch.cat([train.images[train.labels == 1], spare.images.to(train.images.device)]))
+
+
 def training_batches(
     data: LabelledImages, preprocess: nn.Module, batch_size: int, augment: str, seed: int, epoch: int
 ) -> Iterator[tuple[Float[Tensor, "batch 3 h w"], Int[Tensor, " batch"]]]:

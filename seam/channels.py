@@ -104,19 +104,22 @@ def _inputs_of(layer: Layer) -> int:
 class ScoredChannels(ScoredWeights):
     """Frozen weights under a mask that keeps or removes whole groups of channels: a score a group.
 
-    A weight is kept where the channel it makes and the channel it reads are kept. The best group of every layer always is, so
-    that no layer is cut through.
+    A weight is kept where the channel it makes and the channel it reads are kept. Groups that the same layers make go in blocks, best
+    with best, as engines compute channels in blocks: the score that counts is the mean of a block's. The best block of every layer
+    always stays, so that no layer is cut through.
     """
 
-    def __init__(self, network: nn.Module, groups: ChannelGroups) -> None:
-        """Take the weights of `network`; `groups` are its channels'."""
-        self._groups = groups.number
+    def __init__(self, network: nn.Module, groups: ChannelGroups, block: int = 1) -> None:
+        """Take the weights of `network`; `groups` are its channels', `block` of which (as far as there are so many) stay or go together."""
+        self._groups, self._block = groups.number, block
         rows, columns = zip(*(_makers_and_readers(name, p, groups) for name, p in maskable(network).items()), strict=True)
         device = next(network.parameters()).device
         self._rows, self._columns = (torch.cat(part).to(device) for part in (rows, columns))  # the last gate is always open
         layers = [ids[ids >= 0].unique() for ids in groups.outputs.values()]
         self._layer_groups = torch.cat(layers).to(device)
         self._layers = torch.cat([torch.full_like(ids, i) for i, ids in enumerate(layers)]).to(device)
+        self._kind, self._blocks = (t.to(device) for t in _blocks(layers, groups.number, block))
+        self._block_sizes = self._blocks.bincount()
         super().__init__(network)
 
     @property
@@ -147,7 +150,7 @@ class ScoredChannels(ScoredWeights):
     def keep(self, budget: float, costs: Float[Tensor, " weights"] | None = None) -> None:
         """Set the threshold so that the groups with the highest scores are kept, as many as the budget pays for."""
         of_weights = torch.ones_like(self.weights) if costs is None else costs
-        ordered, most = self.scores.sort(descending=True).values, budget * float(of_weights.sum(dtype=torch.float64)) * (1 + 1e-9)
+        ordered, most = self._block_scores().sort(descending=True).values, budget * float(of_weights.sum(dtype=torch.float64)) * (1 + 1e-9)
         low, high = 0, len(ordered)  # as many groups are known to be paid for; as many or more are not, or are all
         while low < high:
             middle = (low + high + 1) // 2
@@ -157,7 +160,7 @@ class ScoredChannels(ScoredWeights):
         self.threshold = float(ordered[low]) if low < len(ordered) else -torch.inf
 
     def _gates(self, threshold: float) -> Bool[Tensor, " gates"]:
-        scores = self.scores.detach()
+        scores = self._block_scores()
         best = torch.full((int(self._layers[-1]) + 1,), -torch.inf, device=scores.device)
         best.scatter_reduce_(0, self._layers, scores[self._layer_groups], "amax")
         leaders = self._layer_groups[scores[self._layer_groups] == best[self._layers]]
@@ -165,6 +168,30 @@ class ScoredChannels(ScoredWeights):
         gates[:-1] = scores > threshold
         gates[leaders] = True
         return gates
+
+    def _block_scores(self) -> Float[Tensor, " scores"]:
+        """Of each group, the mean score of its block."""
+        scores = self.scores.detach()
+        if self._block == 1:
+            return scores
+        best_first = scores.argsort(descending=True, stable=True)
+        by_kind = best_first[self._kind[best_first].argsort(stable=True)]
+        total = scores.new_zeros(len(self._block_sizes)).index_add_(0, self._blocks, scores[by_kind])
+        return torch.empty_like(scores).index_copy_(0, by_kind, (total / self._block_sizes)[self._blocks])
+
+
+def _blocks(layers: list[Tensor], number: int, block: int) -> tuple[Int[Tensor, " groups"], Int[Tensor, " groups"]]:
+    """Of each group the kind, which is the layers that make it; and, of the groups sorted by kind, the block."""
+    made_by = torch.zeros(number, len(layers), dtype=torch.bool)
+    for i, ids in enumerate(layers):
+        made_by[ids, i] = True
+    kinds, kind = made_by.unique(dim=0, return_inverse=True)
+    sizes = kind.bincount(minlength=len(kinds)).tolist()
+    blocks, first = [], 0
+    for size in sizes:
+        blocks.append(first + torch.arange(size) // block)
+        first += -(-size // block)
+    return kind, torch.cat(blocks)
 
 
 def _makers_and_readers(name: str, weight: Tensor, groups: ChannelGroups) -> tuple[Int[Tensor, " weights"], Int[Tensor, " weights"]]:

@@ -138,6 +138,8 @@ class SearchConfig:
     whole frontier. `drift`: the cost is a term of the objective, as published. *Differs*: the original is `drift`."""
     structure: Literal["weights", "channels"] = "weights"
     """What is removed: single weights, which engines that skip zeros gain from, or whole channels, which all gain from (with `budget`)."""
+    channel_block: int = 8
+    """`channels`: so many of a layer stay or go together, best with best; engines compute channels in blocks."""
     cost: Literal["weights", "macs"] = "weights"
     """What a kept weight costs: 1, or its multiply-adds for one image. *Same* (weights)."""
     target: float = 0.05
@@ -181,6 +183,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         structured = self.structure == "channels"
         require(not structured or self.method == "budget", f"structure channels needs method budget, got {self.method}")
+        require(self.channel_block >= 1, f"channel_block must be >= 1, got {self.channel_block}")
         require(0 < self.target <= 1, f"target must be in (0, 1], got {self.target}")
         require(self.accuracy_floor is None or 0 <= self.accuracy_floor <= 1, f"accuracy_floor must be null or in [0, 1], got {self.accuracy_floor}")
         require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")
@@ -210,12 +213,18 @@ class FinetuneConfig:
     """SGD rate of the network. *Same* as the paper's RQ3 (0.005)."""
     lr_head: float = 0.05
     """SGD rate of the head. *Same* (0.05)."""
+    momentum: float = 0.0
+    """Of SGD (Nesterov). *Same* (none). Whole channels want 0.9: what is left has to learn."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of the rates: as they are (*same*), or down to 0 along a cosine after a warm-up."""
     weight_decay: float = 1e-4
     """L2 penalty. *Same* (1e-4)."""
     batch_size: int = 64
     """Images per step. *Same* (64)."""
     regrow: bool = False
     """Let removed weights train again, as the published code does (the model becomes dense). *Differs*: off by default."""
+    negatives: Literal["redrawn", "fixed"] = "redrawn"
+    """As in the search."""
     augment: Augment = "crop_flip"
     """As for the source's training."""
 
@@ -223,6 +232,7 @@ class FinetuneConfig:
         require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
         require(self.lr > 0, f"lr must be > 0, got {self.lr}")
         require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
+        require(0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}")
         require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
         require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seam.batches import LabelledImages
+from seam.batches import LabelledImages, redrawn
 from seam.configs import FinetuneConfig, SearchConfig, SourceConfig
 from seam.head import Reengineered
 from seam.masks import Masks, apply_masks
@@ -31,10 +31,11 @@ def finetune(
     checkpoint: Path | None = None,
     key: str = "",
     on_epoch: Callable[[Epoch], None] | None = None,
+    spare: LabelledImages | None = None,
 ) -> list[Epoch]:
     """Fine-tune all weights and the head in place; the epoch with the best val accuracy is kept.
 
-    Source: SeaM section 3.3 and its published settings (SGD without momentum, constant rates). *Differs*: removed weights
+    Source: SeaM section 3.3; the defaults are its published settings (SGD without momentum, constant rates). *Differs*: removed weights
     stay removed unless `config.regrow`, and the epoch is chosen on val, not on test.
 
     Args:
@@ -49,12 +50,13 @@ def finetune(
         checkpoint: see `seam.training.train`.
         key: see `seam.training.train`.
         on_epoch: see `seam.training.train`.
+        spare: further negatives of a binary problem; every epoch then draws as many as `train_data` has, from both.
     """
     model.to(runtime.device).requires_grad_(True)
     held = None if masks is None or config.regrow else {k: m.to(runtime.device) for k, m in masks.items()}
     groups = [{"params": list(model.network.parameters()), "lr": config.lr}, {"params": list(model.head.parameters()), "lr": config.lr_head}]
-    optimizer = torch.optim.SGD(groups, weight_decay=config.weight_decay)
-    plan = TrainingPlan(config.epochs, config.batch_size, config.augment, seed, cosine=False, keep_best=True)
+    optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay)
+    plan = TrainingPlan(config.epochs, config.batch_size, config.augment, seed, cosine=config.schedule == "cosine", keep_best=True)
     history = train(
         model,
         optimizer,
@@ -67,6 +69,7 @@ def finetune(
         checkpoint=checkpoint,
         key=key,
         on_epoch=on_epoch,
+        negatives=redrawn(train_data.to(runtime.device), spare),
     )
     model.requires_grad_(False)
     return history

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seam.batches import LabelledImages, accuracy, predict, training_batches
+from seam.batches import LabelledImages, accuracy, predict, redrawn, training_batches
 from seam.channels import ScoredChannels, channel_groups
 from seam.configs import SearchConfig
 from seam.errors import SearchError
@@ -73,7 +73,7 @@ class MaskSearch(SearchLoop):
         """
         searched = copy.deepcopy(network).to(runtime.device).eval().requires_grad_(False)
         super().__init__(searched, preprocess, train, val, config, runtime, seed)
-        self._rest = None if spare is None else torch.cat([train.images[train.labels == 1], spare.images]).to(runtime.device)
+        self._redrawn = redrawn(self.train, spare)
         self.floor = source_val_accuracy - config.accuracy_tolerance if config.accuracy_floor is None else config.accuracy_floor
         self.source_val_accuracy = source_val_accuracy
         self.weights = self._scored()
@@ -106,7 +106,7 @@ class MaskSearch(SearchLoop):
     def _scored(self) -> ScoredWeights:
         if self.config.structure == "weights":
             return ScoredWeights(self.network)
-        return ScoredChannels(self.network, channel_groups(self.network, self.preprocess(self.train.images[:2])))
+        return ScoredChannels(self.network, channel_groups(self.network, self.preprocess(self.train.images[:2])), self.config.channel_block)
 
     def _first_head(self, num_source_classes: int) -> TargetHead:
         torch.manual_seed(self.seed)
@@ -128,18 +128,11 @@ class MaskSearch(SearchLoop):
 
     def _drawn(self, number: int) -> LabelledImages:
         """The training images of a round: a function of (seed, round) alone."""
-        if self._rest is None:
-            return self.train
-        wanted = self.train.images[self.train.labels == 0]
-        generator = torch.Generator().manual_seed(hash((self.seed, number, 1)) % 2**63)
-        chosen = torch.randperm(len(self._rest), generator=generator)[: len(self.train) - len(wanted)].to(self._rest.device)
-        labels = torch.ones(len(self.train), dtype=self.train.labels.dtype, device=self.train.labels.device)
-        labels[: len(wanted)] = 0
-        return LabelledImages(torch.cat([wanted, self._rest[chosen]]), labels)
+        return self.train if self._redrawn is None else self._redrawn.epoch(self.seed, number)
 
     def image_bytes(self) -> int:
         """Memory its images take."""
-        held = (self.train.images, self.val.images, *(() if self._rest is None else (self._rest,)))
+        held = (self.train.images, self.val.images, *(() if self._redrawn is None else (self._redrawn.rest,)))
         return sum(images.nbytes for images in held)
 
     def descend(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -237,7 +230,7 @@ class MaskSearch(SearchLoop):
         return point, float(F.cross_entropy(logits, self.val.labels))
 
     def _depends_on(self) -> tuple[object, ...]:
-        rest = None if self._rest is None else int(self._rest.sum(dtype=torch.int64))
+        rest = None if self._redrawn is None else int(self._redrawn.rest.sum(dtype=torch.int64))
         costs = None if self._cost_of_weights is None else float(self._cost_of_weights.double().square().sum())
         return self.source_val_accuracy, rest, costs
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seam.batches import LabelledImages, accuracy, predict, training_batches
+from seam.batches import LabelledImages, Redrawn, accuracy, predict, training_batches
 from seam.checkpoint import Pacer, load_state, optimizer_tensors, restore_optimizer, save_state
 from seam.errors import SourceError
 from seam.runtime import Runtime
@@ -59,6 +59,7 @@ def train(
     checkpoint: Path | None = None,
     key: str = "",
     on_epoch: Callable[[Epoch], None] | None = None,
+    negatives: Redrawn | None = None,
 ) -> list[Epoch]:
     """Train `model` in place with cross-entropy, on the device of `runtime`, and leave it there in eval mode.
 
@@ -74,6 +75,7 @@ def train(
         checkpoint: file holding the state after an epoch, see `Pacer`; a killed training continues from it to the same result.
         key: digest of everything the training depends on, see `seam.checkpoint`.
         on_epoch: called after every new epoch.
+        negatives: `train_data` with negatives that are drawn anew for every epoch; None: every epoch has the same images.
 
     Raises:
         SourceError: the loss is not finite.
@@ -95,7 +97,8 @@ def train(
             torch.manual_seed(hash((plan.seed, number)) % 2**63)
         total = torch.zeros((), device=runtime.device)
         steps = 0
-        for images, labels in training_batches(train_data, preprocess, plan.batch_size, plan.augment, plan.seed, number):
+        drawn = train_data if negatives is None else negatives.epoch(plan.seed, number)
+        for images, labels in training_batches(drawn, preprocess, plan.batch_size, plan.augment, plan.seed, number):
             if plan.cosine:
                 _set_rates(optimizer, base_rates, ((number - 1) * steps_per_epoch + steps) / (plan.epochs * steps_per_epoch))
             optimizer.zero_grad(set_to_none=True)

@@ -25,6 +25,8 @@ def finetune(context: StageContext) -> StageResult:
     """Fine-tune both models under the same settings and publish them."""
     config, source = context.params.finetune, problem_source(context)
     train, val = problem_images(context, "train"), problem_images(context, "val")
+    redraw = config.negatives == "redrawn" and context.target_problem(source.info.classes).is_binary
+    spare = problem_images(context, "spare") if redraw else None
     height, width, _ = source.info.image_shape
     runtime = start(context.params.runtime, height * width)
     preprocess = Preprocess(source.info.mean, source.info.std)
@@ -45,7 +47,7 @@ def finetune(context: StageContext) -> StageResult:
 
             history = finetune_model(
                 model, masks, preprocess, train, val, config, runtime, context.params.seed,
-                checkpoint=context.work_folder / f"{name}.safetensors", key=digest_of(inputs, name), on_epoch=on_epoch,
+                checkpoint=context.work_folder / f"{name}.safetensors", key=digest_of(inputs, name), on_epoch=on_epoch, spare=spare,
             )  # fmt: skip
         models[name] = model
         rows += [{"model": name, **asdict(e)} for e in history]

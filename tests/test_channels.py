@@ -166,6 +166,38 @@ def test_every_layer_keeps_its_best_channel(network):
         assert made.tolist() == [g == groups.outputs[name].max() for g in groups.outputs[name]]
 
 
+def test_channels_stay_and_go_in_blocks_best_with_best(network):
+    """Of 6 channels inside, in blocks of 4: the four best and the other two; of the stream's 4, all."""
+    groups = channel_groups(network, IMAGES)
+    scored = ScoredChannels(network, groups, block=4)
+    inner, stream = groups.outputs["inner"], groups.outputs["stem"]
+    with torch.no_grad():
+        scored.scores[inner] = torch.tensor([0.9, 0.1, 0.5, 0.7, 0.3, 0.6])
+        scored.scores[stream] = torch.tensor([0.0, 0.1, 0.2, 0.9])
+    assert scored._block_scores()[inner].tolist() == pytest.approx([0.675, 0.2, 0.675, 0.675, 0.2, 0.675])
+    assert scored._block_scores()[stream].tolist() == pytest.approx([0.3] * 4)
+    scored.threshold = 0.25
+    assert scored.masks()["inner.weight"].flatten(1).any(1).tolist() == [True, False, True, True, False, True]
+    scored.threshold = 0.5  # a layer's best block stays, whatever it scores
+    assert scored.masks()["stem.weight"].all()
+
+
+def test_a_search_in_blocks_leaves_multiples_of_a_block_on_a_real_architecture():
+    torch.manual_seed(0)
+    network, images = build("resnet20_a", 10).eval(), torch.rand(2, 3, 32, 32)
+    scored = ScoredChannels(network, channel_groups(network, images), block=8)
+    with torch.no_grad():
+        scored.scores.copy_(torch.rand(len(scored.scores), generator=torch.Generator().manual_seed(0)))
+    costs = scored.spread(weight_macs(network, images[:1]))
+    scored.keep(0.4, costs)
+    assert 0.25 * float(costs.sum()) < float((costs * scored.mask()).sum()) <= 0.4 * float(costs.sum())
+    apply_masks(network, scored.masks())
+    small = compact(network, images).module
+    widths = [layer.out_channels for layer in small.modules() if isinstance(layer, nn.Conv2d)]
+    assert all(width % 8 == 0 for width in widths)
+    assert len(set(widths)) > 1
+
+
 @pytest.mark.parametrize("architecture", ["resnet20", "resnet20_a", "vgg16_bn_cifar"])
 def test_built_in_networks_have_groups_and_half_of_them_can_go(architecture):
     torch.manual_seed(0)
@@ -191,7 +223,7 @@ def test_a_network_whose_channels_cannot_be_followed_is_named():
         channel_groups(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), IMAGES)
 
 
-CONFIG = SearchConfig(structure="channels", cost="macs", target=0.3, batch_size=16, max_rounds=12, augment="none", accuracy_floor=0.0)
+CONFIG = SearchConfig(structure="channels", channel_block=1, cost="macs", target=0.3, batch_size=16, max_rounds=12, augment="none", accuracy_floor=0.0)
 
 
 def _problem(seed, count):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from seam.batches import LabelledImages, training_batches
+from seam.batches import LabelledImages, accuracy, predict, redrawn, training_batches
 from seam.configs import FinetuneConfig, RuntimeConfig
 from seam.errors import SourceError
 from seam.finetune import finetune
@@ -48,6 +48,39 @@ def test_batches_are_a_function_of_seed_and_epoch():
     assert torch.equal(first, again)
     assert not torch.equal(first, _pixels(training_batches(data, IDENTITY, 8, "crop_flip", 1, 6)))
     assert not torch.equal(first, _pixels(training_batches(data, IDENTITY, 8, "crop_flip", 2, 5)))
+
+
+def _bright(label, value, count=20):
+    return LabelledImages(torch.full((count, 8, 8, 1), value, dtype=torch.uint8), torch.full((count,), label))
+
+
+def test_negatives_are_drawn_anew_for_every_epoch():
+    wanted, first, more = _bright(0, 50), _bright(1, 100), _bright(1, 150, 60)
+    train_data = LabelledImages(torch.cat([wanted.images, first.images]), torch.cat([wanted.labels, first.labels]))
+    draw = redrawn(train_data, more)
+    one, again, other = draw.epoch(0, 1), draw.epoch(0, 1), draw.epoch(0, 2)
+    assert torch.equal(one.images, again.images)
+    assert not torch.equal(one.images, other.images)
+    for epoch in (one, other):
+        assert epoch.labels.tolist() == [0] * 20 + [1] * 20
+        assert (epoch.images[:20] == 50).all()
+        assert set(epoch.images[20:].flatten().tolist()) == {100, 150}
+    assert redrawn(train_data, None) is None
+
+
+def test_fine_tuning_sees_the_negatives_that_train_left_over():
+    """Bright images are negatives only among the spare ones."""
+    wanted, dark, bright = _bright(0, 100), _bright(1, 0), _bright(1, 200, 60)
+    train_data = LabelledImages(torch.cat([wanted.images, dark.images]), torch.cat([wanted.labels, dark.labels]))
+    val_data = LabelledImages(torch.cat([wanted.images, bright.images]), torch.cat([wanted.labels, bright.labels]))
+    config = FinetuneConfig(epochs=30, lr=0.05, lr_head=0.05, momentum=0.9, schedule="cosine", augment="none", batch_size=8)
+    found = {}
+    for name, spare in (("without", None), ("with", bright)):
+        torch.manual_seed(0)
+        model = Reengineered(_network(), TargetHead(2, 2))
+        finetune(model, None, Preprocess((0.4,) * 3, (0.3,) * 3), train_data, val_data, config, RUNTIME, seed=0, spare=spare)
+        found[name] = accuracy(predict(model, val_data, Preprocess((0.4,) * 3, (0.3,) * 3)), val_data.labels)
+    assert found["with"] > 0.95 > found["without"]
 
 
 def test_crop_shifts_by_up_to_an_eighth_with_zero_padding():
@@ -146,7 +179,5 @@ def test_the_best_epoch_is_kept():
     model = _network()
     history = _train(model, keep_best=True)
     best = max(e.val_accuracy for e in history)
-    from seam.batches import accuracy, predict
-
     data = _data(20, 1)
     assert accuracy(predict(model, data, Preprocess((0.5,) * 3, (0.25,) * 3)), data.labels) == best
