@@ -17,6 +17,7 @@ from seam.configs import LatencyConfig
 from seam.engines import InputSpec, Variant, hardware, input_of
 from seam.errors import ConfigError, ExportError, SourceError
 from seam.latency import benchmark
+from seam.operators import operator_times
 
 AGAIN = "the first again"
 """The first model a second time: what the ratio of a model to itself comes to is what this machine's noise does."""
@@ -24,13 +25,14 @@ _BUSY = 0.7
 """Load (one minute) per core above which times are doubted."""
 
 
-def bench(models: Sequence[str], config: LatencyConfig, seed: int, console: Console) -> None:
+def bench(models: Sequence[str], config: LatencyConfig, seed: int, profile: bool, console: Console) -> None:
     """Time models on every engine of `config`, and show medians, 95th percentiles and ratios to the first model.
 
     Args:
         models: .onnx files, or models:/NAME/VERSION or models:/NAME@ALIAS of the registry, whose ONNX file is taken.
         config: engines, batch sizes, threads, warm-up and repeats.
         seed: of the inputs.
+        profile: also show where each model's time goes, at the last batch size.
         console: where to show it.
 
     Raises:
@@ -48,7 +50,14 @@ def bench(models: Sequence[str], config: LatencyConfig, seed: int, console: Cons
             results, _ = benchmark(
                 variants, takes, config, seed, lambda share, engine: bar.update(task, description=engine, completed=share * len(config.engines))
             )
+        operators = (
+            {name: operator_times(path, takes, config.batch_sizes[-1], config.num_threads, config.repeats, seed) for name, path in files.items()}
+            if profile
+            else {}
+        )
     console.print(_table(results, config))
+    if operators:
+        console.print(_operator_table(operators, config.batch_sizes[-1]))
     cores, load = before["cores"], before["load_average"][0]
     taken = f"{config.num_threads} thread(s), {config.repeats} calls of each model in turn"
     console.print(f"{before['cpu']}, {cores} cores; {taken}. Ratios are to the first model, with 95% intervals.")
@@ -113,6 +122,16 @@ def _table(results: Mapping[str, Any], config: LatencyConfig) -> Table:
             for name, batches in variants.items():
                 table.add_row(engine, str(batch_size), name, *_cells(batches[f"batch{batch_size}"]))
         table.add_section()
+    return table
+
+
+def _operator_table(operators: Mapping[str, Mapping[str, float]], batch_size: int) -> Table:
+    table = Table("operator", *operators, title=f"ONNX Runtime, batch {batch_size}: ms a call")
+    kinds = {kind: max(times.get(kind, 0.0) for times in operators.values()) for times in operators.values() for kind in times}
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for kind in sorted(kinds, key=lambda kind: -kinds[kind]):
+        table.add_row(kind, *(f"{times[kind]:.3g}" if kind in times else "" for times in operators.values()))
     return table
 
 

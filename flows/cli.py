@@ -221,21 +221,22 @@ def bench(
     engines: Annotated[str, typer.Option("--engines", metavar="A,B", help="Of deepsparse, onnxruntime, openvino.")] = "deepsparse,onnxruntime,openvino",
     threads: Annotated[int, typer.Option("--threads", help="Every engine is pinned to.")] = 1,
     repeats: Annotated[int, typer.Option("--repeats", help="Timed calls of each model, taken in turn.")] = 100,
+    profile: Annotated[bool, typer.Option("--profile", help="Also show each model's operators by their time, on ONNX Runtime.")] = False,
 ) -> None:
     """Time models side by side on this machine's engines, with confidence intervals, and the first against itself."""
     from flows.bench_command import bench as time_models
     from seam.configs import LatencyConfig
-    from seam.engines import LOADERS
+    from seam.engines import LOADERS, TORCH
 
     asked = engines.split(",")
-    known = [name for name in LOADERS if name != "torch"]  # which needs the module
+    known = [name for name in LOADERS if name not in TORCH]
     if not set(asked) <= set(known) or not all(b.isdigit() for b in batches.split(",")):
         raise ConfigError(f"expected --engines of {', '.join(known)} and --batch with whole numbers, got {engines} and {batches}.")
     try:
         config = LatencyConfig(engines=tuple(asked), batch_sizes=tuple(map(int, batches.split(","))), num_threads=threads, repeats=repeats)  # type: ignore[arg-type]
     except ValueError as e:
         raise ConfigError(str(e)) from e
-    time_models(models, config, 0, Console() if sys.stdout.isatty() else Console(width=120))
+    time_models(models, config, 0, profile, Console() if sys.stdout.isatty() else Console(width=120))
 
 
 @app.command()

@@ -75,10 +75,20 @@ class Variant:
 
 def load_torch(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
     """The module itself; its threads are pinned by `pinned_torch`."""
+    assert variant.module is not None, "the torch engine needs the module"
+    return _runner(variant.module)
+
+
+def _load_torch_compile(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
+    """The module compiled for one batch size at the first call, its weights frozen; needs a C++ compiler."""
     import torch
 
     assert variant.module is not None, "the torch engine needs the module"
-    module = variant.module
+    return _runner(torch.compile(variant.module, dynamic=False, options={"freezing": True}))
+
+
+def _runner(module: Callable[..., Any]) -> Runner:
+    import torch
 
     def run(x: Batch) -> FloatArray:
         with torch.inference_mode():
@@ -124,11 +134,14 @@ def _load_deepsparse(variant: Variant, batch_size: int, num_threads: int, about:
     return lambda x: engine.run([x])[0]
 
 
+TORCH = ("torch", "torch_compile")
+"""Engines that need the module."""
 LOADERS: dict[str, Callable[[Variant, int, int, dict[str, Any]], Runner]] = {
     "deepsparse": _load_deepsparse,
     "onnxruntime": _load_onnxruntime,
     "openvino": _load_openvino,
     "torch": load_torch,
+    "torch_compile": _load_torch_compile,
 }
 """Engine -> function of (variant, batch size, threads, facts to add to)."""
 
@@ -136,7 +149,7 @@ LOADERS: dict[str, Callable[[Variant, int, int, dict[str, Any]], Runner]] = {
 @contextmanager
 def pinned_torch(engine: str, num_threads: int) -> Iterator[None]:
     """Pin torch to `num_threads` inside the block, when torch is the engine."""
-    if engine != "torch":
+    if engine not in TORCH:
         yield
         return
     import torch
@@ -152,7 +165,7 @@ def pinned_torch(engine: str, num_threads: int) -> Iterator[None]:
 def version(engine: str) -> str | None:
     """Installed version of an engine, None when it is not installed."""
     try:
-        return importlib.metadata.version(engine)
+        return importlib.metadata.version("torch" if engine in TORCH else engine)
     except importlib.metadata.PackageNotFoundError:
         return None
 

@@ -15,6 +15,7 @@ from torch import nn
 from seam.engines import InputSpec, input_of
 from seam.errors import ExportError
 from seam.export import export_onnx
+from seam.operators import operator_times
 
 
 def seam(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,6 +37,19 @@ def test_models_are_compared_with_the_first_and_the_first_with_itself(folder: Pa
     assert done.returncode == 0, done.stderr
     for text in ("onnxruntime", "openvino", "wide.onnx", "narrow.onnx", "the first again", "calls of each model in turn"):
         assert text in done.stdout
+
+
+def test_a_profile_shows_the_operators_of_every_model(folder: Path) -> None:
+    done = seam(folder, "bench", "wide.onnx", "narrow.onnx", "--batch", "4", "--engines", "onnxruntime", "--repeats", "10", "--profile")
+    assert done.returncode == 0, done.stderr
+    table = done.stdout[done.stdout.index("ONNX Runtime, batch 4: ms a call") :]
+    assert all(operator in table for operator in ("Conv", "GlobalAveragePool", "wide.onnx", "narrow.onnx"))
+
+
+def test_operators_take_the_time_of_a_call(folder: Path) -> None:
+    found = operator_times(folder / "wide.onnx", InputSpec((3, 8, 8)), 64, 1, 10, 0)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert all(value > 0 for value in found.values())
 
 
 @pytest.mark.parametrize(

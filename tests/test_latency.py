@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +106,14 @@ def test_every_engine_times_every_variant_and_batch_size(variants: dict[str, Var
                 assert f"batch{measured['batch_size']}" == batch
                 assert (measured["num_threads"], measured["repeats"]) == (1, 10)
                 assert 0 < measured["latency_ms_min"] <= measured["latency_ms_p50"] <= measured["latency_ms_p95"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, g++ is not installed")
+def test_torch_compile_is_an_engine_whose_outputs_are_checked(variants: dict[str, Variant]) -> None:
+    results, about = benchmark(variants, InputSpec(SHAPE), replace(config("torch_compile"), batch_sizes=(4,)), 0)
+    assert set(results["torch_compile"]["source"]["batch4"]) == KEYS
+    assert about["torch_compile"]["version"] == importlib.metadata.version("torch")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("deepsparse") is None, reason="DeepSparse is not installed")
