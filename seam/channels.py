@@ -8,6 +8,7 @@ one group of a grouped convolution go together; those that something reads which
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from seam.compaction.trace import NotFollowedError, trace
 from seam.errors import SearchError
 from seam.masks import ScoredWeights, maskable
 
+_SUMS = ("add", "iadd", "sub", "isub", "cat", "concat", "concatenate")
+
 
 @dataclass(frozen=True)
 class ChannelGroups:
@@ -35,6 +38,8 @@ class ChannelGroups:
     """Layer -> group of each of its output channels."""
     inputs: dict[str, Int[Tensor, " in"]]
     """Layer -> group of each of its input channels (of the whole layer, also where it is grouped)."""
+    dispensable: frozenset[str] = frozenset()
+    """Layers that may lose all their channels, all of them at once: what they make is added to something that does not need them."""
 
 
 def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> ChannelGroups:
@@ -72,7 +77,40 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> 
         inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups(source)
     if not len(free):
         raise SearchError(f"search.structure channels: none of the channels of {kind} can be removed; use search.structure: weights.")
-    return ChannelGroups(len(free), outputs, inputs)
+    return ChannelGroups(len(free), outputs, inputs, _dispensable(known, outputs))
+
+
+def _dispensable(known: Constants, outputs: Mapping[str, Tensor]) -> frozenset[str]:
+    """The insides of residual blocks: layers without which the network's output still depends on its input."""
+    found: frozenset[str] = frozenset()
+    for name in outputs:
+        together = _together(name, outputs)
+        if all(bool((outputs[n] >= 0).all()) for n in together) and _connected(known, found | together):
+            found |= together
+    return found
+
+
+def _together(name: str, outputs: Mapping[str, Tensor]) -> frozenset[str]:
+    """The layers that share channels with this one, and those that share channels with them."""
+    found: frozenset[str] = frozenset({name})
+    before: frozenset[str] = frozenset()
+    while found != before:
+        before, channels = found, torch.cat([outputs[n] for n in found])
+        found = frozenset(n for n, ids in outputs.items() if bool(torch.isin(ids, channels).any()))
+    return found
+
+
+def _connected(known: Constants, removed: frozenset[str]) -> bool:
+    """Whether the output still depends on the input, were these layers' outputs constant: a sum does if an operand does, all else if all do."""
+    depends: dict[fx.Node, bool] = {}
+    for node in known.traced.nodes:
+        read = [depends[source] for source in node.all_input_nodes if source in depends]
+        if node.op == "placeholder":
+            depends[node] = True
+        elif read:
+            some = any(read) if known.traced.kind(node) in _SUMS else all(read)
+            depends[node] = some and not (node in known.layers and str(node.target) in removed)
+    return depends[known.traced.nodes[-1]]
 
 
 def _joined(known: Constants, first: dict[fx.Node, int], total: int) -> npt.NDArray[np.int64]:
@@ -106,7 +144,7 @@ class ScoredChannels(ScoredWeights):
 
     A weight is kept where the channel it makes and the channel it reads are kept. Groups that the same layers make go in blocks, best
     with best, as engines compute channels in blocks: the score that counts is the mean of a block's. The best block of every layer
-    always stays, so that no layer is cut through.
+    always stays, so that no layer is cut through, but for the insides of residual blocks: without them the block is a constant.
     """
 
     def __init__(self, network: nn.Module, groups: ChannelGroups, block: int = 1) -> None:
@@ -115,10 +153,13 @@ class ScoredChannels(ScoredWeights):
         rows, columns = zip(*(_makers_and_readers(name, p, groups) for name, p in maskable(network).items()), strict=True)
         device = next(network.parameters()).device
         self._rows, self._columns = (torch.cat(part).to(device) for part in (rows, columns))  # the last gate is always open
-        layers = [ids[ids >= 0].unique() for ids in groups.outputs.values()]
-        self._layer_groups = torch.cat(layers).to(device)
-        self._layers = torch.cat([torch.full_like(ids, i) for i, ids in enumerate(layers)]).to(device)
-        self._kind, self._blocks = (t.to(device) for t in _blocks(layers, groups.number, block))
+        layers = {name: ids[ids >= 0].unique() for name, ids in groups.outputs.items()}
+        staying = [ids for name, ids in layers.items() if len(ids) and name not in groups.dispensable]
+        self._number_staying = len(staying)
+        none = torch.empty(0, dtype=torch.int64)
+        self._layer_groups = torch.cat([none, *staying]).to(device)
+        self._layers = torch.cat([none, *(torch.full_like(ids, i) for i, ids in enumerate(staying))]).to(device)
+        self._kind, self._blocks = (t.to(device) for t in _blocks(list(layers.values()), groups.number, block))
         self._block_sizes = self._blocks.bincount()
         super().__init__(network)
 
@@ -161,7 +202,7 @@ class ScoredChannels(ScoredWeights):
 
     def _gates(self, threshold: float) -> Bool[Tensor, " gates"]:
         scores = self._block_scores()
-        best = torch.full((int(self._layers[-1]) + 1,), -torch.inf, device=scores.device)
+        best = torch.full((self._number_staying,), -torch.inf, device=scores.device)
         best.scatter_reduce_(0, self._layers, scores[self._layer_groups], "amax")
         leaders = self._layer_groups[scores[self._layer_groups] == best[self._layers]]
         gates = torch.ones(self._groups + 1, dtype=torch.bool, device=scores.device)

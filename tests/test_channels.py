@@ -155,15 +155,44 @@ def _least(scored, costs):
     return least
 
 
+def test_the_inside_of_a_residual_block_is_dispensable(network):
+    groups = channel_groups(network, IMAGES)
+    assert groups.dispensable == {"inner"}
+    scored = ScoredChannels(network, groups)
+    with torch.no_grad():
+        scored.scores[groups.outputs["inner"]] = -1
+    apply_masks(network, scored.masks())
+    done = compact(network, IMAGES)
+    assert not any(isinstance(layer, nn.Conv2d) and layer.out_channels == 6 for layer in done.module.modules())
+    images = torch.randn(3, 3, 8, 8)
+    torch.testing.assert_close(done.module(images), network(images), atol=1e-5, rtol=1e-5)
+    assert network(images).std(0).sum() > 0.01  # it still depends on the image
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("resnet20_a", {f"layer{i}.{j}.conv1" for i in (1, 2, 3) for j in (0, 1, 2)}),
+        ("vgg16_bn_cifar", set()),
+        ("torchvision:mobilenet_v2", {f"features.{i}.conv.{j}.0" for i in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16) for j in (0, 1)}),
+        ("torchvision:squeezenet1_1", {f"features.{i}.expand1x1" for i in (3, 4, 6, 7, 9, 10, 11, 12)}),
+    ],
+)
+def test_what_may_go_altogether(architecture, expected):
+    """Of a product both factors are needed (gates), of a sum or concatenation one part; never so many that nothing is left."""
+    network = build(architecture, 10).eval()
+    assert channel_groups(network, torch.rand(2, 3, 32, 32)).dispensable == expected
+
+
 def test_every_layer_keeps_its_best_channel(network):
     groups = channel_groups(network, IMAGES)
     scored = ScoredChannels(network, groups)
     with torch.no_grad():
         scored.scores.copy_(torch.arange(10.0))
     scored.keep(1e-6)
-    for name in ("stem", "inner"):
-        made = scored.masks()[f"{name}.weight"].flatten(1).any(1)
-        assert made.tolist() == [g == groups.outputs[name].max() for g in groups.outputs[name]]
+    made = scored.masks()["stem.weight"].flatten(1).any(1)
+    assert made.tolist() == [g == groups.outputs["stem"].max() for g in groups.outputs["stem"]]
+    assert not scored.masks()["inner.weight"].any()  # the block's input goes past it
 
 
 def test_channels_stay_and_go_in_blocks_best_with_best(network):
