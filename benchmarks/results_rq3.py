@@ -8,6 +8,7 @@ from typing import Any
 from projects import ROOT
 
 from seam.files import read_json
+from tasks.students import METHODS
 from tasks.transfer_figures import method_label
 from tasks.transfer_report import COLUMNS, cells
 
@@ -54,11 +55,12 @@ def _target(card: Card) -> str:
     name, source, size = card["target"], card["source"], card["image_size"]
     images = f"{card['num_train']} images to train on, {card['num_val']} to choose on, {card['num_test']} to test on, {size} x {size} pixels"
     head = f"### {name}, preset `{card['preset']}`: {len(card['classes'])} classes\n\n{source['architecture']}, weights {source['checkpoint']}; {images}.\n"
-    rows = [f"| {method_label(row)} | {' | '.join(cells(row))} |" for row in card["methods"].values()]
+    methods = dict(sorted(card["methods"].items(), key=lambda item: (METHODS.index(item[1]["base"]), item[1]["removal"] or 0)))
+    rows = [f"| {method_label(row)} | {' | '.join(cells(row))} |" for row in methods.values()]
     table = "\n".join([f"| method | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|", *rows])
     plot = f"![Accuracy against inherited defects](../benchmarks/results/rq3/{name}-{card['preset']}.svg)"
     about = [f"{IMAGES[name]}\n"] if name in IMAGES else []
-    return "\n".join([head, *about, table, "", _verdict(card["methods"]), "", plot, "", _conditions(card), ""])
+    return "\n".join([head, *about, table, "", _verdict(methods), "", plot, "", _conditions(card), ""])
 
 
 def _verdict(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -74,7 +76,7 @@ def _verdict(rows: Mapping[str, Mapping[str, Any]]) -> str:
         claims = {
             "DIR at most half of standard's": _rate(row) <= _rate(standard) / 2,
             "accuracy at most 2 points below": lost <= 2,
-            **({"DIR below ReMoS's": all(_rate(row) < _rate(other) for other in remos)} if remos else {}),
+            **{f"DIR below that of {method_label(other)}": _rate(row) < _rate(other) for other in remos},
             **{f"DIR below the {method_label(o)} control's": _rate(row) < _rate(o) for o in controls if o["removal"] == row["removal"]},
         }
         said = "; ".join(f"{claim}: {'yes' if kept else '**no**'}" for claim, kept in claims.items())
