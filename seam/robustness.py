@@ -30,6 +30,8 @@ _PROBED = 8
 """Images at once, when features are tried for a gradient: as a rule the first few settle it."""
 
 Images = Float[Tensor, "batch 3 height width"]
+Piece = Float[Tensor, "_ 3 height width"]
+"""Some of the images: pieces differ in number."""
 
 
 class PenultimateFeatures(nn.Module):
@@ -180,7 +182,7 @@ def _warn_of_weak_features(features: PenultimateFeatures, batches: Sequence[Tens
 
 
 def describe_attack(
-    pieces: Iterable[tuple[Images, Images]], config: AttackConfig, mean: Sequence[float], std: Sequence[float], seed: int
+    pieces: Iterable[tuple[Piece, Piece]], config: AttackConfig, mean: Sequence[float], std: Sequence[float], seed: int
 ) -> dict[str, Any]:  # fmt: skip
     """Everything about an attack, its budgets in normalised and (per channel) in pixel space, pixels in [0, 1].
 
