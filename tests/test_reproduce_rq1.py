@@ -50,6 +50,24 @@ def test_a_problem_gives_a_card_and_a_row_and_is_not_computed_twice(overrides: l
     assert made.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
+def test_a_suite_of_channels_shows_what_each_engine_makes_of_them(overrides: list[str], tmp_path: Path) -> None:
+    small = ["search.channel_block=8", "finetune.epochs=1"]
+    reproduce_rq1.reproduce("cifar10-channels", ["grey"], 0, [*overrides, *small])
+    card = read_json(tmp_path / "cards" / "cifar10-channels-grey-seed0.json")
+    assert card["model"] == "reengineered_finetuned"
+    assert {"standard_finetuned", "reengineered_finetuned"} <= set(card["accuracy"])
+    assert card["macs"]["compacted"] < 0.5 * card["macs"]["original"]
+    results_page.render()
+    page = (tmp_path / "results.md").read_text()
+    saved = f"| {100 * (1 - card['weights']['reengineered'] / card['weights']['original']):.2f} | {100 * card['accuracy']['source']:.2f} | "
+    assert f"| grey {saved}{100 * card['accuracy']['reengineered_finetuned']:.2f} | " in page
+    engine = card["latency_ms_batch16"]["onnxruntime"]
+    removed = 100 * (1 - card["macs"]["compacted"] / card["macs"]["original"])
+    assert f"| onnxruntime | {removed:.1f} | {engine['source']:.2f} | {engine['compacted']:.2f} | " in page
+    assert "whole channels in blocks of 8; fine-tuned for 1 epochs, SGD 0.01, momentum 0.9, cosine" in page
+
+
 def test_an_unknown_problem_is_one_clear_line(overrides: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"--problems boat: expected problems of cifar10: dark, grey, light\."):
         reproduce_rq1.prepare(reproduce_rq1.WORK / "x", "cifar10", ["boat"], 0, overrides)
