@@ -19,11 +19,13 @@ from tasks.params import Params, change_params, load_params
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def make_project(folder: Path, preset: Path, overrides: Sequence[str]) -> Params:
-    """Make or update a project with the default parameters, a preset over them and `overrides` over that; what it has computed stays."""
+def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]) -> Params:
+    """Make or update a project with the default parameters, presets over them in turn and `overrides` over those; what it has computed stays."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
-    change_params(folder / "params.yaml", overrides, preset)
+    for preset in presets:
+        change_params(folder / "params.yaml", overlay=preset)
+    change_params(folder / "params.yaml", overrides)
     yaml = YAML()
     yaml.width = 400
     pipeline = yaml.load(ROOT / "dvc.yaml")

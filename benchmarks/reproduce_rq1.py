@@ -31,7 +31,7 @@ from tasks.params import Params, add_problems, change_params, load_params
 
 WORK = ROOT / "build" / "rq1"
 SUITES = ("cifar10", "cifar100", "cifar10-channels", "cifar100-channels")
-"""DATA or DATA-STRUCTURE; each has its preset."""
+"""DATA or DATA-STRUCTURE; presets/rq1-DATA.yaml, and rq1-DATA-STRUCTURE.yaml over it."""
 TIMED = ("source", "reengineered", "compacted")
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--suite", choices=SUITES, default="cifar10")
     parser.add_argument("--problems", default="all", metavar="A,B", help="names of problems (default: all)")
     parser.add_argument("--seeds", default="0", metavar="0,1", help="seeds (default: 0)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over presets/rq1-<suite>.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over the suite's presets")
     parser.add_argument("--render", action="store_true", help="only render the cards there are")
     arguments = parser.parse_args()
     with one_line_errors():
@@ -65,8 +65,9 @@ def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[s
 
 def prepare(project: Path, suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> tuple[Params, list[str]]:
     """Make or update the project of one suite and seed; returns its parameters and the names of the problems to run."""
-    preset, data = ROOT / "presets" / f"rq1-{suite}.yaml", suite.partition("-")[0]
-    params = make_project(project, preset, [f"data.path={ROOT / 'data' / data}", f"seed={seed}", *overrides])
+    data = suite.partition("-")[0]
+    presets = [ROOT / "presets" / f"rq1-{name}.yaml" for name in dict.fromkeys((data, suite))]
+    params = make_project(project, presets, [f"data.path={ROOT / 'data' / data}", f"seed={seed}", *overrides])
     fetch(params.data.kind, Path(params.data.path))
     classes = class_names(params.data.kind, Path(params.data.path))
     known = every_class(classes) if data == "cifar10" else superclass_problems(CIFAR100_SUPERCLASSES, classes)

@@ -81,7 +81,7 @@ def reproduce(name: str, path: Path, image_size: int, preset: str, overrides: Se
     kind = name if name in LISTINGS else "npz" if path.suffix == ".npz" else "image_folder"
     own = f"{name}-{preset}"
     project = WORK / own
-    params = make_project(project, file, [f"targets={{{name}: {{kind: {kind}, path: '{path}', image_size: {image_size}}}}}", *overrides])
+    params = make_project(project, [file], [f"targets={{{name}: {{kind: {kind}, path: '{path}', image_size: {image_size}}}}}", *overrides])
     repro(project, params, [f"compare_transfers@{name}"])
     write_json(CARDS / f"{own}.json", card(project, params, name, preset, overrides))
     shutil.copyfile(project / "artifacts" / name / "compare_transfers" / "pareto.svg", CARDS / f"{own}.svg")

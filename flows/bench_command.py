@@ -50,11 +50,8 @@ def bench(models: Sequence[str], config: LatencyConfig, seed: int, profile: bool
             results, _ = benchmark(
                 variants, takes, config, seed, lambda share, engine: bar.update(task, description=engine, completed=share * len(config.engines))
             )
-        operators = (
-            {name: operator_times(path, takes, config.batch_sizes[-1], config.num_threads, config.repeats, seed) for name, path in files.items()}
-            if profile
-            else {}
-        )
+        profiled = files if profile else {}
+        operators = {name: operator_times(path, takes, config.batch_sizes[-1], config.num_threads, config.repeats, seed) for name, path in profiled.items()}
     console.print(_table(results, config))
     if operators:
         console.print(_operator_table(operators, config.batch_sizes[-1]))

@@ -15,7 +15,7 @@ from torch import nn
 from seam.engines import InputSpec, input_of
 from seam.errors import ExportError
 from seam.export import export_onnx
-from seam.operators import operator_times
+from seam.operators import _by_operator, operator_times
 
 
 def seam(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +50,15 @@ def test_operators_take_the_time_of_a_call(folder: Path) -> None:
     found = operator_times(folder / "wide.onnx", InputSpec((3, 8, 8)), 64, 1, 10, 0)
     assert list(found.values()) == sorted(found.values(), reverse=True)
     assert all(value > 0 for value in found.values())
+
+
+def test_an_operators_time_is_the_sum_over_nodes_of_medians_over_calls() -> None:
+    def node(name: str, operator: str, microseconds: int) -> dict[str, object]:
+        return {"cat": "Node", "name": f"{name}_kernel_time", "dur": microseconds, "args": {"op_name": operator}}
+
+    calls = [node("a", "Conv", t) for t in (9000, 1000, 2000)] + [node("b", "Conv", t) for t in (500, 500, 900)] + [node("c", "Add", 100)]
+    other = [{"cat": "Session", "name": "model_run", "dur": 10**6}, {"cat": "Node", "name": "a_fence_before", "dur": 10**6, "args": {"op_name": "Conv"}}]
+    assert _by_operator([*calls, *other]) == {"Conv": 2.5, "Add": 0.1}
 
 
 @pytest.mark.parametrize(
