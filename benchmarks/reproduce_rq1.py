@@ -4,6 +4,7 @@
     make reproduce-rq1 ARGS="--problems airplane,ship --seeds 0,1"                # some, twice
     make reproduce-rq1 ARGS="--suite cifar100 --problems fish"                    # superclasses
     make reproduce-rq1 ARGS="--suite cifar100-channels"                           # whole channels, for engines that compute zeros
+    make reproduce-rq1 ARGS="--suite flowers17-channels --set data.path=/path/to/flowers17 --set prepare_source.checkpoint=..."   # ResNet18, 224 px
     make reproduce-rq1 ARGS="--set prepare_source.checkpoint=/path/to/weights.safetensors --set data.path=/path/to/data"
     make reproduce-rq1 ARGS="--render"                                            # docs/results.md from the cards there are
 
@@ -24,14 +25,25 @@ from projects import ROOT, make_project, one_line_errors, repro, shown
 from results_page import CARDS, render
 
 from seam.datasets.load import class_names, fetch
+from seam.engines import input_of
 from seam.errors import ConfigError
 from seam.files import read_json, write_json
+from seam.operators import operator_times
 from seam.problem_sets import CIFAR100_SUPERCLASSES, every_class, superclass_problems
 from tasks.params import Params, add_problems, change_params, load_params
 
 WORK = ROOT / "build" / "rq1"
-SUITES = ("cifar10", "cifar100", "cifar10-channels", "cifar100-channels")
-"""DATA or DATA-STRUCTURE; presets/rq1-DATA.yaml, and rq1-DATA-STRUCTURE.yaml over it."""
+SUITES = {
+    "cifar10": ("rq1-cifar10",),
+    "cifar100": ("rq1-cifar100",),
+    "cifar10-channels": ("rq1-cifar10", "rq1-channels"),
+    "cifar10-vgg16-channels": ("rq1-cifar10", "rq1-channels", "rq1-vgg16-channels"),
+    "cifar100-channels": ("rq1-cifar100", "rq1-channels", "rq1-cifar100-channels"),
+    "flowers17-channels": ("rq1-channels", "rq1-flowers17-channels"),
+}
+"""Suite, DATA or DATA-..., and its presets, over one another."""
+FLOWERS = 5
+"""Classes in a problem of flowers17."""
 TIMED = ("source", "reengineered", "compacted")
 
 
@@ -66,11 +78,11 @@ def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[s
 def prepare(project: Path, suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> tuple[Params, list[str]]:
     """Make or update the project of one suite and seed; returns its parameters and the names of the problems to run."""
     data = suite.partition("-")[0]
-    presets = [ROOT / "presets" / f"rq1-{name}.yaml" for name in dict.fromkeys((data, suite))]
+    presets = [ROOT / "presets" / f"{name}.yaml" for name in SUITES[suite]]
     params = make_project(project, presets, [f"data.path={ROOT / 'data' / data}", f"seed={seed}", *overrides])
     fetch(params.data.kind, Path(params.data.path))
     classes = class_names(params.data.kind, Path(params.data.path))
-    known = every_class(classes) if data == "cifar10" else superclass_problems(CIFAR100_SUPERCLASSES, classes)
+    known = _problems(data, classes)
     wanted = list(known) if list(names) == ["all"] else list(names)
     for name in wanted:
         if name not in known:
@@ -78,6 +90,18 @@ def prepare(project: Path, suite: str, names: Sequence[str], seed: int, override
     change_params(project / "params.yaml", [f"problems={{{wanted[0]}: {list(known[wanted[0]])}}}"])
     add_problems(project / "params.yaml", {name: known[name] for name in known if name != wanted[0]})
     return load_params(project / "params.yaml"), wanted
+
+
+def _problems(data: str, classes: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Name -> classes: each class against the rest, superclasses or, where neither is published, groups of neighbours."""
+    match data:
+        case "cifar10":
+            return every_class(classes)
+        case "cifar100":
+            return superclass_problems(CIFAR100_SUPERCLASSES, classes)
+        case _:
+            starts = range(0, len(classes) - FLOWERS + 1, FLOWERS)
+            return {f"{start + 1}to{start + FLOWERS}": classes[start : start + FLOWERS] for start in starts}
 
 
 def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]:
@@ -103,7 +127,9 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
         "weights": {"original": original["params_total"], "reengineered": ours["params_nonzero"]},
         "macs": {"original": original["macs_dense"], "reengineered": ours["macs_nonzero"], "compacted": exported["compacted"]["macs_dense"]},
         "accuracy": {m: entry["accuracy"] for m, entry in models.items()},
+        "int8": {name: {k: v for k, v in found.items() if not k.startswith("bytes")} for name, found in exported["int8"].items()},
         "latency_ms_batch16": {engine: _medians(times) for engine, times in latency.items()},
+        "operators_ms_batch16": _operators(folder / "benchmark_latency", params) if suite.endswith("-channels") else {},
         "seconds": {"search": searched["seconds"], "rounds": searched["rounds"], "threads": searched["threads"]},
         "search": asdict(params.search),
         "finetune": asdict(params.finetune),
@@ -112,6 +138,12 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
         "machine": read_json(project / "artifacts" / "describe_machine" / "machine.json"),
         "warnings": [*searched["warnings"], *evaluated["warnings"]],
     }
+
+
+def _operators(folder: Path, params: Params) -> dict[str, dict[str, float]]:
+    """Where ONNX Runtime spends the time of the original and of the compacted model."""
+    config, files = params.benchmark_latency, {name: folder / f"{name}.onnx" for name in ("source", "compacted")}
+    return {name: operator_times(path, input_of(path), 16, config.num_threads, config.repeats, params.seed) for name, path in files.items()}
 
 
 def _medians(times: Mapping[str, Any]) -> dict[str, float] | str:

@@ -226,10 +226,10 @@ def bench(
     """Time models side by side on this machine's engines, with confidence intervals, and the first against itself."""
     from flows.bench_command import bench as time_models
     from seam.configs import LatencyConfig
-    from seam.engines import LOADERS, TORCH
+    from seam.engines import LOADERS, QUANTIZED, TORCH
 
     asked = engines.split(",")
-    known = [name for name in LOADERS if name not in TORCH]
+    known = [name for name in LOADERS if name not in (*TORCH, *QUANTIZED)]
     if not set(asked) <= set(known) or not all(b.isdigit() for b in batches.split(",")):
         raise ConfigError(f"expected --engines of {', '.join(known)} and --batch with whole numbers, got {engines} and {batches}.")
     try:

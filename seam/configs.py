@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 STRICT = {"extra": "forbid"}
 """Read by pydantic when it validates params.yaml into such classes."""
+Engine = Literal["deepsparse", "onnxruntime", "openvino", "openvino_int8", "torch", "torch_compile"]
 Augment = Literal["crop_flip", "crop", "resized_crop_flip", "none"]
 """How training images vary; see `seam.batches.training_batches`."""
 
@@ -136,8 +137,11 @@ class SearchConfig:
     method: Literal["budget", "drift"] = "budget"
     """`budget`: the share of weights kept falls along a schedule to `target`, the highest scores are kept, and one search gives the
     whole frontier. `drift`: the cost is a term of the objective, as published. *Differs*: the original is `drift`."""
-    structure: Literal["weights", "channels"] = "weights"
-    """What is removed: single weights, which engines that skip zeros gain from, or whole channels, which all gain from (with `budget`)."""
+    structure: Literal["weights", "channels", "hybrid"] = "weights"
+    """What is removed: single weights, which engines that skip zeros gain from, whole channels, which all gain from, or first the ones, then
+    the others (`channels` and `hybrid` with `budget`)."""
+    channels_target: float = 0.5
+    """`hybrid`: share of the cost that the first half of the rounds leaves, by channels; weights are then removed down to `target`."""
     channel_block: int = 16
     """`channels`: so many of a layer stay or go together, best with best; engines compute channels in blocks (AVX-512: 16; AVX2: 8)."""
     cost: Literal["weights", "macs"] = "weights"
@@ -181,8 +185,10 @@ class SearchConfig:
     """As for the source's training."""
 
     def __post_init__(self) -> None:
-        structured = self.structure == "channels"
-        require(not structured or self.method == "budget", f"structure channels needs method budget, got {self.method}")
+        hybrid, structured = self.structure == "hybrid", self.structure != "weights"
+        require(not structured or self.method == "budget", f"structure {self.structure} needs method budget, got {self.method}")
+        require(not hybrid or self.target < self.channels_target < 1, f"channels_target must be between target and 1, got {self.channels_target}")
+        require(not hybrid or self.max_rounds >= 2, f"structure hybrid needs max_rounds >= 2, got {self.max_rounds}")
         require(self.channel_block >= 1, f"channel_block must be >= 1, got {self.channel_block}")
         require(0 < self.target <= 1, f"target must be in (0, 1], got {self.target}")
         require(self.accuracy_floor is None or 0 <= self.accuracy_floor <= 1, f"accuracy_floor must be null or in [0, 1], got {self.accuracy_floor}")
@@ -223,6 +229,8 @@ class FinetuneConfig:
     """Images per step. *Same* (64)."""
     regrow: bool = False
     """Let removed weights train again, as the published code does (the model becomes dense). *Differs*: off by default."""
+    distill: float = 0.0
+    """Weight of a second loss: the network's logits over the source's classes against the source's own. *Same* (0: none). Whole channels want 1."""
     negatives: Literal["redrawn", "fixed"] = "redrawn"
     """As in the search."""
     augment: Augment = "crop_flip"
@@ -233,6 +241,7 @@ class FinetuneConfig:
         require(self.lr > 0, f"lr must be > 0, got {self.lr}")
         require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
         require(0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}")
+        require(self.distill >= 0, f"distill must be >= 0 (0: none), got {self.distill}")
         require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
         require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
 
@@ -286,9 +295,11 @@ class LatencyConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    engines: tuple[Literal["deepsparse", "onnxruntime", "openvino", "torch", "torch_compile"], ...] = ("deepsparse", "onnxruntime", "openvino", "torch")
+    engines: tuple[Engine, ...] = ("deepsparse", "onnxruntime", "openvino", "torch")
     """Engines to time; one that is missing here is reported as unavailable. `torch_compile` compiles each model for each batch size, which
-    takes half a minute and a C++ compiler."""
+    takes half a minute and a C++ compiler. `openvino_int8`: every model with weights and activations rounded to 8 bits, calibrated on train."""
+    int8_drop: float = 0.005
+    """Val accuracy (a fraction) that rounding to int8 may cost; a model that loses more is timed, but never named the fastest."""
     batch_sizes: tuple[int, ...] = (1, 16)
     """Batch sizes to time. The paper's is 16."""
     num_threads: int = 1
@@ -300,6 +311,7 @@ class LatencyConfig:
 
     def __post_init__(self) -> None:
         require(len(self.engines) >= 1, "engines must name at least one engine, got none")
+        require(0 <= self.int8_drop < 1, f"int8_drop must be in [0, 1), got {self.int8_drop}")
         require(all(b >= 1 for b in self.batch_sizes) and len(self.batch_sizes) >= 1, f"batch_sizes must be >= 1, got {self.batch_sizes}")
         require(self.num_threads >= 1, f"num_threads must be >= 1, got {self.num_threads}")
         require(self.warmup >= 0, f"warmup must be >= 0, got {self.warmup}")

@@ -71,6 +71,8 @@ class Variant:
     """One input, the first dimension of which is the batch and may have any size; its first output is what is compared."""
     module: Callable[..., Any] | None = None
     """The same model for the torch engine (an nn.Module in eval mode, on the CPU)."""
+    int8: Path | None = None
+    """The same model for `openvino_int8`, from `seam.int8.quantize`."""
 
 
 def load_torch(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
@@ -110,10 +112,19 @@ def _load_onnxruntime(variant: Variant, batch_size: int, num_threads: int, about
 
 
 def _load_openvino(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
+    return _openvino(variant.onnx, batch_size, num_threads)
+
+
+def _load_openvino_int8(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
+    assert variant.int8 is not None, "openvino_int8 needs a model from seam.int8.quantize"
+    return _openvino(variant.int8, batch_size, num_threads)
+
+
+def _openvino(path: Path, batch_size: int, num_threads: int) -> Runner:
     import openvino
 
     core = openvino.Core()
-    model = core.read_model(str(variant.onnx))
+    model = core.read_model(str(path))
     _, *image = model.inputs[0].partial_shape
     model.reshape([batch_size, *image])
     settings = {"INFERENCE_NUM_THREADS": num_threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -136,10 +147,13 @@ def _load_deepsparse(variant: Variant, batch_size: int, num_threads: int, about:
 
 TORCH = ("torch", "torch_compile")
 """Engines that need the module."""
+QUANTIZED = ("openvino_int8",)
+"""Engines that run another model, which rounds: near the original's outputs, not equal to them."""
 LOADERS: dict[str, Callable[[Variant, int, int, dict[str, Any]], Runner]] = {
     "deepsparse": _load_deepsparse,
     "onnxruntime": _load_onnxruntime,
     "openvino": _load_openvino,
+    "openvino_int8": _load_openvino_int8,
     "torch": load_torch,
     "torch_compile": _load_torch_compile,
 }
@@ -165,7 +179,7 @@ def pinned_torch(engine: str, num_threads: int) -> Iterator[None]:
 def version(engine: str) -> str | None:
     """Installed version of an engine, None when it is not installed."""
     try:
-        return importlib.metadata.version("torch" if engine in TORCH else engine)
+        return importlib.metadata.version({"torch_compile": "torch", "openvino_int8": "openvino"}.get(engine, engine))
     except importlib.metadata.PackageNotFoundError:
         return None
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seam.batches import LabelledImages, redrawn
 from seam.configs import FinetuneConfig, SearchConfig, SourceConfig
@@ -15,7 +16,10 @@ from seam.head import Reengineered
 from seam.masks import Masks, apply_masks
 from seam.norms import norm_parameters
 from seam.runtime import Runtime
-from seam.training import Epoch, TrainingPlan, train
+from seam.training import Epoch, Loss, TrainingPlan, train
+
+TEMPERATURE = 4.0
+"""Of distillation."""
 
 
 def finetune(
@@ -32,6 +36,7 @@ def finetune(
     key: str = "",
     on_epoch: Callable[[Epoch], None] | None = None,
     spare: LabelledImages | None = None,
+    teacher: nn.Module | None = None,
 ) -> list[Epoch]:
     """Fine-tune all weights and the head in place; the epoch with the best val accuracy is kept.
 
@@ -51,8 +56,10 @@ def finetune(
         key: see `seam.training.train`.
         on_epoch: see `seam.training.train`.
         spare: further negatives of a binary problem; every epoch then draws as many as `train_data` has, from both.
+        teacher: the source, eval mode; needed where `config.distill` is above 0.
     """
     model.to(runtime.device).requires_grad_(True)
+    train_data = train_data.to(runtime.device)
     held = None if masks is None or config.regrow else {k: m.to(runtime.device) for k, m in masks.items()}
     groups = [{"params": list(model.network.parameters()), "lr": config.lr}, {"params": list(model.head.parameters()), "lr": config.lr_head}]
     optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay)
@@ -69,10 +76,33 @@ def finetune(
         checkpoint=checkpoint,
         key=key,
         on_epoch=on_epoch,
-        negatives=redrawn(train_data.to(runtime.device), spare),
+        negatives=redrawn(train_data, spare),
+        loss_of=distilled(model, teacher.to(runtime.device), config.distill) if config.distill and teacher is not None else None,
     )
     model.requires_grad_(False)
     return history
+
+
+def distilled(model: Reengineered, teacher: nn.Module, weight: float) -> Loss:
+    """Cross-entropy on the target labels + weight * T^2 * KL(softmax(teacher / T) || softmax(network / T)) over the source's classes.
+
+    Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", T = `TEMPERATURE`. One class against the rest says little about
+    an image; what the source takes it for says more.
+
+    Args:
+        model: learns; its network has the classes of `teacher`.
+        teacher: the source, eval mode.
+        weight: of the second term.
+    """
+
+    def loss(images: Tensor, labels: Tensor) -> Tensor:
+        logits = model.network(images)
+        own = F.cross_entropy(model.head(logits).float(), labels)
+        with torch.no_grad():
+            wanted = F.softmax(teacher(images).float() / TEMPERATURE, dim=1)
+        return own + weight * TEMPERATURE**2 * F.kl_div(F.log_softmax(logits.float() / TEMPERATURE, dim=1), wanted, reduction="batchmean")
+
+    return loss
 
 
 def adapt(

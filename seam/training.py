@@ -17,6 +17,9 @@ from seam.checkpoint import Pacer, load_state, optimizer_tensors, restore_optimi
 from seam.errors import SourceError
 from seam.runtime import Runtime
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(normalised images, labels) -> the batch's mean loss, with its gradient."""
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -24,7 +27,7 @@ class Epoch:
 
     epoch: int
     loss: float | None
-    """Mean cross-entropy of the epoch's batches; None for epoch 0."""
+    """Mean loss of the epoch's batches; None for epoch 0."""
     val_accuracy: float
 
 
@@ -60,8 +63,9 @@ def train(
     key: str = "",
     on_epoch: Callable[[Epoch], None] | None = None,
     negatives: Redrawn | None = None,
+    loss_of: Loss | None = None,
 ) -> list[Epoch]:
-    """Train `model` in place with cross-entropy, on the device of `runtime`, and leave it there in eval mode.
+    """Train `model` in place, on the device of `runtime`, and leave it there in eval mode.
 
     Args:
         model: maps normalised images to logits.
@@ -76,6 +80,7 @@ def train(
         key: digest of everything the training depends on, see `seam.checkpoint`.
         on_epoch: called after every new epoch.
         negatives: `train_data` with negatives that are drawn anew for every epoch; None: every epoch has the same images.
+        loss_of: what is minimised; None: cross-entropy with the plan's label smoothing.
 
     Raises:
         SourceError: the loss is not finite.
@@ -83,6 +88,7 @@ def train(
     model.to(runtime.device)
     preprocess.to(runtime.device)
     train_data, val_data = train_data.to(runtime.device), val_data.to(runtime.device)
+    loss_of = loss_of or (lambda images, labels: F.cross_entropy(model(images).float(), labels, label_smoothing=plan.label_smoothing))
     base_rates = [g["lr"] for g in optimizer.param_groups]
     steps_per_epoch = sum(1 for _ in range(0, len(train_data), plan.batch_size))
     history, best = _resume(checkpoint, key, model, optimizer)
@@ -103,8 +109,7 @@ def train(
                 _set_rates(optimizer, base_rates, ((number - 1) * steps_per_epoch + steps) / (plan.epochs * steps_per_epoch))
             optimizer.zero_grad(set_to_none=True)
             with runtime.autocast():
-                logits = model(images)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=plan.label_smoothing)
+                loss = loss_of(images, labels)
             loss.backward()
             optimizer.step()
             if after_step is not None:

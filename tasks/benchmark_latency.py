@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,12 +11,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from seam.engines import InputSpec, Variant, hardware
+from seam.engines import QUANTIZED, InputSpec, Variant, hardware
 from seam.errors import SuspectResultWarning
 from seam.export import OPSET, export_onnx
 from seam.files import sha256_file, write_json
 from seam.latency import benchmark
 from seam.macs import count
+from tasks.int8 import quantized
 from tasks.models import load_compacted, load_model, problem_source
 from tasks.stage import StageContext, StageResult, collect_warnings, main
 
@@ -52,22 +53,29 @@ def benchmark_latency(context: StageContext) -> StageResult:
 
         before = hardware()
         variants = {name: Variant(out / f"{name}.onnx", module) for name, module in modules.items()}
+        rounded: dict[str, Any] = {}
+        (out / "int8").mkdir()
+        if set(config.engines) & set(QUANTIZED):
+            context.progress(0.1, "round to int8")
+            variants, rounded = quantized(context, variants, out / "int8")
         latencies, engines = benchmark(variants, InputSpec((3, height, width)), config, context.params.seed, on_engine)
         on_engine(1.0, "done")
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings() as doubts:
             _doubt(latencies)
-        about = {"hardware": machine, "engines": engines, "fastest": fastest(latencies), "warnings": doubts}
+        refused = {(engine, name) for engine in QUANTIZED for name, found in rounded.items() if not found["accepted"]}
+        about = {"hardware": machine, "engines": engines, "int8": rounded, "fastest": fastest(latencies, refused), "warnings": doubts}
         write_json(out / "export.json", {**exports, **about})
         write_json(out / "metrics.json", latencies)
     return context.result({engine: _shown(latencies[engine], f"batch{config.batch_sizes[-1]}") for engine in config.engines})
 
 
-def fastest(latencies: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+def fastest(latencies: Mapping[str, Any], refused: Collection[tuple[str, str]] = ()) -> dict[str, dict[str, dict[str, Any]]]:
     """The engine with the smallest median time, by batch size: for the original, and for the re-engineered model in either form.
 
     Args:
         latencies: engine -> model -> batch<N> -> times, or {"unavailable": reason}.
+        refused: (engine, model) whose accuracy is not good enough.
 
     Returns:
         batch<N> -> "source" and "reengineered" -> {engine, model, latency_ms_p50}.
@@ -75,6 +83,8 @@ def fastest(latencies: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for engine, variants in latencies.items():
         for model, batches in variants.items() if "unavailable" not in variants else ():
+            if (engine, model) in refused:
+                continue
             for batch, measured in batches.items():
                 side = found.setdefault(batch, {})
                 key, taken = "source" if model == "source" else "reengineered", measured["latency_ms_p50"]

@@ -28,7 +28,7 @@ MASKS = ("reengineered_refit", "taylor_mask", "magnitude_mask", "random_mask")
 """Entries of evaluate/metrics.json that differ in the mask alone: same density, a head fitted in the same way."""
 _PACKAGES = (
     *("torch", "torchvision", "numpy", "mlflow", "prefect", "dvc", "great-expectations", "fvcore", "advertorch"),
-    *("onnx", "onnxruntime", "openvino", "deepsparse"),
+    *("onnx", "onnxruntime", "openvino", "nncf", "deepsparse"),
 )
 Rows = list[dict[str, Any]]
 

@@ -48,6 +48,7 @@ def finetune(context: StageContext) -> StageResult:
             history = finetune_model(
                 model, masks, preprocess, train, val, config, runtime, context.params.seed,
                 checkpoint=context.work_folder / f"{name}.safetensors", key=digest_of(inputs, name), on_epoch=on_epoch, spare=spare,
+                teacher=source.network,
             )  # fmt: skip
         models[name] = model
         rows += [{"model": name, **asdict(e)} for e in history]

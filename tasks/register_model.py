@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ def _register(context: StageContext, client: MlflowClient, run_id: str, policy: 
     with tempfile.TemporaryDirectory() as folder:
         served = serve_as(context, evidence, digest, policy.description, Path(folder) / "model.onnx")
         version = find_or_create_version(client, run_id, served)
+        for batch, sides in evidence.export.get("fastest", {}).items():
+            client.set_model_version_tag(version.name, version.version, f"seam.fastest.{batch}", winner(sides["reengineered"], evidence))
     aliases = set_alias(client, version, policy.alias, promoted)
     for verdict in verdicts:
         log = logger.info if verdict.passed else logger.warning
@@ -65,12 +67,18 @@ def _register(context: StageContext, client: MlflowClient, run_id: str, policy: 
     with context.publish() as out:
         write_json(out / "card.json", card)
         write_text(out / "report.html", render_report(context, card, evidence, drawn))
-        _log_files(context, client, run_id, out, drawn)
+        _log_files(context, client, run_id, out, drawn, evidence)
         client.log_batch(run_id, tags=run_tags({"seam.promoted": promoted, "seam.registered": f"{version.name}/{version.version}"}))
     accuracy, density = (evidence.evaluated[model][key] for key in ("accuracy", "density"))
     return context.result(
         {"registered_model": version.name, "version": int(version.version), "aliases": ", ".join(aliases), "accuracy": accuracy, "density": density}
     )
+
+
+def winner(fastest: Mapping[str, Any], evidence: Evidence) -> str:
+    """The engine to run this model on, and on which machine that was measured."""
+    machine = evidence.export["hardware"].get("cpu", "unknown CPU")
+    return f"{fastest['engine']}, {fastest['model']}: {fastest['latency_ms_p50']:.3g} ms on {machine}"
 
 
 def result_digest(context: StageContext, evidence: Evidence) -> str:
@@ -153,14 +161,17 @@ def _dataset(context: StageContext, evidence: Evidence) -> DatasetInput:
     return DatasetInput(dataset, [InputTag(key, value) for key, value in tags.items()])
 
 
-def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Path, drawn: Sequence[Plot]) -> None:
-    """Report, card, mask pack, head, histories and figures, as artifacts of the run."""
+def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Path, drawn: Sequence[Plot], evidence: Evidence) -> None:
+    """Report, card, mask pack, head, histories and figures, and the int8 model where it is good enough, as artifacts of the run."""
     with tempfile.TemporaryDirectory() as folder:
         staging = Path(folder)
         for name in ("report.html", "card.json"):
             shutil.copyfile(out / name, staging / name)
         for name in ("mask.safetensors", "head.safetensors", "norms.safetensors", "history.csv", "frontier.csv"):
             shutil.copyfile(context.artifact("search", name), staging / name)
+        if evidence.export.get("int8", {}).get("compacted", {}).get("accepted"):
+            for suffix in (".xml", ".bin"):
+                shutil.copyfile(context.artifact("benchmark_latency", f"int8/compacted{suffix}"), staging / f"compacted_int8{suffix}")
         for plot in drawn:
             write_text(staging / "figures" / f"{plot.name}.svg", plot.svg)
         client.log_artifacts(run_id, str(staging))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ import torch
 from tqdm import tqdm
 
 from seam.batches import accuracy, predict
+from seam.configs import SearchConfig
 from seam.errors import SuspectResultWarning
 from seam.files import write_csv, write_json
 from seam.head import SourceOnProblem
+from seam.hybrid import search_hybrid
 from seam.macs import weight_macs
-from seam.masks import save_mask_pack
-from seam.norms import save_norms
+from seam.masks import apply_masks, save_mask_pack
+from seam.norms import put_norm_tensors, save_norms
 from seam.runtime import start
 from seam.search import MaskSearch
 from seam.search_result import Round, SearchResult
@@ -35,10 +39,14 @@ def search(context: StageContext) -> StageResult:
     config, source = context.params.search, problem_source(context)
     bar = tqdm(desc=f"search {context.problem}", unit="round", total=config.max_rounds, disable=None)
     with collect_warnings() as doubts, search_logger(context) as log, bar:
-        state = prepare(context, source)
-        result = state.run(checkpoint_of(context), _observer(context, state, bar, log))
+        on_round = _observer(context, bar, log)
+        if config.structure == "hybrid":
+            result = search_hybrid(partial(prepare, context, source), config, checkpoint_of(context), on_round)
+        else:
+            result = prepare(context, source).run(checkpoint_of(context), on_round)
         _doubt(result, config.select_on)
-    runtime = state.runtime
+    height, width, _ = source.info.image_shape
+    runtime = start(context.params.runtime, height * width)
     with context.publish() as out:
         mask_sha256 = save_mask_pack(result.masks, source.info.sha256, out / "mask.safetensors")
         save_weights(result.head, out / "head.safetensors")
@@ -73,9 +81,16 @@ def checkpoint_of(context: StageContext) -> Path:
     return context.work_folder / "checkpoint.safetensors"
 
 
-def prepare(context: StageContext, source: Source) -> MaskSearch:
-    """The search of this problem, before its first round."""
-    config = context.params.search
+def prepare(context: StageContext, source: Source, config: SearchConfig | None = None, left: SearchResult | None = None) -> MaskSearch:
+    """The search of this problem, before its first round.
+
+    Args:
+        context: of the problem.
+        source: to search in.
+        config: the search's numbers; None: the parameters'.
+        left: of an earlier search; None: all of the source is there.
+    """
+    config = config or context.params.search
     problem = context.target_problem(source.info.classes)
     train, val = problem_images(context, "train"), problem_images(context, config.select_on)
     spare = problem_images(context, "spare") if problem.is_binary and config.negatives == "redrawn" else None
@@ -86,19 +101,27 @@ def prepare(context: StageContext, source: Source) -> MaskSearch:
     original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes)).to(runtime.device)
     source_val_accuracy = accuracy(predict(original, on_device, preprocess), on_device.labels)
     macs = weight_macs(source.network, torch.zeros(1, 3, height, width)) if config.cost == "macs" else None
-    return MaskSearch(source.network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy, macs, spare)
+    network = source.network
+    if left is not None:
+        network = copy.deepcopy(network)
+        apply_masks(network, left.masks)
+        put_norm_tensors(network, left.norms)
+    return MaskSearch(network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy, macs, spare)
 
 
-def _observer(context: StageContext, state: MaskSearch, bar: Any, log: Callable[[dict[str, Any]], None]) -> Callable[[Round], None]:
+def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], None]) -> Callable[[Round], None]:
     """Shows every new round: progress bar, the run page, MLflow."""
-    most = context.params.search.max_rounds
+    config = context.params.search
+    best: Round | None = None
 
     def on_round(now: Round) -> None:
-        best = state.best or now
+        nonlocal best
+        if best is None or now.accepted or config.method == "budget":
+            best = now
         bar.update(now.round + 1 - bar.n)
         bar.set_postfix(ce=f"{now.cross_entropy:.3f}", density=f"{now.density:.3f}", val=f"{now.val_accuracy:.3f}", best=f"{best.density:.3f}")
         now_and_best = f"density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}, best density {best.density:.3f}"
-        context.progress((now.round + 1) / most, f"round {now.round + 1}, {now_and_best}")
+        context.progress((now.round + 1) / config.max_rounds, f"round {now.round + 1}, {now_and_best}")
         log({name: value for name, value in asdict(now).items() if name != "accepted"})
 
     return on_round

@@ -37,8 +37,9 @@ def search_together(contexts: Sequence[StageContext], on_round: Callable[[str, R
 
     Returns:
         The groups. A problem that has no other to go with is left to its stage, and so is every problem where `runtime.searches_together`
-        says so.
+        says so, or where two searches follow one another (`search.structure` hybrid).
     """
+    contexts = [c for c in contexts if c.params.search.structure != "hybrid"]
     done: list[tuple[str, ...]] = []
     for waiting in _alike(contexts):
         while len(waiting) > 1:

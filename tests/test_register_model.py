@@ -57,6 +57,20 @@ def test_one_run_one_version_with_the_alias(registry_project: StageContext, monk
     assert sorted(p.name for p in tmp_path.iterdir()) == ["project"]  # no stray store in the working directory
 
 
+def test_the_fastest_engine_and_a_good_int8_model_go_with_the_version(registry_project: StageContext, edit_json: Edit) -> None:
+    fastest = {"batch16": {side: {"engine": "openvino_int8", "model": "compacted", "latency_ms_p50": 0.5} for side in ("source", "reengineered")}}
+    about = {"fastest": fastest, "hardware": {"cpu": "a CPU"}, "int8": {"compacted": {"accepted": True}}}
+    edit_json(registry_project.artifact("benchmark_latency", "export.json"), lambda e: e.update(about))
+    registry_project.artifact("benchmark_latency", "int8").mkdir()
+    for suffix in ("xml", "bin"):
+        registry_project.artifact("benchmark_latency", f"int8/compacted.{suffix}").write_text(suffix)
+    register_model(registry_project)
+    client = client_of(registry_project)
+    assert client.get_model_version(NAME, "1").tags["seam.fastest.batch16"] == "openvino_int8, compacted: 0.5 ms on a CPU"
+    logged = {f.path for f in client.list_artifacts(the_run(registry_project).info.run_id)}
+    assert {"compacted_int8.xml", "compacted_int8.bin"} <= logged
+
+
 def test_the_card_holds_everything(registry_project: StageContext) -> None:
     register_model(registry_project)
     card = read_json(registry_project.artifact("register_model", "card.json"))

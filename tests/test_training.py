@@ -7,7 +7,7 @@ from torch import nn
 from seam.batches import LabelledImages, accuracy, predict, redrawn, training_batches
 from seam.configs import FinetuneConfig, RuntimeConfig
 from seam.errors import SourceError
-from seam.finetune import finetune
+from seam.finetune import TEMPERATURE, distilled, finetune
 from seam.head import Reengineered, TargetHead
 from seam.masks import apply_masks
 from seam.runtime import start
@@ -173,6 +173,38 @@ def test_regrow_lets_them_train_again():
     model, masks, _, history = _finetuned(regrow=True)
     assert max(e.val_accuracy for e in history) > history[0].val_accuracy
     assert (model.network[0].weight[~masks["0.weight"]] != 0).any()
+
+
+def test_distillation_by_hand():
+    """Cross-entropy on the head plus T^2 times the divergence of the network's softened answers from the teacher's."""
+    model, teacher = Reengineered(nn.Linear(2, 3), TargetHead(3, 2)), nn.Linear(2, 3)
+    images, labels = torch.tensor([[1.0, 2.0], [-1.0, 0.5]]), torch.tensor([0, 1])
+    found = distilled(model, teacher, 0.5)(images, labels)
+    with torch.no_grad():
+        own, wanted = (torch.softmax(network(images) / TEMPERATURE, 1) for network in (model.network, teacher))
+        divergence = (wanted * (wanted / own).log()).sum() / 2
+        answers = torch.log_softmax(model.head(model.network(images)), 1)
+        expected = -(answers[0, 0] + answers[1, 1]) / 2 + 0.5 * TEMPERATURE**2 * divergence
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    found.backward()
+    assert model.network.weight.grad is not None
+    assert teacher.weight.grad is None
+
+
+def test_a_distilled_network_stays_closer_to_the_source():
+    torch.manual_seed(1)
+    teacher = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    images = Preprocess((0.5,) * 3, (0.25,) * 3)(_data().images)
+    away = {}
+    for weight in (0.0, 10.0):
+        torch.manual_seed(0)
+        model = Reengineered(_network(), TargetHead(2, 2))
+        config = FinetuneConfig(epochs=20, lr=0.02, lr_head=0.02, augment="none", batch_size=8, distill=weight)
+        finetune(model, None, Preprocess((0.5,) * 3, (0.25,) * 3), _data(), _data(20, 1), config, RUNTIME, seed=0, teacher=teacher)
+        with torch.no_grad():
+            own, wanted = (torch.log_softmax(network(images), 1) for network in (model.network, teacher))
+        away[weight] = float(nn.functional.kl_div(own, wanted, log_target=True, reduction="batchmean"))
+    assert away[10.0] < 0.5 * away[0.0]
 
 
 def test_the_best_epoch_is_kept():

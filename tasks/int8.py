@@ -1,0 +1,63 @@
+"""Models rounded to int8 for a problem: made from its training images, judged on val, measured on test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from seam.batches import LabelledImages, accuracy
+from seam.engines import LOADERS, Variant
+from seam.head import SourceOnProblem
+from seam.int8 import CALIBRATION_IMAGES, quantize
+from seam.source import Preprocess
+from tasks.models import problem_images, problem_source
+from tasks.stage import StageContext
+
+_BATCH = 64
+
+
+def quantized(context: StageContext, variants: Mapping[str, Variant], folder: Path) -> tuple[dict[str, Variant], dict[str, Any]]:
+    """Each variant with an int8 model in `folder`, and what rounding cost it.
+
+    Args:
+        context: of the problem.
+        variants: "source", whose outputs are the source's classes, and models whose outputs are the target's.
+        folder: for NAME.xml and NAME.bin.
+
+    Returns:
+        The variants, and by name: sizes, accuracy on val and test, rounded and not, and whether the loss on val is at most
+        `benchmark_latency.int8_drop`.
+    """
+    source = problem_source(context)
+    problem = context.target_problem(source.info.classes)
+    preprocess = Preprocess(source.info.mean, source.info.std)
+    images = {"val": problem_images(context, "val"), "test": problem_images(context, "test")}
+    train = problem_images(context, "train").images
+    chosen = np.random.default_rng(context.params.seed).permutation(len(train))[:CALIBRATION_IMAGES]
+    samples = preprocess(train[chosen]).contiguous().numpy()
+    made, about = {}, {}
+    for name, variant in variants.items():
+        quantize(variant.onnx, samples, path := folder / f"{name}.xml")
+        made[name] = Variant(variant.onnx, variant.module, path)
+        view = SourceOnProblem(nn.Identity(), problem.target_indices, len(source.info.classes)) if name == "source" else nn.Identity()
+        found = {
+            f"{split}_accuracy{suffix}": _accuracy(engine, made[name], data, preprocess, view)
+            for split, data in images.items()
+            for engine, suffix in (("openvino_int8", ""), ("openvino", "_float"))
+        }
+        accepted = found["val_accuracy"] >= found["val_accuracy_float"] - context.params.benchmark_latency.int8_drop
+        about[name] = {**found, "accepted": accepted, "bytes": path.with_suffix(".bin").stat().st_size, "bytes_float": variant.onnx.stat().st_size}
+    return made, about
+
+
+def _accuracy(engine: str, variant: Variant, data: LabelledImages, preprocess: Preprocess, view: nn.Module) -> float:
+    """Of a variant on an engine, in whole batches: what is missing in the last one is filled with the first images, and cut off."""
+    run = LOADERS[engine](variant, _BATCH, 1, {})
+    filled = torch.from_numpy(np.resize(np.arange(len(data)), -(-len(data) // _BATCH) * _BATCH))
+    logits = np.concatenate([run(preprocess(data.images[part]).contiguous().numpy()).copy() for part in filled.split(_BATCH)])
+    return accuracy(view(torch.from_numpy(logits[: len(data)])), data.labels)

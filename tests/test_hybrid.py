@@ -1,0 +1,101 @@
+"""Channels first, then weights of what is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from seam.batches import LabelledImages, accuracy, predict
+from seam.compaction import compact
+from seam.configs import RuntimeConfig, SearchConfig
+from seam.head import Reengineered
+from seam.hybrid import search_hybrid
+from seam.macs import count
+from seam.masks import apply_masks
+from seam.norms import put_norm_tensors
+from seam.runtime import start
+from seam.search import MaskSearch
+from seam.search_result import Round, SearchResult
+from seam.source import Preprocess
+
+CONFIG = SearchConfig(
+    structure="hybrid", channel_block=1, channels_target=0.5, target=0.15, batch_size=16, max_rounds=16, augment="none", accuracy_floor=0.0
+)  # fmt: skip
+PREPROCESS = Preprocess((0.3,) * 3, (0.3,) * 3)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    inner = (nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+    return nn.Sequential(*inner, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 5)).eval()
+
+
+def problem(seed: int) -> LabelledImages:
+    """Label 0 is bright on the left, label 1 on the right."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(128) % 2
+    images = torch.randint(0, 60, (128, 8, 8, 1), generator=generator)
+    images[labels == 0, :, :4] += 150
+    images[labels == 1, :, 4:] += 150
+    return LabelledImages(images.to(torch.uint8), labels)
+
+
+def prepare(config: SearchConfig, left: SearchResult | None) -> MaskSearch:
+    searched = network()
+    if left is not None:
+        apply_masks(searched, left.masks)
+        put_norm_tensors(searched, left.norms)
+    runtime = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
+    return MaskSearch(searched, PREPROCESS, problem(0), problem(1), 2, config, runtime, 3, 0.9)
+
+
+def test_weights_are_removed_from_the_channels_that_are_left() -> None:
+    rounds: list[Round] = []
+    result = search_hybrid(prepare, CONFIG, on_round=rounds.append)
+    assert [r.round for r in rounds] == list(range(16))
+    assert tuple(rounds) == result.rounds
+    kept = sum(int(m.sum()) for m in result.masks.values()) / sum(m.numel() for m in result.masks.values())
+    assert kept == pytest.approx(CONFIG.target, abs=1e-3)
+    assert kept == pytest.approx(result.best.density, abs=1e-6)
+    reengineered = network()
+    apply_masks(reengineered, result.masks)
+    put_norm_tensors(reengineered, result.norms)
+    model = Reengineered(reengineered, result.head)
+    assert accuracy(predict(model, problem(1), PREPROCESS), problem(1).labels) == result.best.val_accuracy >= 0.9
+    example = torch.zeros(1, 3, 8, 8)
+    whole, smaller = count(network(), example).macs_dense, count(compact(reengineered, example).module, example).macs_dense
+    assert smaller < 0.6 * whole  # by channels alone: compaction leaves single zeros where they are
+
+
+def test_a_search_killed_in_either_half_continues_to_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seam.checkpoint.SAVE_SECONDS", 0.0)
+    for last in (3, 11):
+
+        def stop(found: Round, last: int = last) -> None:
+            if found.round == last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            search_hybrid(prepare, CONFIG, tmp_path / "state", stop)
+    seen: list[int] = []
+    resumed, whole = search_hybrid(prepare, CONFIG, tmp_path / "state", lambda found: seen.append(found.round)), search_hybrid(prepare, CONFIG)
+    assert seen == [12, 13, 14, 15]
+    assert resumed.rounds == whole.rounds
+    assert all(torch.equal(resumed.masks[name], mask) for name, mask in whole.masks.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"method": "drift"}, "structure hybrid needs method budget, got drift"),
+        ({"channels_target": 0.1}, "channels_target must be between target and 1, got 0.1"),
+        ({"max_rounds": 1}, "structure hybrid needs max_rounds >= 2, got 1"),
+    ],
+)
+def test_numbers_that_do_not_go_together_are_one_clear_line(change: dict[str, object], line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        replace(CONFIG, **change)  # type: ignore[arg-type]
