@@ -15,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,10 @@ def main() -> None:
     original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes))
     source_val = accuracy(predict(original, val, preprocess), val.labels)
 
+    config = replace(params.search, structure="weights", cost="weights")  # as the published one
+
     def prepare() -> MaskSearch:
-        return MaskSearch(problem_source(context).network, preprocess, train, val, problem.num_classes, params.search, runtime, params.seed, source_val)
+        return MaskSearch(problem_source(context).network, preprocess, train, val, problem.num_classes, config, runtime, params.seed, source_val)
 
     search = prepare()
     batches = list(training_batches(search.train, search.preprocess, params.search.batch_size, params.search.augment, 0, 0))

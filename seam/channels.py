@@ -23,7 +23,7 @@ from seam.compaction.analysis import reads_every_channel
 from seam.compaction.constants import Constants
 from seam.compaction.layers import Layer, groups_of
 from seam.compaction.trace import NotFollowedError, trace
-from seam.errors import SearchError
+from seam.errors import NoChannelsError
 from seam.masks import ScoredWeights, maskable
 
 _SUMS = ("add", "iadd", "sub", "isub", "cat", "concat", "concatenate")
@@ -50,13 +50,13 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> 
         images: two or more, of which only shape and type are used.
 
     Raises:
-        SearchError: the network cannot be followed, or none of its channels can be removed.
+        NoChannelsError: the network cannot be followed, or none of its channels can be removed.
     """
     kind = type(network).__name__
     try:
         known = Constants(trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), images.cpu()))
     except NotFollowedError as e:
-        raise SearchError(f"search.structure channels: the channels of {kind} cannot be followed ({e}); use search.structure: weights.") from e
+        raise NoChannelsError(f"search.structure channels: the channels of {kind} cannot be followed ({e}); use search.structure: weights.") from e
     first, total = {}, 0
     for node, channels in known.channels.items():
         first[node], total = total, total + len(channels.constant)
@@ -76,7 +76,7 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> 
         read = known.along(source, known.channels[node].axis)
         inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups(source)
     if not len(free):
-        raise SearchError(f"search.structure channels: none of the channels of {kind} can be removed; use search.structure: weights.")
+        raise NoChannelsError(f"search.structure channels: none of the channels of {kind} can be removed; use search.structure: weights.")
     return ChannelGroups(len(free), outputs, inputs, _dispensable(known, outputs))
 
 

@@ -6,6 +6,7 @@
     ├── SourceError        the trained network: file, keys, shapes, accuracy
     ├── MaskError          a mask that does not fit its weights or its source
     ├── SearchError        a search that cannot go on (nothing to mask, NaN)
+    │   └── NoChannelsError    a network whose channels cannot be searched
     ├── ExportError        ONNX export or an engine that disagrees with torch
     └── TrackingError      the MLflow server or registry
 
@@ -36,6 +37,10 @@ class MaskError(SeamError, ValueError):
 
 class SearchError(SeamError, RuntimeError):
     """The mask search cannot go on."""
+
+
+class NoChannelsError(SearchError):
+    """There are no channels of the network that are known to go together, or none that can go."""
 
 
 class ExportError(SeamError, RuntimeError):

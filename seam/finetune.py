@@ -57,7 +57,15 @@ def finetune(
         on_epoch: see `seam.training.train`.
         spare: further negatives of a binary problem; every epoch then draws as many as `train_data` has, from both.
         teacher: the source, eval mode; needed where `config.distill` is above 0.
+
+    Raises:
+        ValueError: it is needed and not there.
     """
+    loss_of = None
+    if config.distill:
+        if teacher is None:
+            raise ValueError(f"distill {config.distill:g} needs a teacher, got none")
+        loss_of = distilled(model, teacher.to(runtime.device), config.distill)
     model.to(runtime.device).requires_grad_(True)
     train_data = train_data.to(runtime.device)
     held = None if masks is None or config.regrow else {k: m.to(runtime.device) for k, m in masks.items()}
@@ -77,7 +85,7 @@ def finetune(
         key=key,
         on_epoch=on_epoch,
         negatives=redrawn(train_data, spare),
-        loss_of=distilled(model, teacher.to(runtime.device), config.distill) if config.distill and teacher is not None else None,
+        loss_of=loss_of,
     )
     model.requires_grad_(False)
     return history

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from seam.configs import SearchConfig
+from seam.errors import NoChannelsError, SuspectResultWarning
 from seam.search import MaskSearch
 from seam.search_result import Round, SearchResult
 
@@ -26,12 +28,18 @@ def search_hybrid(
         on_round: called after every new round of both.
 
     Returns:
-        The second search's result with the masks of both; rounds and seconds are of both together.
+        The second search's result with the masks of both; rounds and seconds are of both together. Where the channels cannot be
+        searched, a search for weights alone, with a SuspectResultWarning.
     """
     half = config.max_rounds // 2
     channels = replace(config, structure="channels", target=config.channels_target, max_rounds=half, accuracy_floor=0.0)
     weights = replace(config, structure="weights", max_rounds=config.max_rounds - half)
-    first = prepare(channels, None).run(checkpoint and checkpoint.with_name(f"channels-{checkpoint.name}"), on_round)
+    try:
+        search = prepare(channels, None)
+    except NoChannelsError as e:
+        warnings.warn(f"{e} That is what was done.", SuspectResultWarning, stacklevel=2)
+        return prepare(replace(config, structure="weights"), None).run(checkpoint, on_round)
+    first = search.run(checkpoint and checkpoint.with_name(f"channels-{checkpoint.name}"), on_round)
 
     def shifted(found: Round) -> Round:
         return replace(found, round=found.round + half)

@@ -104,6 +104,7 @@ class MaskSearch(SearchLoop):
         return not still_removing and not any(r.accepted for r in recent)
 
     def _scored(self) -> ScoredWeights:
+        assert self.config.structure != "hybrid", "two searches, see seam.hybrid"
         if self.config.structure == "weights":
             return ScoredWeights(self.network)
         return ScoredChannels(self.network, channel_groups(self.network, self.preprocess(self.train.images[:2])), self.config.channel_block)

@@ -44,7 +44,7 @@ def search(context: StageContext) -> StageResult:
             result = search_hybrid(partial(prepare, context, source), config, checkpoint_of(context), on_round)
         else:
             result = prepare(context, source).run(checkpoint_of(context), on_round)
-        _doubt(result, config.select_on)
+        _doubt(result, config)
     height, width, _ = source.info.image_shape
     runtime = start(context.params.runtime, height * width)
     with context.publish() as out:
@@ -127,13 +127,14 @@ def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], N
     return on_round
 
 
-def _doubt(result: SearchResult, select_on: str) -> None:
-    if select_on == "test":
+def _doubt(result: SearchResult, config: SearchConfig) -> None:
+    if config.select_on == "test":
         _warn("candidates were chosen on the test split, as published: the accuracy on test flatters the result; use search.select_on=val.")
     if not result.met_floor:
         _warn(
             f"no candidate reached a val accuracy of {result.floor:.3f}; kept the best compromise:"
-            f" val accuracy {result.best.val_accuracy:.3f} at density {result.best.density:.3f}. Raise search.accuracy_tolerance or search.target."
+            f" val accuracy {result.best.val_accuracy:.3f} at density {result.best.density:.3f}. Raise search.accuracy_tolerance, search.target"
+            f"{', search.channels_target' if config.structure == 'hybrid' else ''} or search.max_rounds, or lower search.accuracy_floor."
         )
     if result.best.density > 0.999:
         _warn("the search removed almost nothing; lower search.target, or raise search.alpha or search.max_rounds.")

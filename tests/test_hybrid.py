@@ -12,6 +12,7 @@ from torch import nn
 from seam.batches import LabelledImages, accuracy, predict
 from seam.compaction import compact
 from seam.configs import RuntimeConfig, SearchConfig
+from seam.errors import NoChannelsError, SuspectResultWarning
 from seam.head import Reengineered
 from seam.hybrid import search_hybrid
 from seam.macs import count
@@ -86,6 +87,19 @@ def test_a_search_killed_in_either_half_continues_to_the_same_result(tmp_path: P
     assert seen == [12, 13, 14, 15]
     assert resumed.rounds == whole.rounds
     assert all(torch.equal(resumed.masks[name], mask) for name, mask in whole.masks.items())
+
+
+def test_a_network_whose_channels_cannot_be_followed_is_searched_for_weights() -> None:
+    def prepare_weights_only(config: SearchConfig, left: SearchResult | None) -> MaskSearch:
+        if config.structure == "channels":
+            raise NoChannelsError("search.structure channels: the channels of Loop cannot be followed; use search.structure: weights.")
+        return prepare(config, left)
+
+    with pytest.warns(SuspectResultWarning, match="the channels of Loop cannot be followed"):
+        result = search_hybrid(prepare_weights_only, CONFIG)
+    alone = prepare(replace(CONFIG, structure="weights"), None).run()
+    assert len(result.rounds) == CONFIG.max_rounds
+    assert all(torch.equal(result.masks[name], mask) for name, mask in alone.masks.items())
 
 
 @pytest.mark.parametrize(
