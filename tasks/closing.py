@@ -85,7 +85,10 @@ def closing_table(root: Path, problems: Sequence[str]) -> list[ClosingRow]:
         if attacked:
             where = _where("evaluate_robustness", problem)
             rows += [ClosingRow(problem, "defect inheritance rate", "fraction", _of(attacked, "defect_inheritance_rate"), False, where)]
-        rows += _latency_rows(problem, _read(root, "benchmark_latency", problem), _timed_model(root, problem))
+        exported = _exported(root, problem)
+        timed = exported.get("reengineered", {}).get("model", "reengineered")
+        rows += _latency_rows(problem, _read(root, "benchmark_latency", problem), timed)
+        rows += _int8_rows(problem, exported.get("int8", {}), timed)
     return rows
 
 
@@ -108,10 +111,10 @@ def show_change(before: float | None, after: float | None, kind: Kind) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _timed_model(root: Path, problem: str) -> str:
-    """Which of `MODELS` the benchmark calls `reengineered`."""
+def _exported(root: Path, problem: str) -> dict[str, Any]:
+    """What the benchmark says of its models: which of `MODELS` it calls `reengineered`, what int8 costs."""
     path = stage_folder(root, "benchmark_latency", problem) / "export.json"
-    return str(read_json(path)["reengineered"].get("model", "reengineered")) if path.is_file() else "reengineered"
+    return read_json(path) if path.is_file() else {}
 
 
 def _latency_rows(problem: str, measured: Mapping[str, Any], timed: str) -> list[ClosingRow]:
@@ -127,6 +130,16 @@ def _latency_rows(problem: str, measured: Mapping[str, Any], timed: str) -> list
             values = (before, after, None) if timed == "reengineered" else (before, None, after)
             rows.append(ClosingRow(problem, f"latency p50, {engine}, batch {batch.removeprefix('batch')}", "milliseconds", values, False, where))
     return rows
+
+
+def _int8_rows(problem: str, rounded: Mapping[str, Any], timed: str) -> list[ClosingRow]:
+    """What rounding leaves of the accuracy, where it was done."""
+    if not rounded:
+        return []
+    before, after = (rounded[model]["test_accuracy"] for model in ("source", "compacted"))
+    values = (before, after, None) if timed == "reengineered" else (before, None, after)
+    quantity = "accuracy (test), int8" + ("" if rounded["compacted"]["accepted"] else ", loses too much on val")
+    return [ClosingRow(problem, quantity, "fraction", values, True, f"artifacts/{problem}/benchmark_latency/export.json")]
 
 
 def _of(results: Mapping[str, Any], key: str) -> tuple[float | None, float | None, float | None]:
