@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="image folder: train/CLASS/*, test/CLASS/*")
     parser.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     parser.add_argument("--architecture", default="torchvision:resnet18")
-    parser.add_argument("--plan", default="64:40:0.1,112:20:0.05,224:10:0.02", metavar="SIDE:EPOCHS:RATE,...")
+    parser.add_argument("--plan", default="64:50:0.1,112:20:0.05,224:8:0.02", metavar="SIDE:EPOCHS:RATE,...")
     parser.add_argument("--val-fraction", type=float, default=0.2, help="as split_dataset.val_fraction")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
