@@ -59,7 +59,7 @@ def test_one_run_one_version_with_the_alias(registry_project: StageContext, monk
 
 def test_the_fastest_engine_and_a_good_int8_model_go_with_the_version(registry_project: StageContext, edit_json: Edit) -> None:
     fastest = {"batch16": {side: {"engine": "openvino_int8", "model": "compacted", "latency_ms_p50": 0.5} for side in ("source", "reengineered")}}
-    about = {"fastest": fastest, "hardware": {"cpu": "a CPU"}, "int8": {"compacted": {"accepted": True}}}
+    about = {"fastest": fastest, "hardware": {"cpu": "a CPU"}, "int8": {name: {"accepted": True, "test_accuracy": 0.9} for name in ("source", "compacted")}}
     edit_json(registry_project.artifact("benchmark_latency", "export.json"), lambda e: e.update(about))
     registry_project.artifact("benchmark_latency", "int8").mkdir()
     for suffix in ("xml", "bin"):
