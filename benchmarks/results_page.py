@@ -114,8 +114,8 @@ def _row(name: str, cards: Sequence[Card], spread: bool = True) -> str:
         cell(lambda c: 100 * _ours(c)),
         cell(lambda c: 100 * (_ours(c) - c["accuracy"]["source"]), sign="+"),
         cell(lambda c: 100 * (1 - c["macs"]["reengineered"] / c["macs"]["original"])),
-        cell(lambda c: _saved(c["latency_ms_batch16"].get("deepsparse"))),
-        cell(lambda c: _saved_living(c["latency_ms_batch16"])),
+        cell(lambda c: _saved(c["latency_ms_batch16"], ["deepsparse"])),
+        cell(lambda c: _saved(c["latency_ms_batch16"], LIVING)),
         cell(lambda c: c["seconds"]["search"] / 60, 1),
     ]
     return f"| {name} | " + " | ".join(cells) + " |"
@@ -185,18 +185,12 @@ def _fastest(latency: Mapping[str, Any], engines: Sequence[str]) -> dict[str, fl
     return {model: min(times[model] for times in timed) for model in ("source", "reengineered", "compacted")}
 
 
-def _saved(latency: Any) -> float | None:
-    """Percent of the original's time; None where it was not measured."""
-    return 100 * (1 - min(latency[m] for m in ("reengineered", "compacted") if m in latency) / latency["source"]) if isinstance(latency, dict) else None
-
-
-def _saved_living(latency: Any) -> float | None:
-    """The same where both sides take the fastest engine of those that are maintained; re-engineered: masked or compacted."""
-    engines = [times for engine, times in latency.items() if engine in LIVING and isinstance(times, dict)]
-    if not engines:
+def _saved(latency: Mapping[str, Any], engines: Sequence[str]) -> float | None:
+    """Percent of the original's time, both sides on the fastest of `engines`, ours masked or compacted; None where none was measured."""
+    if not any(isinstance(latency.get(engine), dict) for engine in engines):
         return None
-    ours = min(times[m] for times in engines for m in ("reengineered", "compacted") if m in times)
-    return 100 * (1 - ours / min(times["source"] for times in engines))
+    times = _fastest(latency, engines)
+    return 100 * (1 - min(times["reengineered"], times["compacted"]) / times["source"])
 
 
 def _baselines(cards: Sequence[Card]) -> str:
@@ -221,7 +215,7 @@ def _conditions(cards: Sequence[Card]) -> str:
     if search["structure"] == "channels":
         tuned = cards[0]["finetune"]
         searched += f", whole channels in blocks of {search['channel_block']}; fine-tuned for {tuned['epochs']} epochs,"
-        searched += f" SGD {tuned['lr']:g}, momentum {tuned['momentum']:g}, {tuned['schedule']}, distillation {tuned.get('distill', 0):g}"
+        searched += f" SGD {tuned['lr']:g}, momentum {tuned['momentum']:g}, {tuned['schedule']}, distillation {tuned['distill']:g}"
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     commands = "\n".join(f"    {c['command']}" for c in cards)
     return (

@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from seam.engines import QUANTIZED, InputSpec, Variant, hardware
-from seam.errors import SuspectResultWarning
+from seam.errors import ExportError, SuspectResultWarning
 from seam.export import OPSET, export_onnx
 from seam.files import sha256_file, write_json
 from seam.latency import benchmark
@@ -54,11 +54,17 @@ def benchmark_latency(context: StageContext) -> StageResult:
         before = hardware()
         variants = {name: Variant(out / f"{name}.onnx", module) for name, module in modules.items()}
         rounded: dict[str, Any] = {}
+        not_rounded: str | None = None
         (out / "int8").mkdir()
         if set(config.engines) & set(QUANTIZED):
             context.progress(0.1, "round to int8")
-            variants, rounded = quantized(context, variants, out / "int8")
+            try:
+                variants, rounded = quantized(context, variants, out / "int8")
+            except ExportError as e:  # as any engine that fails
+                not_rounded = str(e)
         latencies, engines = benchmark(variants, InputSpec((3, height, width)), config, context.params.seed, on_engine)
+        if not_rounded:
+            latencies |= {engine: {"unavailable": not_rounded} for engine in QUANTIZED if engine in config.engines}
         on_engine(1.0, "done")
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings() as doubts:

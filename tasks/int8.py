@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seam.batches import LabelledImages, accuracy
+from seam.batches import LabelledImages, accuracy, predict
 from seam.engines import LOADERS, Variant
 from seam.head import SourceOnProblem
 from seam.int8 import CALIBRATION_IMAGES, quantize
@@ -59,5 +59,6 @@ def _accuracy(engine: str, variant: Variant, data: LabelledImages, preprocess: P
     """Of a variant on an engine, in whole batches: what is missing in the last one is filled with the first images, and cut off."""
     run = LOADERS[engine](variant, _BATCH, 1, {})
     filled = torch.from_numpy(np.resize(np.arange(len(data)), -(-len(data) // _BATCH) * _BATCH))
-    logits = np.concatenate([run(preprocess(data.images[part]).contiguous().numpy()).copy() for part in filled.split(_BATCH)])
-    return accuracy(view(torch.from_numpy(logits[: len(data)])), data.labels)
+    whole = LabelledImages(data.images[filled], data.labels[filled])
+    logits = predict(lambda images: torch.from_numpy(run(images.contiguous().numpy()).copy()), whole, preprocess, _BATCH)
+    return accuracy(view(logits[: len(data)]), data.labels)

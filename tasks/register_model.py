@@ -54,8 +54,8 @@ def _register(context: StageContext, client: MlflowClient, run_id: str, policy: 
     with tempfile.TemporaryDirectory() as folder:
         served = serve_as(context, evidence, digest, policy.description, Path(folder) / "model.onnx")
         version = find_or_create_version(client, run_id, served)
-        for batch, sides in evidence.export.get("fastest", {}).items():
-            client.set_model_version_tag(version.name, version.version, f"seam.fastest.{batch}", winner(sides["reengineered"], evidence))
+    for batch, sides in evidence.export.get("fastest", {}).items():
+        client.set_model_version_tag(version.name, version.version, f"seam.fastest.{batch}", winner(sides["reengineered"], evidence))
     aliases = set_alias(client, version, policy.alias, promoted)
     for verdict in verdicts:
         log = logger.info if verdict.passed else logger.warning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from seam.configs import LatencyConfig
 from seam.engines import LOADERS, InputSpec, Variant
 from seam.errors import ExportError
 from seam.export import export_onnx
+from seam.files import read_json
 from seam.int8 import quantize
 from seam.latency import benchmark
-from tasks.benchmark_latency import fastest
+from tasks.benchmark_latency import benchmark_latency, fastest
+from tasks.stage import StageContext
 
 SHAPE = (3, 16, 16)
 
@@ -74,6 +77,21 @@ def test_a_missing_package_says_what_to_do(rounded: Variant, tmp_path: Path, mon
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ExportError, match="expected the package nncf, it is not installed; run `pip install nncf openvino`"):
         quantize(rounded.onnx, _images(2), tmp_path / "x.xml")
+
+
+def test_where_rounding_fails_the_engine_is_unavailable_and_the_others_are_timed(registry_project: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object) -> None:
+        raise ExportError("int8: expected the package nncf, it is not installed.")
+
+    monkeypatch.setattr("tasks.benchmark_latency.quantized", fails)
+    config = LatencyConfig(engines=("onnxruntime", "openvino_int8"), batch_sizes=(1,), warmup=1, repeats=10)
+    context = replace(registry_project, stage="benchmark_latency", params=registry_project.params.model_copy(update={"benchmark_latency": config}))
+    benchmark_latency(context)
+    measured, exported = (read_json(context.artifact("benchmark_latency", name)) for name in ("metrics.json", "export.json"))
+    assert "expected the package nncf" in measured["openvino_int8"]["unavailable"]
+    assert measured["onnxruntime"]["compacted"]["batch1"]["repeats"] == 10
+    assert exported["int8"] == {}
+    assert exported["fastest"]["batch1"]["reengineered"]["engine"] == "onnxruntime"
 
 
 def test_a_refused_model_is_never_the_fastest() -> None:
