@@ -18,7 +18,7 @@ from seam.export import export_onnx
 from seam.files import read_json
 from seam.int8 import quantize
 from seam.latency import benchmark
-from tasks.benchmark_latency import benchmark_latency, fastest
+from tasks import benchmark_latency as stage_module
 from tasks.stage import StageContext
 
 SHAPE = (3, 16, 16)
@@ -83,10 +83,10 @@ def test_where_rounding_fails_the_engine_is_unavailable_and_the_others_are_timed
     def fails(*arguments: object) -> None:
         raise ExportError("int8: expected the package nncf, it is not installed.")
 
-    monkeypatch.setattr("tasks.benchmark_latency.quantized", fails)
+    monkeypatch.setattr(stage_module, "quantized", fails)
     config = LatencyConfig(engines=("onnxruntime", "openvino_int8"), batch_sizes=(1,), warmup=1, repeats=10)
     context = replace(registry_project, stage="benchmark_latency", params=registry_project.params.model_copy(update={"benchmark_latency": config}))
-    benchmark_latency(context)
+    stage_module.benchmark_latency(context)
     measured, exported = (read_json(context.artifact("benchmark_latency", name)) for name in ("metrics.json", "export.json"))
     assert "expected the package nncf" in measured["openvino_int8"]["unavailable"]
     assert measured["onnxruntime"]["compacted"]["batch1"]["repeats"] == 10
@@ -99,6 +99,6 @@ def test_a_refused_model_is_never_the_fastest() -> None:
         return {name: {"batch1": {"latency_ms_p50": ms}} for name, ms in (("source", source), ("compacted", compacted))}
 
     latencies = {"openvino": times(4.0, 2.0), "openvino_int8": times(3.0, 1.0)}
-    free, held = (fastest(latencies, refused)["batch1"]["reengineered"] for refused in ((), {("openvino_int8", "compacted")}))
+    free, held = (stage_module.fastest(latencies, refused)["batch1"]["reengineered"] for refused in ((), {("openvino_int8", "compacted")}))
     assert (free["engine"], free["latency_ms_p50"]) == ("openvino_int8", 1.0)
     assert (held["engine"], held["latency_ms_p50"]) == ("openvino", 2.0)
