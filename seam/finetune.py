@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seam.batches import LabelledImages, redrawn
+from seam.compaction.narrow import narrow
 from seam.configs import FinetuneConfig, SearchConfig, SourceConfig
 from seam.head import Reengineered
 from seam.masks import Masks, apply_masks
@@ -41,7 +42,8 @@ def finetune(
     """Fine-tune all weights and the head in place; the epoch with the best val accuracy is kept.
 
     Source: SeaM section 3.3; the defaults are its published settings (SGD without momentum, constant rates). *Differs*: removed weights
-    stay removed unless `config.regrow`, and the epoch is chosen on val, not on test.
+    stay removed unless `config.regrow`, and the epoch is chosen on val, not on test. Channels that nothing reads any more are left out of
+    the training (`seam.compaction.narrow`), which changes nothing but its time.
 
     Args:
         model: the network and its target head.
@@ -61,14 +63,16 @@ def finetune(
     Raises:
         ValueError: it is needed and not there.
     """
-    loss_of = None
-    if config.distill:
-        if teacher is None:
-            raise ValueError(f"distill {config.distill:g} needs a teacher, got none")
-        loss_of = distilled(model, teacher.to(runtime.device), config.distill)
-    model.to(runtime.device).requires_grad_(True)
+    if config.distill and teacher is None:
+        raise ValueError(f"distill {config.distill:g} needs a teacher, got none")
+    whole, held = model.to(runtime.device), {} if masks is None or config.regrow else masks
     train_data = train_data.to(runtime.device)
-    held = None if masks is None or config.regrow else {k: m.to(runtime.device) for k, m in masks.items()}
+    narrowed = narrow(whole.network, held, preprocess.to(runtime.device)(train_data.images[:2])) if held else None
+    if narrowed is not None:
+        model, held, key = Reengineered(narrowed.network, whole.head), narrowed.masks, f"{key} narrowed"
+    held = {name: mask.to(runtime.device) for name, mask in held.items()}
+    loss_of = distilled(model, teacher.to(runtime.device), config.distill) if teacher is not None and config.distill else None
+    model.requires_grad_(True)
     groups = [{"params": list(model.network.parameters()), "lr": config.lr}, {"params": list(model.head.parameters()), "lr": config.lr_head}]
     optimizer = torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay)
     plan = TrainingPlan(config.epochs, config.batch_size, config.augment, seed, cosine=config.schedule == "cosine", keep_best=True)
@@ -80,14 +84,16 @@ def finetune(
         val_data,
         plan,
         runtime,
-        after_step=None if held is None else lambda: apply_masks(model.network, held),
+        after_step=(lambda: apply_masks(model.network, held)) if held else None,
         checkpoint=checkpoint,
         key=key,
         on_epoch=on_epoch,
         negatives=redrawn(train_data, spare),
         loss_of=loss_of,
     )
-    model.requires_grad_(False)
+    if narrowed is not None:
+        narrowed.restore(whole.network)
+    whole.eval().requires_grad_(False)
     return history
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from seam.batches import LabelledImages, accuracy, predict, redrawn, training_batches
@@ -175,6 +176,46 @@ def test_regrow_lets_them_train_again():
     assert (model.network[0].weight[~masks["0.weight"]] != 0).any()
 
 
+def test_channels_that_nothing_reads_are_left_out_of_fine_tuning_and_it_ends_the_same(tmp_path, monkeypatch):
+    def network():
+        torch.manual_seed(0)
+        wide = [nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16), nn.ReLU()]
+        return nn.Sequential(*wide, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
+
+    few = torch.arange(16) < 8
+    masks = {"0.weight": few.view(16, 1, 1, 1).expand(16, 3, 3, 3), "3.weight": (few.view(16, 1) & few).view(16, 16, 1, 1).expand(16, 16, 3, 3)}
+    masks["8.weight"] = few.expand(2, 16) & (torch.arange(32).view(2, 16) != 3)
+    config = FinetuneConfig(epochs=6, lr=0.05, lr_head=0.05, momentum=0.9, schedule="cosine", weight_decay=1e-3, augment="crop", batch_size=8, distill=1.0)
+    teacher = network().eval().requires_grad_(False)
+
+    def tuned(checkpoint, on_epoch=None):
+        model = Reengineered(network(), TargetHead(2, 2))
+        torch.manual_seed(2)
+        nn.init.normal_(model.head.linear.weight)
+        apply_masks(model.network, masks)
+        data = (Preprocess((0.5,) * 3, (0.25,) * 3), _data(), _data(20, 1))
+        return model, finetune(model, masks, *data, config, RUNTIME, seed=0, teacher=teacher, checkpoint=checkpoint, key="k", on_epoch=on_epoch)
+
+    def kill(epoch):
+        if epoch.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned(tmp_path / "narrow", kill)
+    assert "now.network.0.weight" in (kept := load_file(tmp_path / "narrow"))
+    assert len(kept["now.network.0.weight"]) == 8
+    narrow_model, narrow_history = tuned(tmp_path / "narrow")
+    monkeypatch.setattr("seam.finetune.narrow", lambda *_: None)
+    wide_model, wide_history = tuned(tmp_path / "wide")
+    assert [e.val_accuracy for e in narrow_history] == [e.val_accuracy for e in wide_history]
+    assert wide_history[-1].val_accuracy > wide_history[0].val_accuracy
+    for name, weight in wide_model.network.named_parameters():
+        read = masks.get(name, few) if len(weight) == 16 else masks.get(name, torch.ones_like(weight, dtype=torch.bool))
+        torch.testing.assert_close(narrow_model.network.get_parameter(name)[read], weight[read], rtol=1e-3, atol=1e-5)
+    images = Preprocess((0.5,) * 3, (0.25,) * 3)(_data(20, 1).images)
+    torch.testing.assert_close(narrow_model(images), wide_model(images), rtol=1e-3, atol=1e-4)
+
+
 def test_distillation_by_hand():
     """Cross-entropy on the head plus T^2 times the divergence of the network's softened answers from the teacher's."""
     model, teacher = Reengineered(nn.Linear(2, 3), TargetHead(3, 2)), nn.Linear(2, 3)
@@ -185,7 +226,7 @@ def test_distillation_by_hand():
         divergence = (wanted * (wanted / own).log()).sum() / 2
         answers = torch.log_softmax(model.head(model.network(images)), 1)
         expected = -(answers[0, 0] + answers[1, 1]) / 2 + 0.5 * TEMPERATURE**2 * divergence
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     found.backward()
     assert model.network.weight.grad is not None
     assert teacher.weight.grad is None

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -31,9 +30,10 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from seam.compaction.analysis import mark_kept, mark_live
 from seam.compaction.attention import SplitAttention, split_attention
-from seam.compaction.constants import OUT_OF_PLACE, VIEWS, Channels, Constants, pad_position
-from seam.compaction.layers import fold_norms, select, select_per_channel
-from seam.compaction.trace import LAYERS, PER_CHANNEL, NotFollowedError, trace
+from seam.compaction.constants import Constants
+from seam.compaction.layers import fold_norms
+from seam.compaction.rewrite import rewrite
+from seam.compaction.trace import LAYERS, NotFollowedError, trace
 
 TOLERANCE = 1e-5
 """Largest difference from the given network on random inputs, relative to the largest output."""
@@ -94,62 +94,11 @@ def _compact(network: nn.Module, images: Tensor, folded: bool, multiple: int) ->
     known = Constants(traced)
     needed = mark_live(known)
     mark_kept(known, needed, multiple)
-    _rewrite(known, needed)
+    rewrite(known, needed)
     _check(traced.module, images, expected, _OF_FOLDED_NORMS if folded else TOLERANCE)
     after = _widths(traced.module)
     removed = {name: width - after.get(name, 0) for name, width in before.items() if width > after.get(name, 0)}
     return traced.module, removed, kept_heads | _kept(known, needed, multiple)
-
-
-def _rewrite(known: Constants, needed: set[fx.Node]) -> None:
-    """Take what is not kept out of the layers, and what is not needed out of the graph."""
-    traced = known.traced.module
-    for node, channels in known.channels.items():
-        if node in needed:
-            _shrink(known, node, channels)
-    for node, operand in known.fixed.items():
-        if node in needed:
-            _put_constant(known, node, operand)
-    traced.graph.eliminate_dead_code()
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-
-
-def _shrink(known: Constants, node: fx.Node, channels: Channels) -> None:
-    """Select the kept channels in whatever `node` holds one of for each channel."""
-    source, kind = node.all_input_nodes[0], known.traced.kind(node)
-    if node in known.layers:
-        inputs = known.along(source, channels.axis)
-        select(known.layers[node], channels.kept, None if inputs is None else inputs.kept)
-    elif kind in PER_CHANNEL:
-        select_per_channel(known.traced.called(node), channels.kept)
-    elif kind == "pad":
-        _shrink_padding(known, node, source, channels)
-    elif kind in VIEWS:  # they may have the number of channels in their arguments
-        node.op, node.target, node.args, node.kwargs = "call_function", torch.flatten, (source, 1), {}
-
-
-def _shrink_padding(known: Constants, node: fx.Node, source: fx.Node, channels: Channels) -> None:
-    """Pad with as many channels of zeros as are kept."""
-    widths = list(cast("tuple[int, ...]", node.args[1]))
-    at, first = pad_position(channels.axis, len(known.traced.shapes[source])), known.ties[node][0].offset
-    last = first + len(known.channels[source].kept)
-    if at < len(widths):
-        widths[at : at + 2] = [int(channels.kept[:first].sum()), int(channels.kept[last:].sum())]
-    node.args = (source, tuple(widths))
-
-
-def _put_constant(known: Constants, node: fx.Node, operand: fx.Node) -> None:
-    """Put a tensor in the place of an operand of a sum or product."""
-    source, traced, name = known.channels[operand], known.traced.module, f"{node.name}_constant"
-    values = source.constant.nan_to_num()  # NaN: not live
-    if node in known.channels:
-        values = values[known.channels[node].kept]
-    shape = [-1 if axis == source.axis else 1 for axis in range(len(known.traced.shapes[operand]))]
-    traced.register_buffer(name, values.view(shape))
-    with traced.graph.inserting_before(node):
-        node.replace_input_with(operand, traced.graph.get_attr(name))
-    node.target = OUT_OF_PLACE[node.target]
 
 
 def _check(smaller: nn.Module, images: Tensor, expected: Tensor, tolerance: float) -> None:

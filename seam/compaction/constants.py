@@ -81,6 +81,10 @@ class Constants:
     On the way the layers change, and compute the same: what constant channels add goes into biases, and the weights that
     read them become zero.
 
+    Args:
+        traced: the network.
+        in_training: nothing is constant: what is now changes while the network trains.
+
     Attributes:
         channels: what is known of each value that has channels.
         layers: those that are known; each has weights of its own now.
@@ -88,8 +92,9 @@ class Constants:
         fixed: sum or product of which nothing is known -> its operand that does not depend on the input.
     """
 
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: Traced, in_training: bool = False) -> None:
         self.traced = traced
+        self._in_training = in_training
         self.channels: dict[fx.Node, Channels] = {}
         self.layers: dict[fx.Node, Layer] = {}
         self.ties: dict[fx.Node, list[Tie]] = {}
@@ -111,6 +116,9 @@ class Constants:
         channels = self.channels.get(node)
         return channels if channels is not None and channels.axis == axis else None
 
+    def _channels(self, axis: int, constant: Float[Tensor, " channels"]) -> Channels:
+        return Channels(axis, torch.full_like(constant, torch.nan) if self._in_training else constant)
+
     def _rank(self, node: fx.Node) -> int:
         return len(self.traced.shapes[node])
 
@@ -120,7 +128,7 @@ class Constants:
         if kind in LAYERS:
             self._know_layer(node, source, self.traced.called(node))
         elif tied is not None and known is not None:
-            self.channels[node], self.ties[node] = Channels(known.axis, tied[0]), tied[1]
+            self.channels[node], self.ties[node] = self._channels(known.axis, tied[0]), tied[1]
         elif node.target in OUT_OF_PLACE:
             self._fix_constant_operand(node)
 
@@ -138,7 +146,7 @@ class Constants:
             if groups > 1:
                 self.ties[node] = [Tie(source, block=len(known.constant) // groups, repeat=len(layer.weight) // groups)]
         self.layers[node] = layer
-        self.channels[node] = Channels(axis, constant_outputs(layer))
+        self.channels[node] = self._channels(axis, constant_outputs(layer))
 
     def _fix_constant_operand(self, node: fx.Node) -> None:
         """Of a sum or product with a value of which nothing is known, find the operand that is constant altogether."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 import re
 from collections import Counter
@@ -40,6 +41,12 @@ class Traced:
     def nodes(self) -> list[fx.Node]:
         """All operations, each after those it reads. A copy: the graph may be changed meanwhile."""
         return list(self.module.graph.nodes)
+
+    def clean(self) -> None:
+        """Take out operations whose results nothing reads, and their layers."""
+        self.module.graph.eliminate_dead_code()
+        self.module.delete_all_unused_submodules()
+        self.module.recompile()
 
     def called(self, node: fx.Node) -> Any:
         """The layer that `node` calls, None if it calls none."""
@@ -90,6 +97,16 @@ def trace(network: nn.Module, images: Tensor) -> Traced:
         raise NotFollowedError(f"'{recorder.overwritten}' is used again after a change in place")
     traced.graph.eliminate_dead_code()
     return Traced(traced, recorder.shapes)
+
+
+def trains_alike(network: nn.Module) -> bool:
+    """Whether torch.fx finds the same operations while a network trains, so that its graph may train in its place."""
+    try:
+        with _types_unchecked():
+            codes = {str(_Tracer().trace(copy.deepcopy(network).train(training))) for training in (True, False)}
+    except Exception:  # as in `trace`
+        return False
+    return len(codes) == 1
 
 
 def _uses(traced: fx.GraphModule) -> Counter[str]:
