@@ -304,6 +304,8 @@ class LatencyConfig:
     """Batch sizes to time. The paper's is 16."""
     num_threads: int = 1
     """Threads every engine is pinned to."""
+    frontier: bool = True
+    """Whether to time all candidates of the search too, compacted, at the last of the batch sizes: what each would gain."""
     warmup: int = 20
     """Untimed runs of each variant. *Same* (20)."""
     repeats: int = 100

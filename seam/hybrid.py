@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from seam.configs import SearchConfig
 from seam.errors import NoChannelsError, SuspectResultWarning
+from seam.masks import Masks
 from seam.search import MaskSearch
 from seam.search_result import Round, SearchResult
 
@@ -44,14 +47,18 @@ def search_hybrid(
     def shifted(found: Round) -> Round:
         return replace(found, round=found.round + half)
 
+    def both(masks: Masks) -> dict[str, Tensor]:
+        return {name: mask & first.masks[name] for name, mask in masks.items()}
+
     second = prepare(weights, first).run(checkpoint, on_round and (lambda found: on_round(shifted(found))))
     return replace(
         second,
-        masks={name: mask & first.masks[name] for name, mask in second.masks.items()},
+        masks=both(second.masks),
         head_only=first.head_only,
         head_only_val_accuracy=first.head_only_val_accuracy,
         rounds=(*first.rounds, *map(shifted, second.rounds)),
         frontier=tuple(replace(point, round=point.round + half) for point in second.frontier),
+        candidates=tuple(map(both, second.candidates)),
         best=replace(second.best, round=second.best.round + half),
         seconds=first.seconds + second.seconds,
     )

@@ -169,7 +169,7 @@ class MaskSearch(SearchLoop):
         return fewer or (density <= self.best.density and val_accuracy > self.best.val_accuracy)
 
     def _result(self) -> SearchResult:
-        points, best = self._choose_budget() if self.config.method == "budget" else self._choose_round()
+        points, candidates, best = self._choose_budget() if self.config.method == "budget" else self._choose_round()
         return SearchResult(
             masks=self.weights.masks(),
             head=self.head.cpu().requires_grad_(False),
@@ -177,6 +177,7 @@ class MaskSearch(SearchLoop):
             norms=norm_tensors(self.network),
             rounds=tuple(self.rounds),
             frontier=tuple(points),
+            candidates=tuple(candidates),
             best=best,
             floor=self.floor,
             source_val_accuracy=self.source_val_accuracy,
@@ -184,31 +185,31 @@ class MaskSearch(SearchLoop):
             seconds=self.seconds,
         )
 
-    def _choose_round(self) -> tuple[list[Point], Point]:
+    def _choose_round(self) -> tuple[list[Point], list[dict[str, Tensor]], Point]:
         """Put back the best round's scores and head."""
         assert self.best is not None
         with torch.no_grad():
             self.weights.scores.copy_(self.best_state["scores"])
         self._put_back(self.best_state)
         points = [Point(r.density, r.val_accuracy, r.round) for r in self.rounds]
-        return frontier(points), points[self.best.round]
+        return frontier(points), [], points[self.best.round]
 
-    def _choose_budget(self) -> tuple[list[Point], Point]:
+    def _choose_budget(self) -> tuple[list[Point], list[dict[str, Tensor]], Point]:
         """Cut the final scores at rising budgets, each with head and statistics of its own; of those at the floor, keep the one with the best objective."""
         started = time.perf_counter()
         some = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))[:_FRONTIER_IMAGES].to(self.runtime.device)
         sample = LabelledImages(self.train.images[some], self.train.labels[some])
         budgets = self._budgets()
         cuts = [self._cut(budget, sample) for budget in budgets]
-        points, losses = [point for point, _ in cuts], [loss for _, loss in cuts]
+        points, losses, masks = (list(column) for column in zip(*cuts, strict=True))
         reached = [i for i, p in enumerate(points) if p.val_accuracy >= self.floor]
         if reached:
             chosen = min(reached, key=lambda i: losses[i] + self.config.alpha * budgets[i])
         else:
             chosen = max(range(len(points)), key=lambda i: fallback(points[i]))
-        points[chosen], _ = self._cut(budgets[chosen], self.train)
+        points[chosen], *_ = self._cut(budgets[chosen], self.train)
         self.seconds += time.perf_counter() - started
-        return points[::-1], points[chosen]
+        return points[::-1], masks[::-1], points[chosen]
 
     def _budgets(self) -> list[float]:
         """The target and, unless it is to be taken whatever it costs, its multiples; smallest first."""
@@ -217,8 +218,8 @@ class MaskSearch(SearchLoop):
             budgets.append(budgets[-1] * _FRONTIER_STEP)
         return budgets
 
-    def _cut(self, budget: float, images: LabelledImages) -> tuple[Point, float]:
-        """Make mask and head at one budget, the head fitted to `images`; also returns the cross-entropy on val."""
+    def _cut(self, budget: float, images: LabelledImages) -> tuple[Point, float, dict[str, Tensor]]:
+        """Make mask and head at one budget, the head fitted to `images`; also returns the cross-entropy on val, and the masks."""
         self.weights.keep(budget, self._cost_of_weights)
         self.weights.refresh()
         if self.learning_norms:
@@ -228,7 +229,7 @@ class MaskSearch(SearchLoop):
         self.head.load_state_dict(head.state_dict())
         logits = predict(self.masked, self.val, self.preprocess)
         point = Point(self.weights.density(), accuracy(logits, self.val.labels), len(self.rounds) - 1)
-        return point, float(F.cross_entropy(logits, self.val.labels))
+        return point, float(F.cross_entropy(logits, self.val.labels)), self.weights.masks()
 
     def _depends_on(self) -> tuple[object, ...]:
         rest = None if self._redrawn is None else int(self._redrawn.rest.sum(dtype=torch.int64))

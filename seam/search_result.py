@@ -46,6 +46,8 @@ class SearchResult:
     rounds: tuple[Round, ...]
     frontier: tuple[Point, ...]
     """Candidates, densest first: of the final scores cut at rising budgets or, with `drift`, the rounds that no other beats."""
+    candidates: tuple[dict[str, Tensor], ...]
+    """Masks of `frontier`, in its order; none with `drift`, which keeps the best round's alone."""
     best: Point
     floor: float
     """The val accuracy that was asked for."""

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from seam.engines import QUANTIZED, InputSpec, Variant, hardware
 from seam.errors import ExportError, SuspectResultWarning
 from seam.export import OPSET, export_onnx
-from seam.files import sha256_file, write_json
+from seam.files import sha256_file, write_csv, write_json
 from seam.latency import benchmark
 from seam.macs import count
+from tasks.frontier import COLUMNS, measured_frontier, timed_engines
 from tasks.int8 import quantized
 from tasks.models import load_compacted, load_model, problem_source
 from tasks.stage import StageContext, StageResult, collect_warnings, main
@@ -25,7 +26,7 @@ _NOISY = 1.5  # median over fastest
 
 
 def benchmark_latency(context: StageContext) -> StageResult:
-    """Export the models, time them interleaved, publish the ONNX files, export.json and metrics.json.
+    """Export the models, time them interleaved, publish the ONNX files, export.json, metrics.json and frontier.csv.
 
     `compacted` is `reengineered` without the channels that its mask left without effect: the same outputs, for engines that compute zeros.
     """
@@ -49,7 +50,7 @@ def benchmark_latency(context: StageContext) -> StageResult:
         def on_engine(share: float, engine: str) -> None:
             bar.update(round(share * len(config.engines)) - bar.n)
             bar.set_postfix_str(engine)
-            context.progress(0.1 + 0.9 * share, engine)
+            context.progress(0.1 + 0.6 * share, engine)
 
         before = hardware()
         variants = {name: Variant(out / f"{name}.onnx", module) for name, module in modules.items()}
@@ -66,6 +67,7 @@ def benchmark_latency(context: StageContext) -> StageResult:
         if not_rounded:
             latencies |= {engine: {"unavailable": not_rounded} for engine in QUANTIZED if engine in config.engines}
         on_engine(1.0, "done")
+        rows = measured_frontier(context, variants["source"], lambda share, text: context.progress(0.7 + 0.3 * share, text)) if config.frontier else []
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings() as doubts:
             _doubt(latencies)
@@ -73,6 +75,7 @@ def benchmark_latency(context: StageContext) -> StageResult:
         about = {"hardware": machine, "engines": engines, "int8": rounded, "fastest": fastest(latencies, refused), "warnings": doubts}
         write_json(out / "export.json", {**exports, **about})
         write_json(out / "metrics.json", latencies)
+        write_csv(out / "frontier.csv", (*COLUMNS, *(f"{engine}_ms" for engine in timed_engines(context))), rows)
     return context.result({engine: _shown(latencies[engine], f"batch{config.batch_sizes[-1]}") for engine in config.engines})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import platform
 import subprocess
@@ -16,7 +15,7 @@ import torch
 from ruamel.yaml import YAML
 
 from seam import __version__
-from seam.files import read_json, sha256_file
+from seam.files import read_json, read_rows, sha256_file
 from seam.hardware import describe
 from seam.masks import load_mask_pack
 from tasks.closing import LABELS, NOTHING, show_change
@@ -49,6 +48,8 @@ class Evidence:
     attack: dict[str, Any]
     latency: dict[str, Any]
     export: dict[str, Any]
+    timed_frontier: Rows
+    """benchmark_latency/frontier.csv: the original, then the candidates; empty where they were not timed."""
     layer_density: dict[str, float]
     """Layer -> share of its weights kept, from input to output."""
     hashes: dict[str, str]
@@ -81,6 +82,7 @@ def read_evidence(context: StageContext) -> Evidence:
         attack=read_json(context.artifact("evaluate_robustness", "attack.json")),
         latency=read_json(context.artifact("benchmark_latency", "metrics.json")),
         export=read_json(context.artifact("benchmark_latency", "export.json")),
+        timed_frontier=read_rows(context.artifact("benchmark_latency", "frontier.csv")),
         layer_density=layer_densities(pack.masks),
         hashes=hashes,
     )
@@ -113,6 +115,7 @@ def build_card(context: StageContext, evidence: Evidence, verdicts: Sequence[Ver
         "evaluate_robustness": evidence.attacked,
         "attack": evidence.attack,
         "benchmark_latency": evidence.latency,
+        "frontier": evidence.timed_frontier or evidence.frontier,
         "export": evidence.export,
         "density_per_layer": evidence.layer_density,
         "hashes": {**evidence.hashes, **data_dvc(context.root)},
@@ -183,12 +186,6 @@ def layer_densities(masks: Mapping[str, torch.Tensor]) -> dict[str, float]:
     return {layer: count / total for layer, (count, total) in kept.items()}
 
 
-def read_rows(path: Path) -> Rows:
-    """A CSV file, numbers as numbers."""
-    with path.open(newline="") as f:
-        return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(f)]
-
-
 def data_dvc(root: Path) -> dict[str, str]:
     """The md5 that `data.dvc` records for the raw data, where there is one."""
     path = root / "data.dvc"
@@ -221,12 +218,3 @@ def versions() -> dict[str, str]:
 def hardware() -> dict[str, Any]:
     """Of this machine."""
     return {**describe(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"True": True, "False": False}.get(text, text)

@@ -100,6 +100,21 @@ def frontier(points: Sequence[Mapping[str, float]], chosen: tuple[float, float])
     return figure
 
 
+def gains(original: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> Figure:
+    """Val accuracy of each candidate against what it leaves of the original's weights, multiply-adds and time on each engine."""
+    figure, axes = new_figure(3.1)
+    names = {"density": "weights", "macs": "multiply-adds"} | {key: f"time, {key.removesuffix('_ms')}" for key in original if key.endswith("_ms")}
+    styles = [(color, marker) for marker in ("o-", "s--", "^:") for color in (AFTER, THIRD, BEFORE, INK)]
+    for (key, label), (color, style) in zip(names.items(), styles, strict=False):
+        if isinstance(original[key], (int, float)):
+            left, accuracy = ([100 * row[k] / over for row in candidates] for k, over in ((key, original[key]), ("val_accuracy", 1)))
+            axes.plot(left, accuracy, style, color=color, markersize=3.5, linewidth=1, label=label)
+    axes.axhline(100 * original["val_accuracy"], color=FAINT, linewidth=1)
+    axes.set(xlabel="left of the original (%)", ylabel="val accuracy (%)")
+    legend(axes, 3)
+    return figure
+
+
 def density_per_layer(densities: Mapping[str, float]) -> Figure:
     """Share of weights kept in each layer, from input to output."""
     figure, axes = new_figure(2.6)

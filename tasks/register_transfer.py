@@ -19,10 +19,10 @@ from mlflow.entities.model_registry import ModelVersion
 from seam.datasets.prepared import ImageData
 from seam.errors import DataError
 from seam.export import export_serving_onnx
-from seam.files import read_json, sha256_file, write_json
+from seam.files import read_json, read_rows, sha256_file, write_json
 from seam.source import load_weights
 from seam.student import Student, student
-from tasks.card import data_dvc, git_commit, hardware, read_rows, versions
+from tasks.card import data_dvc, git_commit, hardware, versions
 from tasks.gates import RegistryPolicy, load_policy
 from tasks.registry import SERVING_CODE, ServedModel, find_or_create_version, set_alias
 from tasks.stage import StageContext, StageResult, main, stage_folder

@@ -79,6 +79,10 @@ def plots(evidence: Evidence, model: str) -> list[Plot]:
     if timed:
         caption = "Median of interleaved runs; grey: original, coloured: re-engineered."
         made.append(Plot("latency", "Time for one batch", caption, partial(figures.latency, evidence.latency)))
+    if len(evidence.timed_frontier) > 1:
+        original, *candidates = evidence.timed_frontier
+        caption = "Each candidate of the search, before fine-tuning: what is left of weights, multiply-adds and time. The line is the original's accuracy."
+        made.append(Plot("gains", "What each candidate would save", caption, partial(figures.gains, original, candidates)))
     if len(evidence.frontier) > 1:
         caption = f"{len(evidence.frontier)} candidates of one search; the chosen one keeps {chosen[0]:.1%}."
         made.append(Plot("frontier", "Weights kept against accuracy", caption, partial(figures.frontier, evidence.frontier, chosen)))

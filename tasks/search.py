@@ -35,7 +35,7 @@ _FRONTIER = ("density", "val_accuracy", "round")
 
 
 def search(context: StageContext) -> StageResult:
-    """Search, continuing a killed one; publish mask pack, heads, normalisation layers, history and frontier."""
+    """Search, continuing a killed one; publish mask pack, heads, normalisation layers, history, and the frontier with its masks."""
     config, source = context.params.search, problem_source(context)
     bar = tqdm(desc=f"search {context.problem}", unit="round", total=config.max_rounds, disable=None)
     with collect_warnings() as doubts, search_logger(context) as log, bar:
@@ -52,6 +52,9 @@ def search(context: StageContext) -> StageResult:
         save_weights(result.head, out / "head.safetensors")
         save_weights(result.head_only, out / "head_only.safetensors")
         save_norms(result.norms, out / "norms.safetensors")
+        (out / "candidates").mkdir()
+        for number, masks in enumerate(result.candidates):
+            save_mask_pack(masks, source.info.sha256, out / "candidates" / f"{number}.safetensors")
         write_csv(out / "history.csv", _HISTORY, map(asdict, result.rounds))
         write_csv(out / "frontier.csv", _FRONTIER, map(asdict, result.frontier))
         write_json(

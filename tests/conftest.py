@@ -143,7 +143,11 @@ def _write_search(context: StageContext, network: nn.Module) -> None:
     save_weights(Reengineered(network, head), context.artifact("finetune", "reengineered_finetuned.safetensors"))
     rows = [f"{i},{0.9 - 0.2 * i},{1 - 0.25 * i},{0.5 + 0.1 * i},True" for i in range(4)]
     context.artifact("search", "history.csv").write_text("\n".join(["round,cross_entropy,density,val_accuracy,accepted", *rows]) + "\n")
-    context.artifact("search", "frontier.csv").write_text("density,val_accuracy,round\n0.25,0.8,3\n0.5,0.9,2\n")
+    context.artifact("search", "frontier.csv").write_text("density,val_accuracy,round\n0.5,0.9,3\n0.25,0.8,3\n")
+    for number, share in enumerate((0.5, 0.25)):
+        cut = {name: torch.rand(p.shape, generator=generator) < share for name, p in maskable(network).items()}
+        context.artifact("search", "candidates").mkdir(exist_ok=True)
+        save_mask_pack(cut, source_sha256, context.artifact("search", f"candidates/{number}.safetensors"))
     finetuned = [f"{e},{m},{0.5 - 0.1 * e},{0.8 + 0.05 * e}" for m in ("reengineered_finetuned", "standard_finetuned") for e in range(2)]
     context.artifact("finetune", "history.csv").write_text("\n".join(["epoch,model,loss,val_accuracy", *finetuned]) + "\n")
     about = {"density": 0.25, "val_accuracy": 0.8, "rounds": 4, "best_round": 3, "seconds": 1.5, "mask_sha256": digest, "source_val_accuracy": 0.9}
@@ -178,3 +182,5 @@ def _write_results(context: StageContext) -> None:
     write_json(context.artifact("benchmark_latency", "metrics.json"), measured)
     export = {"source": {"opset": 17, "model": "source"}, "reengineered": {"opset": 17, "model": "reengineered_finetuned"}, "hardware": {}, "engines": {}}
     write_json(context.artifact("benchmark_latency", "export.json"), export)
+    rows = ["density,macs,val_accuracy,onnxruntime_ms,deepsparse_ms", "1.0,7000,0.9,0.4,", "0.5,3500,0.9,0.3,", "0.25,1700,0.8,0.2,"]
+    context.artifact("benchmark_latency", "frontier.csv").write_text("\n".join(rows) + "\n")

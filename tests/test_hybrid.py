@@ -62,6 +62,8 @@ def test_weights_are_removed_from_the_channels_that_are_left() -> None:
     kept = sum(int(m.sum()) for m in result.masks.values()) / sum(m.numel() for m in result.masks.values())
     assert kept == pytest.approx(CONFIG.target, abs=1e-3)
     assert kept == pytest.approx(result.best.density, abs=1e-6)
+    chosen = result.candidates[result.frontier.index(result.best)]
+    assert all(torch.equal(chosen[name], mask) for name, mask in result.masks.items())
     reengineered = network()
     apply_masks(reengineered, result.masks)
     put_norm_tensors(reengineered, result.norms)

@@ -110,7 +110,7 @@ def test_every_figure_has_words_and_every_id_is_unique(registry_project: StageCo
                 labels.append(values.get("aria-label"))
 
     Reader().feed(render(registry_project))
-    assert len(labels) == 6
+    assert len(labels) == 7
     assert all(labels)
     assert len(ids) == len(set(ids))
 
@@ -201,7 +201,7 @@ def test_density_of_each_layer_by_hand() -> None:
 def test_no_engine_and_classes_without_images_still_make_a_page(registry_project: StageContext, edit_json: Edit) -> None:
     edit_json(registry_project.artifact("benchmark_latency", "metrics.json"), lambda m: m.update(onnxruntime={"unavailable": "gone"}))
     edit_json(registry_project.artifact("evaluate", "metrics.json"), lambda m: m["source"]["accuracy_per_class"].update(zero=None))
-    assert render(registry_project).count("<svg") == 5
+    assert render(registry_project).count("<svg") == 6
 
 
 def test_problems_in_words() -> None:

@@ -188,6 +188,8 @@ def test_the_smallest_point_of_the_frontier_at_the_floor_is_kept(parts):
     result = _search(parts, replace(CONFIG, target=0.01, alpha=100.0), floor=0.99).run()
     assert result.met_floor and result.best in result.frontier
     assert all(p.val_accuracy < 0.99 for p in result.frontier if p.density < result.best.density)
+    kept = [sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values()) for masks in result.candidates]
+    assert kept == pytest.approx([p.density for p in result.frontier])
 
 
 def test_alpha_weighs_cost_against_accuracy_among_the_candidates(parts):

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 import seam.checkpoint
 from seam.datasets.prepared import load_prepared
 from seam.errors import DataError, SeamError, SourceError, SuspectResultWarning
-from seam.files import read_json, write_json
+from seam.files import read_json, read_rows, write_json
 from seam.masks import load_mask_pack
 from seam.models import build
 from seam.robustness import attack
@@ -29,7 +29,6 @@ from tasks import attack_target as attack_stage
 from tasks import stage as stage_module
 from tasks import transfer as transfer_stage
 from tasks.attack_target import attack_target
-from tasks.card import read_rows
 from tasks.compare_transfers import compare_transfers
 from tasks.environment import tracking_uri
 from tasks.fetch_source import fetch_source
