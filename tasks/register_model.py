@@ -146,8 +146,8 @@ def final_metrics(evidence: Evidence) -> dict[str, float]:
         for key in ("robust_accuracy", "defect_inheritance_rate"):
             found[f"robustness/{model}/{key}"] = evidence.attacked.get(model, {}).get(key)
     for engine, result in evidence.latency.items():
-        for model in ("source", "reengineered"):
-            for batch, measured in result.get(model, {}).items():
+        for model, batches in result.items() if "unavailable" not in result else ():
+            for batch, measured in batches.items():
                 found |= {f"latency/{engine}/{model}/{batch}/p{p}_ms": measured[f"latency_ms_p{p}"] for p in (50, 95)}
     return {key: float(value) for key, value in found.items() if value is not None}
 

@@ -71,6 +71,16 @@ def test_the_fastest_engine_and_a_good_int8_model_go_with_the_version(registry_p
     assert {"compacted_int8.xml", "compacted_int8.bin"} <= logged
 
 
+def test_times_of_every_form_of_the_model_are_metrics(registry_project: StageContext, edit_json: Edit) -> None:
+    def add(measured: dict[str, Any]) -> None:
+        measured["onnxruntime"]["compacted"] = {"batch16": {"latency_ms_p50": 4.8, "latency_ms_p95": 5.0}}
+
+    edit_json(registry_project.artifact("benchmark_latency", "metrics.json"), add)
+    found = stage.final_metrics(stage.read_evidence(registry_project))
+    assert (found["latency/onnxruntime/compacted/batch16/p50_ms"], found["latency/onnxruntime/source/batch16/p50_ms"]) == (4.8, 8.0)
+    assert not any(name.startswith("latency/deepsparse") for name in found)  # it is unavailable
+
+
 def test_the_card_holds_everything(registry_project: StageContext) -> None:
     register_model(registry_project)
     card = read_json(registry_project.artifact("register_model", "card.json"))
