@@ -93,6 +93,14 @@ def test_where_every_channel_is_read_nothing_is_made():
     assert narrow(network, {name: torch.rand(p.shape) < 0.9 for name, p in maskable(network).items()}, torch.randn(IMAGES)) is None
 
 
+def test_weights_that_are_not_zero_under_their_mask_are_left_as_they_are():
+    network, images = build("resnet20", 4).eval(), torch.randn(IMAGES)
+    masks = _without_channels(network, images)
+    assert narrow(network, masks, images[:2]) is None
+    apply_masks(network, masks)
+    assert narrow(network, masks, images[:2]) is not None
+
+
 def test_layers_that_share_weights_are_left_as_they_are():
     network = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4))
     network[2].weight = network[1].weight

@@ -32,7 +32,7 @@ from seam.compaction.analysis import mark_kept, mark_live
 from seam.compaction.attention import SplitAttention, split_attention
 from seam.compaction.constants import Constants
 from seam.compaction.layers import fold_norms
-from seam.compaction.rewrite import rewrite
+from seam.compaction.rewrite import check, rewrite
 from seam.compaction.trace import LAYERS, NotFollowedError, trace
 
 TOLERANCE = 1e-5
@@ -95,21 +95,10 @@ def _compact(network: nn.Module, images: Tensor, folded: bool, multiple: int) ->
     needed = mark_live(known)
     mark_kept(known, needed, multiple)
     rewrite(known, needed)
-    _check(traced.module, images, expected, _OF_FOLDED_NORMS if folded else TOLERANCE)
+    check(traced.module, images, expected, _OF_FOLDED_NORMS if folded else TOLERANCE)
     after = _widths(traced.module)
     removed = {name: width - after.get(name, 0) for name, width in before.items() if width > after.get(name, 0)}
     return traced.module, removed, kept_heads | _kept(known, needed, multiple)
-
-
-def _check(smaller: nn.Module, images: Tensor, expected: Tensor, tolerance: float) -> None:
-    """Compare the smaller network's outputs with the given one's; NotFollowedError where they differ."""
-    try:
-        got = smaller(images.clone())
-    except Exception as e:  # torch raises many kinds when shapes do not fit
-        raise NotFollowedError(f"the smaller network does not run: {' '.join(str(e).split())[:160]}") from e
-    difference = float((got - expected).abs().max()) if got.shape == expected.shape else torch.inf
-    if not difference <= tolerance * float(expected.abs().max()):  # also when it is NaN
-        raise NotFollowedError(f"the smaller network differs by {difference:.3g}")
 
 
 def _widths(network: nn.Module) -> dict[str, int]:

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from seam.compaction import TOLERANCE
 from seam.compaction.analysis import mark_kept, mark_live
 from seam.compaction.constants import Constants
-from seam.compaction.rewrite import rewrite
+from seam.compaction.rewrite import check, rewrite
 from seam.compaction.trace import LAYERS, NotFollowedError, Traced, trace, trains_alike
 from seam.masks import Masks
 
@@ -44,8 +45,8 @@ def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch 3 h w"
 
     Args:
         network: it is not changed.
-        masks: weights that are removed and stay so.
-        images: two or more, of which only the shape is used.
+        masks: weights that are zero and stay so.
+        images: two or more, on its device; both networks must do the same to them.
 
     Returns:
         A smaller network on the same device; None where nothing can be taken out, or the network cannot be followed.
@@ -56,18 +57,24 @@ def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch 3 h w"
         return None
     try:
         traced = trace(twin, images.cpu().double())
+        _take_out(traced)
+        positions = {name: numbers.long() - 1 for name, numbers in traced.module.state_dict().items()}
+        if sum(at.numel() for at in positions.values()) == sum(value.numel() for value in network.state_dict().values()):
+            return None
+        small = _filled(traced.module, network, positions)
+        check(small, images, copy.deepcopy(network).eval()(images), TOLERANCE)
     except NotFollowedError:
         return None
+    held = {name: positions[name] >= 0 for name in masks if name in positions}
+    return Narrowed(small, {name: mask for name, mask in held.items() if not mask.all()}, positions)
+
+
+def _take_out(traced: Traced) -> None:
     known = Constants(traced, in_training=True)
     needed = mark_live(known)
     mark_kept(known, needed, TRAINING_BLOCK)
     rewrite(known, needed)
     _silence(traced)
-    positions = {name: numbers.long() - 1 for name, numbers in traced.module.state_dict().items()}
-    if sum(at.numel() for at in positions.values()) == sum(value.numel() for value in network.state_dict().values()):
-        return None
-    held = {name: positions[name] >= 0 for name in masks if name in positions}
-    return Narrowed(_filled(traced.module, network, positions), {name: mask for name, mask in held.items() if not mask.all()}, positions)
 
 
 class Silenced(nn.Module):

@@ -1,15 +1,15 @@
-"""What is not kept taken out of a traced network."""
+"""What is not kept taken out of a traced network, and the result compared with it."""
 
 from __future__ import annotations
 
 from typing import cast
 
 import torch
-from torch import fx
+from torch import Tensor, fx, nn
 
 from seam.compaction.constants import OUT_OF_PLACE, VIEWS, Channels, Constants, pad_position
 from seam.compaction.layers import select, select_per_channel
-from seam.compaction.trace import PER_CHANNEL
+from seam.compaction.trace import PER_CHANNEL, NotFollowedError
 
 
 def rewrite(known: Constants, needed: set[fx.Node]) -> None:
@@ -58,3 +58,14 @@ def _put_constant(known: Constants, node: fx.Node, operand: fx.Node) -> None:
     with traced.graph.inserting_before(node):
         node.replace_input_with(operand, traced.graph.get_attr(name))
     node.target = OUT_OF_PLACE[node.target]
+
+
+def check(smaller: nn.Module, images: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Compare the smaller network's outputs with the given one's; NotFollowedError where they differ."""
+    try:
+        got = smaller(images.clone())
+    except Exception as e:  # torch raises many kinds when shapes do not fit
+        raise NotFollowedError(f"the smaller network does not run: {' '.join(str(e).split())[:160]}") from e
+    difference = float((got - expected).abs().max()) if got.shape == expected.shape else torch.inf
+    if not difference <= tolerance * float(expected.abs().max()):  # also when it is NaN
+        raise NotFollowedError(f"the smaller network differs by {difference:.3g}")
