@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from seam.batches import LabelledImages, accuracy, predict
+from seam.batches import accuracy, predict
 from seam.channels import ScoredChannels, channel_groups
 from seam.compaction import compact
 from seam.configs import RuntimeConfig, SearchConfig
@@ -19,6 +19,7 @@ from seam.norms import put_norm_tensors
 from seam.runtime import start
 from seam.search import MaskSearch
 from seam.source import Preprocess
+from tests.left_or_right import left_or_right
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 
@@ -255,19 +256,10 @@ def test_a_network_whose_channels_cannot_be_followed_is_named():
 CONFIG = SearchConfig(structure="channels", channel_block=1, cost="macs", target=0.3, batch_size=16, max_rounds=12, augment="none", accuracy_floor=0.0)
 
 
-def _problem(seed, count):
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 2
-    images = torch.randint(0, 60, (count, 8, 8, 1), generator=generator)
-    images[labels == 0, :, :4] += 150
-    images[labels == 1, :, 4:] += 150
-    return LabelledImages(images.to(torch.uint8), labels)
-
-
 def _search(network, config=CONFIG):
     preprocess, runtime = Preprocess((0.3,) * 3, (0.3,) * 3), start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
     macs = weight_macs(network, torch.zeros(1, 3, 8, 8))
-    return MaskSearch(network, preprocess, _problem(0, 128), _problem(1, 128), 2, config, runtime, 3, 0.9, macs)
+    return MaskSearch(network, preprocess, left_or_right(0), left_or_right(1), 2, config, runtime, 3, 0.9, macs)
 
 
 def test_a_search_over_channels_keeps_the_accuracy_and_the_target(network):
@@ -277,7 +269,7 @@ def test_a_search_over_channels_keeps_the_accuracy_and_the_target(network):
     put_norm_tensors(network, result.norms)
     model = Reengineered(network, result.head)
     preprocess = Preprocess((0.3,) * 3, (0.3,) * 3)
-    assert accuracy(predict(model, _problem(1, 128), preprocess), _problem(1, 128).labels) == result.best.val_accuracy
+    assert accuracy(predict(model, left_or_right(1), preprocess), left_or_right(1).labels) == result.best.val_accuracy
     before, after = (count(n, torch.zeros(1, 3, 8, 8)).macs_dense for n in (Block(), compact(network, IMAGES).module))
     assert after < 0.45 * before  # 0.3 of the layers' multiply-adds; norms and pooling are counted too
 

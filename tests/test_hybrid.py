@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from seam.batches import LabelledImages, accuracy, predict
+from seam.batches import accuracy, predict
 from seam.compaction import compact
 from seam.configs import RuntimeConfig, SearchConfig
 from seam.errors import NoChannelsError, SuspectResultWarning
@@ -22,6 +22,7 @@ from seam.runtime import start
 from seam.search import MaskSearch
 from seam.search_result import Round, SearchResult
 from seam.source import Preprocess
+from tests.left_or_right import left_or_right
 
 CONFIG = SearchConfig(
     structure="hybrid", channel_block=1, channels_target=0.5, target=0.15, batch_size=16, max_rounds=16, augment="none", accuracy_floor=0.0
@@ -35,23 +36,13 @@ def network() -> nn.Module:
     return nn.Sequential(*inner, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 5)).eval()
 
 
-def problem(seed: int) -> LabelledImages:
-    """Label 0 is bright on the left, label 1 on the right."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(128) % 2
-    images = torch.randint(0, 60, (128, 8, 8, 1), generator=generator)
-    images[labels == 0, :, :4] += 150
-    images[labels == 1, :, 4:] += 150
-    return LabelledImages(images.to(torch.uint8), labels)
-
-
 def prepare(config: SearchConfig, left: SearchResult | None) -> MaskSearch:
     searched = network()
     if left is not None:
         apply_masks(searched, left.masks)
         put_norm_tensors(searched, left.norms)
     runtime = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
-    return MaskSearch(searched, PREPROCESS, problem(0), problem(1), 2, config, runtime, 3, 0.9)
+    return MaskSearch(searched, PREPROCESS, left_or_right(0), left_or_right(1), 2, config, runtime, 3, 0.9)
 
 
 def test_weights_are_removed_from_the_channels_that_are_left() -> None:
@@ -68,7 +59,7 @@ def test_weights_are_removed_from_the_channels_that_are_left() -> None:
     apply_masks(reengineered, result.masks)
     put_norm_tensors(reengineered, result.norms)
     model = Reengineered(reengineered, result.head)
-    assert accuracy(predict(model, problem(1), PREPROCESS), problem(1).labels) == result.best.val_accuracy >= 0.9
+    assert accuracy(predict(model, left_or_right(1), PREPROCESS), left_or_right(1).labels) == result.best.val_accuracy >= 0.9
     example = torch.zeros(1, 3, 8, 8)
     whole, smaller = count(network(), example).macs_dense, count(compact(reengineered, example).module, example).macs_dense
     assert smaller < 0.6 * whole  # by channels alone: compaction leaves single zeros where they are

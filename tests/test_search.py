@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from seam.batches import LabelledImages, accuracy, predict
+from seam.batches import accuracy, predict
 from seam.configs import RuntimeConfig, SearchConfig
 from seam.errors import SearchError
 from seam.head import Reengineered, SourceOnProblem, fit_head
@@ -17,6 +17,7 @@ from seam.runtime import start
 from seam.search import MaskSearch
 from seam.search_result import Point, Round, frontier
 from seam.source import Preprocess
+from tests.left_or_right import left_or_right
 
 CONFIG = SearchConfig(target=0.15, batch_size=16, max_rounds=40, augment="none")
 DRIFT = SearchConfig(method="drift", batch_size=16, max_rounds=60, patience=60, augment="none", lr_scores=0.1)
@@ -41,20 +42,11 @@ def _every_round_is_saved(monkeypatch):
     monkeypatch.setattr("seam.checkpoint.SAVE_SECONDS", 0.0)
 
 
-def _problem(seed=0, count=128):
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 2
-    images = torch.randint(0, 60, (count, 8, 8, 1), generator=generator)
-    images[labels == 0, :, :4] += 150
-    images[labels == 1, :, 4:] += 150
-    return LabelledImages(images.to(torch.uint8), labels)
-
-
 @pytest.fixture
 def parts():
     torch.manual_seed(0)
     runtime = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
-    return Needle().eval(), Preprocess((0.3,) * 3, (0.3,) * 3), _problem(0), _problem(1), runtime
+    return Needle().eval(), Preprocess((0.3,) * 3, (0.3,) * 3), left_or_right(0), left_or_right(1), runtime
 
 
 def _search(parts, config=CONFIG, floor=0.9):
