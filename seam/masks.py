@@ -144,8 +144,8 @@ class ScoredWeights:
         self.threshold = float(scores[kept]) if kept < count else -math.inf
 
     def density(self) -> float:
-        """Fraction of weights kept (one host sync)."""
-        return float(self.mask().float().mean())
+        """Fraction of weights kept (one host sync); one that is zero anyway, as another mask leaves it, is none."""
+        return float((self.mask() & (self.weights != 0)).float().mean())
 
     def masks(self) -> dict[str, Tensor]:
         """The masks, on the CPU."""

@@ -55,6 +55,9 @@ def test_weights_are_removed_from_the_channels_that_are_left() -> None:
     assert kept == pytest.approx(result.best.density, abs=1e-6)
     chosen = result.candidates[result.frontier.index(result.best)]
     assert all(torch.equal(chosen[name], mask) for name, mask in result.masks.items())
+    shares = [sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values()) for masks in result.candidates]
+    assert shares == pytest.approx([p.density for p in result.frontier])
+    assert result.rounds[8].density <= result.rounds[7].density  # the second half starts where the first ended
     reengineered = network()
     apply_masks(reengineered, result.masks)
     put_norm_tensors(reengineered, result.norms)
