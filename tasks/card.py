@@ -18,7 +18,7 @@ from seam import __version__
 from seam.files import read_json, read_rows, sha256_file
 from seam.hardware import describe
 from seam.masks import load_mask_pack
-from tasks.closing import LABELS, NOTHING, show_change
+from tasks.closing import LABELS, NOTHING, served_form, show_change
 from tasks.gates import Verdict
 from tasks.stage import StageContext
 
@@ -129,8 +129,7 @@ def claims(evidence: Evidence, model: str) -> list[dict[str, str]]:
     """What the paper claims on average, and what was measured here for the model that is registered; then where the accuracy comes from."""
     source, ours = evidence.evaluated["source"], evidence.evaluated[model]
     fast = evidence.latency.get("deepsparse", {"unavailable": "not timed"})
-    served = "compacted" if "compacted" in fast else "reengineered"
-    before, after = (fast.get(m, {}).get("batch16", {}).get("latency_ms_p50") for m in ("source", served))
+    before, after = (fast.get(m, {}).get("batch16", {}).get("latency_ms_p50") for m in ("source", served_form(fast)))
     missing = f"not measured: {fast.get('unavailable', 'batch 16 was not timed')}"
     baseline, inherited = (evidence.attacked.get(m, {}).get("defect_inheritance_rate") for m in ("standard_finetuned", "reengineered_finetuned"))
     inherited_less = "not measured" if None in (baseline, inherited) else show_change(baseline, inherited, "fraction")

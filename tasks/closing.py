@@ -117,6 +117,11 @@ def _exported(root: Path, problem: str) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
+def served_form(timed: Mapping[str, Any]) -> str:
+    """The model that consumers get, of those that an engine timed."""
+    return "compacted" if "compacted" in timed else "reengineered"
+
+
 def _latency_rows(problem: str, measured: Mapping[str, Any], timed: str) -> list[ClosingRow]:
     rows = []
     where = _where("benchmark_latency", problem)
@@ -124,7 +129,7 @@ def _latency_rows(problem: str, measured: Mapping[str, Any], timed: str) -> list
         if "unavailable" in result:
             rows.append(ClosingRow(problem, f"latency p50, {engine}", "milliseconds", (None, None, None), False, where, str(result["unavailable"])))
             continue
-        served = "compacted" if "compacted" in result else "reengineered"
+        served = served_form(result)
         for batch in result["source"]:
             before, after = (result[model].get(batch, {}).get("latency_ms_p50") for model in ("source", served))
             values = (before, after, None) if timed == "reengineered" else (before, None, after)

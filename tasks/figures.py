@@ -104,11 +104,11 @@ def gains(original: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) 
     """Val accuracy of each candidate against what it leaves of the original's weights, multiply-adds and time on each engine."""
     figure, axes = new_figure(3.1)
     names = {"density": "weights", "macs": "multiply-adds"} | {key: f"time, {key.removesuffix('_ms')}" for key in original if key.endswith("_ms")}
+    accuracy = [100 * row["val_accuracy"] for row in candidates]
     styles = [(color, marker) for marker in ("o-", "s--", "^:") for color in (AFTER, THIRD, BEFORE, INK)]
     for (key, label), (color, style) in zip(names.items(), styles, strict=False):
         if isinstance(original[key], (int, float)):
-            left, accuracy = ([100 * row[k] / over for row in candidates] for k, over in ((key, original[key]), ("val_accuracy", 1)))
-            axes.plot(left, accuracy, style, color=color, markersize=3.5, linewidth=1, label=label)
+            axes.plot([100 * row[key] / original[key] for row in candidates], accuracy, style, color=color, markersize=3.5, linewidth=1, label=label)
     axes.axhline(100 * original["val_accuracy"], color=FAINT, linewidth=1)
     axes.set(xlabel="left of the original (%)", ylabel="val accuracy (%)")
     legend(axes, 3)

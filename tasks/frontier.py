@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +26,7 @@ from tasks.stage import StageContext
 
 COLUMNS = ("density", "macs", "val_accuracy")
 """Of the table; a column ENGINE_ms for each engine follows."""
-_SHARE_OF_REPEATS = 5
+_FEWER = 5  # repeats than for the result itself, by this factor
 
 
 def timed_engines(context: StageContext) -> tuple[Engine, ...]:
@@ -44,16 +45,18 @@ def measured_frontier(context: StageContext, original: Variant, progress: Callab
         progress: called with the share done and a text.
 
     Returns:
-        Rows of `COLUMNS` and ENGINE_ms, median milliseconds a batch; None where an engine is not available. No rows where the search kept no
-        candidates' masks (`drift`), or no engine is left. `density` is a share of the
-        source's weights, `macs` those of one image that are not by zero.
+        Rows of `COLUMNS` and ENGINE_ms, median milliseconds a batch; None where an engine is not available. `density` is a share of the source's weights,
+        `macs` those of one image that are not by zero. No rows where the search kept no candidates' masks (`drift`), or no engine is left.
     """
-    source, config = problem_source(context), context.params.benchmark_latency
-    height, width, _ = source.info.image_shape
-    example = torch.zeros(1, 3, height, width)
     packs = sorted(context.artifact("search", "candidates").iterdir(), key=lambda path: int(path.stem))
     if not packs or not timed_engines(context):
         return []
+    source, config = problem_source(context), context.params.benchmark_latency
+    height, width, _ = source.info.image_shape
+    example = torch.zeros(1, 3, height, width)
+    whole = load_model(context, "head_only")
+    assert isinstance(whole, Reengineered)
+    load_norms(whole.network, context.artifact("search", "norms.safetensors"))
     candidates = read_rows(context.artifact("search", "frontier.csv"))
     found = read_json(context.artifact("search", "metrics.json"))
     rows = [{"density": 1.0, "macs": count(source.network, example).macs_nonzero, "val_accuracy": found["source_val_accuracy"]}]
@@ -61,15 +64,13 @@ def measured_frontier(context: StageContext, original: Variant, progress: Callab
         variants = {"source": original}
         for number, (candidate, pack) in enumerate(zip(candidates, packs, strict=True)):
             progress(0.5 * number / len(candidates), f"export candidate {number + 1} of {len(candidates)}")
-            model = load_model(context, "head_only")
-            assert isinstance(model, Reengineered)
+            model = copy.deepcopy(whole)
             apply_masks(model.network, load_mask_pack(pack, source.info.sha256).masks)
-            load_norms(model.network, context.artifact("search", "norms.safetensors"))
             smaller, path = compact(model, example, ENGINE_BLOCK).module, Path(folder) / f"{number}.onnx"
             export_onnx(smaller, example, path)
             variants[str(number)] = Variant(path, smaller)
             rows.append({"density": candidate["density"], "macs": count(smaller, example).macs_nonzero, "val_accuracy": candidate["val_accuracy"]})
-        once = replace(config, engines=timed_engines(context), batch_sizes=config.batch_sizes[-1:], repeats=max(10, config.repeats // _SHARE_OF_REPEATS))
+        once = replace(config, engines=timed_engines(context), batch_sizes=config.batch_sizes[-1:], repeats=max(10, config.repeats // _FEWER))
         latencies, _ = benchmark(variants, InputSpec((3, height, width)), once, context.params.seed, lambda done, text: progress(0.5 + 0.5 * done, text))
     batch = f"batch{once.batch_sizes[0]}"
     for engine, measured in latencies.items():

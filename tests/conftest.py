@@ -144,9 +144,9 @@ def _write_search(context: StageContext, network: nn.Module) -> None:
     rows = [f"{i},{0.9 - 0.2 * i},{1 - 0.25 * i},{0.5 + 0.1 * i},True" for i in range(4)]
     context.artifact("search", "history.csv").write_text("\n".join(["round,cross_entropy,density,val_accuracy,accepted", *rows]) + "\n")
     context.artifact("search", "frontier.csv").write_text("density,val_accuracy,round\n0.5,0.9,3\n0.25,0.8,3\n")
+    context.artifact("search", "candidates").mkdir()
     for number, share in enumerate((0.5, 0.25)):
         cut = {name: torch.rand(p.shape, generator=generator) < share for name, p in maskable(network).items()}
-        context.artifact("search", "candidates").mkdir(exist_ok=True)
         save_mask_pack(cut, source_sha256, context.artifact("search", f"candidates/{number}.safetensors"))
     finetuned = [f"{e},{m},{0.5 - 0.1 * e},{0.8 + 0.05 * e}" for m in ("reengineered_finetuned", "standard_finetuned") for e in range(2)]
     context.artifact("finetune", "history.csv").write_text("\n".join(["epoch,model,loss,val_accuracy", *finetuned]) + "\n")

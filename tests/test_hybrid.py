@@ -16,7 +16,7 @@ from seam.errors import NoChannelsError, SuspectResultWarning
 from seam.head import Reengineered
 from seam.hybrid import search_hybrid
 from seam.macs import count
-from seam.masks import apply_masks
+from seam.masks import apply_masks, density
 from seam.norms import put_norm_tensors
 from seam.runtime import start
 from seam.search import MaskSearch
@@ -50,13 +50,12 @@ def test_weights_are_removed_from_the_channels_that_are_left() -> None:
     result = search_hybrid(prepare, CONFIG, on_round=rounds.append)
     assert [r.round for r in rounds] == list(range(16))
     assert tuple(rounds) == result.rounds
-    kept = sum(int(m.sum()) for m in result.masks.values()) / sum(m.numel() for m in result.masks.values())
+    kept = density(result.masks)
     assert kept == pytest.approx(CONFIG.target, abs=1e-3)
     assert kept == pytest.approx(result.best.density, abs=1e-6)
     chosen = result.candidates[result.frontier.index(result.best)]
     assert all(torch.equal(chosen[name], mask) for name, mask in result.masks.items())
-    shares = [sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values()) for masks in result.candidates]
-    assert shares == pytest.approx([p.density for p in result.frontier])
+    assert [density(masks) for masks in result.candidates] == pytest.approx([p.density for p in result.frontier])
     assert result.rounds[8].density <= result.rounds[7].density  # the second half starts where the first ended
     reengineered = network()
     apply_masks(reengineered, result.masks)

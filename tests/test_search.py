@@ -11,7 +11,7 @@ from seam.configs import RuntimeConfig, SearchConfig
 from seam.errors import SearchError
 from seam.head import Reengineered, SourceOnProblem, fit_head
 from seam.macs import weight_macs
-from seam.masks import apply_masks
+from seam.masks import apply_masks, density
 from seam.norms import norm_tensors, put_norm_tensors
 from seam.runtime import start
 from seam.search import MaskSearch
@@ -180,8 +180,7 @@ def test_the_smallest_point_of_the_frontier_at_the_floor_is_kept(parts):
     result = _search(parts, replace(CONFIG, target=0.01, alpha=100.0), floor=0.99).run()
     assert result.met_floor and result.best in result.frontier
     assert all(p.val_accuracy < 0.99 for p in result.frontier if p.density < result.best.density)
-    kept = [sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values()) for masks in result.candidates]
-    assert kept == pytest.approx([p.density for p in result.frontier])
+    assert [density(masks) for masks in result.candidates] == pytest.approx([p.density for p in result.frontier])
 
 
 def test_alpha_weighs_cost_against_accuracy_among_the_candidates(parts):

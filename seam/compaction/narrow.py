@@ -10,15 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from seam.compaction import TOLERANCE
+from seam.compaction import ENGINE_BLOCK, TOLERANCE
 from seam.compaction.analysis import mark_kept, mark_live
 from seam.compaction.constants import Constants
 from seam.compaction.rewrite import check, rewrite
 from seam.compaction.trace import LAYERS, NotFollowedError, Traced, trace, trains_alike
 from seam.masks import Masks
-
-TRAINING_BLOCK = 8
-"""Channels are kept in multiples of this: the convolutions of a CPU compute so many at once."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,10 @@ def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch 3 h w"
     Returns:
         A smaller network on the same device; None where nothing can be taken out, or the network cannot be followed.
     """
-    shared = len(list(network.parameters())) < len(list(network.named_parameters(remove_duplicate=False)))
+    if len(list(network.parameters())) < len(list(network.named_parameters(remove_duplicate=False))):
+        return None  # weights that two layers share have to stay the same
     twin = _numbered(network, masks)
-    if shared or not trains_alike(twin):  # weights that two layers share have to stay the same
+    if not trains_alike(twin):
         return None
     try:
         traced = trace(twin, images.cpu().double())
@@ -72,7 +70,7 @@ def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch 3 h w"
 def _take_out(traced: Traced) -> None:
     known = Constants(traced, in_training=True)
     needed = mark_live(known)
-    mark_kept(known, needed, TRAINING_BLOCK)
+    mark_kept(known, needed, ENGINE_BLOCK)  # torch computes channels in blocks as well
     rewrite(known, needed)
     _silence(traced)
 
