@@ -127,7 +127,7 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
         "weights": {"original": original["params_total"], "reengineered": ours["params_nonzero"]},
         "macs": {"original": original["macs_dense"], "reengineered": ours["macs_nonzero"], "compacted": exported["compacted"]["macs_dense"]},
         "accuracy": {m: entry["accuracy"] for m, entry in models.items()},
-        "int8": {name: {k: v for k, v in found.items() if not k.startswith("bytes")} for name, found in exported["int8"].items()},
+        "int8": exported["int8"],
         "latency_ms_batch16": {engine: _medians(times) for engine, times in latency.items()},
         "operators_ms_batch16": _operators(folder / "benchmark_latency", params) if suite.endswith("-channels") else {},
         "seconds": {"search": searched["seconds"], "rounds": searched["rounds"], "threads": searched["threads"]},

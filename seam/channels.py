@@ -8,6 +8,7 @@ one group of a grouped convolution go together; those that something reads which
 from __future__ import annotations
 
 import copy
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -145,6 +146,7 @@ class ScoredChannels(ScoredWeights):
     A weight is kept where the channel it makes and the channel it reads are kept. Groups that the same layers make go in blocks, best
     with best, as engines compute channels in blocks: the score that counts is the mean of a block's. The best block of every layer
     always stays, so that no layer is cut through, but for the insides of residual blocks: without them the block is a constant.
+    What is kept changes when `keep` is called, and only then.
     """
 
     def __init__(self, network: nn.Module, groups: ChannelGroups, block: int = 1) -> None:
@@ -161,6 +163,7 @@ class ScoredChannels(ScoredWeights):
         self._layers = torch.cat([none, *(torch.full_like(ids, i) for i, ids in enumerate(staying))]).to(device)
         self._kind, self._blocks = (t.to(device) for t in _blocks(list(layers.values()), groups.number, block))
         self._block_sizes = self._blocks.bincount()
+        self._open = torch.ones(groups.number + 1, dtype=torch.bool, device=device)
         super().__init__(network)
 
     @property
@@ -170,16 +173,11 @@ class ScoredChannels(ScoredWeights):
 
     def mask(self) -> Bool[Tensor, " weights"]:
         """Which weights are kept, all in one."""
-        gates = self._gates(self.threshold)
-        return gates[self._rows] & gates[self._columns]
+        return self._between(self._open)
 
     def signal(self) -> Float[Tensor, " scores"]:
         """Gradient of the loss with respect to each gate, as the last backward pass left it; that of an open gate passes unchanged."""
-        by_weight, gates = self._gradient * self.weights, self._gates(self.threshold)
-        total = torch.zeros(self._groups + 1, device=by_weight.device)
-        total.index_add_(0, self._rows, by_weight * gates[self._columns])
-        total.index_add_(0, self._columns, by_weight * gates[self._rows])
-        return total[:-1]
+        return self._felt_by_gates(self._gradient * self.weights)
 
     def score_costs(self, costs: Float[Tensor, " weights"] | None) -> Float[Tensor, " scores"]:
         """What the weights that a group's channels make and read cost together."""
@@ -189,25 +187,47 @@ class ScoredChannels(ScoredWeights):
 
     @torch.no_grad()
     def keep(self, budget: float, costs: Float[Tensor, " weights"] | None = None) -> None:
-        """Set the threshold so that the groups with the highest scores are kept, as many as the budget pays for."""
+        """Keep the blocks with the highest scores, as many as the budget pays for; past one that is too dear, those after it that are not."""
         of_weights = torch.ones_like(self.weights) if costs is None else costs
-        ordered, most = self._block_scores().sort(descending=True).values, budget * float(of_weights.sum(dtype=torch.float64)) * (1 + 1e-9)
-        low, high = 0, len(ordered)  # as many groups are known to be paid for; as many or more are not, or are all
-        while low < high:
-            middle = (low + high + 1) // 2
-            gates = self._gates(float(ordered[middle]) if middle < len(ordered) else -torch.inf)
-            spent = float((of_weights * (gates[self._rows] & gates[self._columns])).sum(dtype=torch.float64))
-            low, high = (middle, high) if spent <= most else (low, middle - 1)
-        self.threshold = float(ordered[low]) if low < len(ordered) else -torch.inf
-
-    def _gates(self, threshold: float) -> Bool[Tensor, " gates"]:
+        most = budget * float(of_weights.sum(dtype=torch.float64)) * (1 + 1e-9)
         scores = self._block_scores()
+        levels, level = scores.unique(return_inverse=True)  # a block's groups have one score
+        self._open = self._leaders(scores)
+        waiting = level[~self._open[:-1]].unique().flip(0)
+        while len(waiting):
+            paid = bisect_right(range(1, len(waiting) + 1), most, key=lambda n: self._spent(self._with(level, waiting[:n]), of_weights))
+            self._open = self._with(level, waiting[:paid])
+            alone = torch.zeros(len(levels), device=scores.device).index_add_(0, level, self._felt_by_gates(of_weights))
+            waiting = waiting[paid + 1 :]
+            waiting = waiting[alone[waiting] <= most - self._spent(self._open, of_weights)]
+
+    def _with(self, level: Int[Tensor, " scores"], levels: Int[Tensor, " levels"]) -> Bool[Tensor, " gates"]:
+        """The open gates and those of groups on these levels."""
+        opened = self._open.clone()
+        opened[:-1] |= torch.isin(level, levels)
+        return opened
+
+    def _between(self, gates: Bool[Tensor, " gates"]) -> Bool[Tensor, " weights"]:
+        """The weights between open gates."""
+        return gates[self._rows] & gates[self._columns]
+
+    def _spent(self, gates: Bool[Tensor, " gates"], costs: Float[Tensor, " weights"]) -> float:
+        return float((costs * self._between(gates)).sum(dtype=torch.float64))
+
+    def _felt_by_gates(self, of_weights: Float[Tensor, " weights"]) -> Float[Tensor, " scores"]:
+        """Of each gate, the total over the weights that are there when it is open, were all others as they are."""
+        total = torch.zeros(self._groups + 1, device=of_weights.device)
+        total.index_add_(0, self._rows, of_weights * self._open[self._columns])
+        total.index_add_(0, self._columns, of_weights * self._open[self._rows])
+        return total[:-1]
+
+    def _leaders(self, scores: Float[Tensor, " scores"]) -> Bool[Tensor, " gates"]:
+        """Open gates for the best block of every layer that cannot do without."""
         best = torch.full((self._number_staying,), -torch.inf, device=scores.device)
         best.scatter_reduce_(0, self._layers, scores[self._layer_groups], "amax")
-        leaders = self._layer_groups[scores[self._layer_groups] == best[self._layers]]
-        gates = torch.ones(self._groups + 1, dtype=torch.bool, device=scores.device)
-        gates[:-1] = scores > threshold
-        gates[leaders] = True
+        gates = torch.zeros(self._groups + 1, dtype=torch.bool, device=scores.device)
+        gates[self._layer_groups[scores[self._layer_groups] == best[self._layers]]] = True
+        gates[-1] = True
         return gates
 
     def _block_scores(self) -> Float[Tensor, " scores"]:

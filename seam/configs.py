@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 STRICT = {"extra": "forbid"}
 """Read by pydantic when it validates params.yaml into such classes."""
-Engine = Literal["deepsparse", "onnxruntime", "openvino", "openvino_int8", "torch", "torch_compile"]
+Engine = Literal["deepsparse", "onnxruntime", "openvino", "onnxruntime_int8", "openvino_int8", "torch", "torch_compile"]
 Augment = Literal["crop_flip", "crop", "resized_crop_flip", "none"]
 """How training images vary; see `seam.batches.training_batches`."""
 
@@ -297,7 +297,8 @@ class LatencyConfig:
 
     engines: tuple[Engine, ...] = ("deepsparse", "onnxruntime", "openvino", "torch")
     """Engines to time; one that is missing here is reported as unavailable. `torch_compile` compiles each model for each batch size, which
-    takes half a minute and a C++ compiler. `openvino_int8`: every model with weights and activations rounded to 8 bits, calibrated on train."""
+    takes half a minute and a C++ compiler. `onnxruntime_int8`, `openvino_int8`: every model with weights and activations rounded to 8 bits,
+    calibrated on train."""
     int8_drop: float = 0.005
     """Val accuracy (a fraction) that rounding to int8 may cost; a model that loses more is timed, but never named the fastest."""
     batch_sizes: tuple[int, ...] = (1, 16)

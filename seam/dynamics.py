@@ -16,8 +16,8 @@ from seam.masks import ScoredWeights
 
 Parameters = Sequence[Tensor]
 
-_THRESHOLD_STEPS = 8
-"""Steps between two looks for the threshold; the budget moves little in so many."""
+_MASK_STEPS = 8
+"""Steps between two choices of what the budget pays for; it moves little in so many."""
 _MOMENTUM, _DECAY = 0.9, 0.99
 
 
@@ -54,6 +54,7 @@ class Budget:
             steps: of the whole search.
         """
         self._weights, self._config, self._costs, self._saliency, self._steps = weights, config, costs, saliency, steps
+        self._kept = 1.0
         self._momentum = torch.zeros_like(weights.scores)
         self._square = torch.zeros_like(weights.scores)
         self._optimizer = torch.optim.Adam(_groups(head, norms, config))
@@ -67,8 +68,8 @@ class Budget:
 
     def before_step(self, step: int) -> None:
         """Set what the step's forward pass depends on."""
-        if step % _THRESHOLD_STEPS == 0:
-            self._weights.keep(self.budget(step), self._costs)
+        if step % _MASK_STEPS == 0:
+            self._keep(self.budget(step))
 
     @torch.no_grad()
     def after_backward(self, step: int) -> None:
@@ -89,7 +90,11 @@ class Budget:
 
     def end_round(self, steps: int) -> None:
         """Make the mask of the round that ended after `steps` steps in all."""
-        self._weights.keep(self.budget(steps), self._costs)
+        self._keep(self.budget(steps))
+
+    def _keep(self, budget: float) -> None:
+        self._kept = budget
+        self._weights.keep(budget, self._costs)
 
     def budget(self, step: int) -> float:
         """Share of the cost kept at a step."""
@@ -102,14 +107,14 @@ class Budget:
 
     def tensors(self) -> dict[str, Tensor]:
         """State for a checkpoint, beside the scores; the rest follows from the step's number."""
-        threshold = torch.tensor([self._weights.threshold], dtype=torch.float64)  # a round need not begin with a look for it
-        return {"momentum": self._momentum, "square": self._square, "threshold": threshold, **optimizer_tensors(self._optimizer, "adam")}
+        kept = torch.tensor([self._kept], dtype=torch.float64)  # a round need not begin with a new mask
+        return {"momentum": self._momentum, "square": self._square, "kept": kept, **optimizer_tensors(self._optimizer, "adam")}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `tensors` gave."""
         self._momentum.copy_(tensors["momentum"])
         self._square.copy_(tensors["square"])
-        self._weights.threshold = float(tensors["threshold"])
+        self._keep(float(tensors["kept"]))
         restore_optimizer(self._optimizer, tensors, "adam")
 
 

@@ -72,7 +72,7 @@ class Variant:
     module: Callable[..., Any] | None = None
     """The same model for the torch engine (an nn.Module in eval mode, on the CPU)."""
     int8: Path | None = None
-    """The same model for `openvino_int8`, from `seam.int8.quantize`."""
+    """The same model for engines in `QUANTIZED`, from `seam.int8.quantize`."""
 
 
 def load_torch(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
@@ -101,12 +101,20 @@ def _runner(module: Callable[..., Any]) -> Runner:
 
 
 def _load_onnxruntime(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
+    return _onnxruntime(variant.onnx, num_threads)
+
+
+def _load_onnxruntime_int8(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
+    return _onnxruntime(_int8(variant), num_threads)
+
+
+def _onnxruntime(path: Path, num_threads: int) -> Runner:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(variant.onnx), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda x: session.run(None, {name: x})[0]
 
@@ -116,8 +124,12 @@ def _load_openvino(variant: Variant, batch_size: int, num_threads: int, about: d
 
 
 def _load_openvino_int8(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
-    assert variant.int8 is not None, "openvino_int8 needs a model from seam.int8.quantize"
-    return _openvino(variant.int8, batch_size, num_threads)
+    return _openvino(_int8(variant), batch_size, num_threads)
+
+
+def _int8(variant: Variant) -> Path:
+    assert variant.int8 is not None, "int8 needs a model from seam.int8.quantize"
+    return variant.int8
 
 
 def _openvino(path: Path, batch_size: int, num_threads: int) -> Runner:
@@ -147,11 +159,12 @@ def _load_deepsparse(variant: Variant, batch_size: int, num_threads: int, about:
 
 TORCH = ("torch", "torch_compile")
 """Engines that need the module."""
-QUANTIZED = ("openvino_int8",)
+QUANTIZED = ("onnxruntime_int8", "openvino_int8")
 """Engines that run another model, which rounds: near the original's outputs, not equal to them."""
 LOADERS: dict[str, Callable[[Variant, int, int, dict[str, Any]], Runner]] = {
     "deepsparse": _load_deepsparse,
     "onnxruntime": _load_onnxruntime,
+    "onnxruntime_int8": _load_onnxruntime_int8,
     "openvino": _load_openvino,
     "openvino_int8": _load_openvino_int8,
     "torch": load_torch,
@@ -179,7 +192,7 @@ def pinned_torch(engine: str, num_threads: int) -> Iterator[None]:
 def version(engine: str) -> str | None:
     """Installed version of an engine, None when it is not installed."""
     try:
-        return importlib.metadata.version({"torch_compile": "torch", "openvino_int8": "openvino"}.get(engine, engine))
+        return importlib.metadata.version("torch" if engine in TORCH else engine.removesuffix("_int8"))
     except importlib.metadata.PackageNotFoundError:
         return None
 

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _SALIENCY_STEPS = 64
 """Batches whose gradients the first ranking is made of."""
+_STATE = 2
+"""Version of what a checkpoint holds; one of another version is of no use."""
 
 
 class SearchLoop(ABC):
@@ -124,7 +126,7 @@ class SearchLoop(ABC):
         """Digest of everything the course of the search depends on, as it is before the first round."""
         data = [int(t.sum(dtype=torch.int64)) for part in (self.train, self.val) for t in (part.images, part.labels)]
         weights = (float(self.weights.weights.double().abs().sum()), len(self.weights))
-        return digest_of(asdict(self.config), repr(self.runtime), self.seed, data, weights, *self._depends_on())
+        return digest_of(_STATE, asdict(self.config), repr(self.runtime), self.seed, data, weights, *self._depends_on())
 
     def _accepts(self, density: float, val_accuracy: float) -> bool:
         """Whether a round made a better candidate than all before it."""

@@ -71,7 +71,7 @@ def benchmark_latency(context: StageContext) -> StageResult:
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings() as doubts:
             _doubt(latencies)
-        refused = {(engine, name) for engine in QUANTIZED for name, found in rounded.items() if not found["accepted"]}
+        refused = {(engine, name) for engine, models in rounded.items() for name, found in models.items() if not found["accepted"]}
         about = {"hardware": machine, "engines": engines, "int8": rounded, "fastest": fastest(latencies, refused), "warnings": doubts}
         write_json(out / "export.json", {**exports, **about})
         write_json(out / "metrics.json", latencies)

@@ -138,13 +138,14 @@ def _latency_rows(problem: str, measured: Mapping[str, Any], timed: str) -> list
 
 
 def _int8_rows(problem: str, rounded: Mapping[str, Any], timed: str) -> list[ClosingRow]:
-    """What rounding leaves of the accuracy, where it was done."""
-    if not rounded:
-        return []
-    before, after = (rounded[model]["test_accuracy"] for model in ("source", "compacted"))
-    values = (before, after, None) if timed == "reengineered" else (before, None, after)
-    quantity = "accuracy (test), int8" + ("" if rounded["compacted"]["accepted"] else ", loses too much on val")
-    return [ClosingRow(problem, quantity, "fraction", values, True, f"artifacts/{problem}/benchmark_latency/export.json")]
+    """What rounding leaves of the accuracy on each engine, where it was done."""
+    rows = []
+    for engine, models in rounded.items():
+        before, after = (models[model]["test_accuracy"] for model in ("source", "compacted"))
+        values = (before, after, None) if timed == "reengineered" else (before, None, after)
+        quantity = f"accuracy (test), {engine}" + ("" if models["compacted"]["accepted"] else ", loses too much on val")
+        rows.append(ClosingRow(problem, quantity, "fraction", values, True, f"artifacts/{problem}/benchmark_latency/export.json"))
+    return rows
 
 
 def _of(results: Mapping[str, Any], key: str) -> tuple[float | None, float | None, float | None]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from seam.batches import LabelledImages, accuracy, predict
-from seam.engines import LOADERS, Variant
+from seam.engines import LOADERS, QUANTIZED, Variant
 from seam.head import SourceOnProblem
 from seam.int8 import CALIBRATION_IMAGES, quantize
 from seam.source import Preprocess
@@ -22,15 +22,15 @@ _BATCH = 64
 
 
 def quantized(context: StageContext, variants: Mapping[str, Variant], folder: Path) -> tuple[dict[str, Variant], dict[str, Any]]:
-    """Each variant with an int8 model in `folder`, and what rounding cost it.
+    """Each variant with an int8 model in `folder`, and what rounding cost it on each engine that runs it.
 
     Args:
         context: of the problem.
         variants: "source", whose outputs are the source's classes, and models whose outputs are the target's.
-        folder: for NAME.xml and NAME.bin.
+        folder: for NAME.onnx.
 
     Returns:
-        The variants, and by name: sizes, accuracy on val and test, rounded and not, and whether the loss on val is at most
+        The variants, and by engine and name: sizes, accuracy on val and test, rounded and not, and whether the loss on val is at most
         `benchmark_latency.int8_drop`.
     """
     source = problem_source(context)
@@ -39,19 +39,26 @@ def quantized(context: StageContext, variants: Mapping[str, Variant], folder: Pa
     images = {"val": problem_images(context, "val"), "test": problem_images(context, "test")}
     train = problem_images(context, "train").images
     chosen = np.random.default_rng(context.params.seed).permutation(len(train))[:CALIBRATION_IMAGES]
-    samples = preprocess(train[chosen]).contiguous().numpy()
-    made, about = {}, {}
+    samples = preprocess(train[chosen]).contiguous()
+    engines = [engine for engine in context.params.benchmark_latency.engines if engine in QUANTIZED]
+    made: dict[str, Variant] = {}
+    about: dict[str, Any] = {engine: {} for engine in engines}
     for name, variant in variants.items():
-        quantize(variant.onnx, samples, path := folder / f"{name}.xml")
+        assert isinstance(variant.module, nn.Module)
+        quantize(variant.module, samples, path := folder / f"{name}.onnx")
         made[name] = Variant(variant.onnx, variant.module, path)
         view = SourceOnProblem(nn.Identity(), problem.target_indices, len(source.info.classes)) if name == "source" else nn.Identity()
-        found = {
-            f"{split}_accuracy{suffix}": _accuracy(engine, made[name], data, preprocess, view)
-            for split, data in images.items()
-            for engine, suffix in (("openvino_int8", ""), ("openvino", "_float"))
-        }
-        accepted = found["val_accuracy"] >= found["val_accuracy_float"] - context.params.benchmark_latency.int8_drop
-        about[name] = {**found, "accepted": accepted, "bytes": path.with_suffix(".bin").stat().st_size, "bytes_float": variant.onnx.stat().st_size}
+        exact, *rounded = (
+            {split: _accuracy(engine, made[name], data, preprocess, view) for split, data in images.items()} for engine in ("onnxruntime", *engines)
+        )
+        for engine, found in zip(engines, rounded, strict=True):
+            about[engine][name] = {
+                **{f"{split}_accuracy": found[split] for split in images},
+                **{f"{split}_accuracy_float": exact[split] for split in images},
+                "accepted": found["val"] >= exact["val"] - context.params.benchmark_latency.int8_drop,
+                "bytes": path.stat().st_size,
+                "bytes_float": variant.onnx.stat().st_size,
+            }
     return made, about
 
 

@@ -169,9 +169,8 @@ def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Pa
             shutil.copyfile(out / name, staging / name)
         for name in ("mask.safetensors", "head.safetensors", "norms.safetensors", "history.csv", "frontier.csv"):
             shutil.copyfile(context.artifact("search", name), staging / name)
-        if evidence.export.get("int8", {}).get("compacted", {}).get("accepted"):
-            for suffix in (".xml", ".bin"):
-                shutil.copyfile(context.artifact("benchmark_latency", f"int8/compacted{suffix}"), staging / f"compacted_int8{suffix}")
+        if any(models["compacted"]["accepted"] for models in evidence.export.get("int8", {}).values()):
+            shutil.copyfile(context.artifact("benchmark_latency", "int8/compacted.onnx"), staging / "compacted_int8.onnx")
         for plot in drawn:
             write_text(staging / "figures" / f"{plot.name}.svg", plot.svg)
         client.log_artifacts(run_id, str(staging))

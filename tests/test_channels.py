@@ -83,21 +83,36 @@ def _mask_by_hand(network, groups, kept):
 def test_a_mask_keeps_the_weights_between_kept_channels(network):
     groups = channel_groups(network, IMAGES)
     scored = ScoredChannels(network, groups)
-    scored.threshold = 0.0
-    with torch.no_grad():
-        scored.scores.copy_(torch.tensor([1.0, -1, 1, -1, 1, 1, -1, -1, 1, 1]))
-    expected = _mask_by_hand(network, groups, (scored.scores > 0).tolist())
+    kept = torch.tensor([1, 0, 1, 0, 1, 1, 0, 0, 1, 1], dtype=torch.bool)
+    _keep_exactly(scored, kept)
+    expected = _mask_by_hand(network, groups, kept.tolist())
     assert all(torch.equal(mask, expected[name]) for name, mask in scored.masks().items())
     total = sum(int(m.sum()) for m in expected.values()) / sum(m.numel() for m in expected.values())
     assert scored.density() == pytest.approx(total)
 
 
+def _all_but(*removed):
+    kept = torch.ones(10, dtype=torch.bool)
+    kept[torch.tensor(removed)] = False
+    return kept
+
+
+def _spend_on(scored, kept):
+    """Have a budget for just these groups."""
+    scored.keep(_spent(scored, torch.ones(len(scored)), kept) / len(scored))
+
+
+def _keep_exactly(scored, kept):
+    """Score these groups best, and spend what they cost."""
+    with torch.no_grad():
+        scored.scores.copy_(kept.float())
+    _spend_on(scored, kept)
+
+
 def test_what_is_masked_is_what_compaction_removes(network):
     groups = channel_groups(network, IMAGES)
     scored = ScoredChannels(network, groups)
-    with torch.no_grad():
-        scored.scores[groups.outputs["inner"][:4]] = -1
-        scored.scores[groups.outputs["stem"][1]] = -1
+    _keep_exactly(scored, _all_but(*groups.outputs["inner"][:4], groups.outputs["stem"][1]))
     apply_masks(network, scored.masks())
     done = compact(network, IMAGES)
     assert (done.module.inner.out_channels, done.module.stem.out_channels, done.module.fc.in_features) == (2, 3, 12)
@@ -109,12 +124,12 @@ def test_the_signal_is_the_gradient_with_respect_to_a_gate(network):
     """Finite differences are no help (the gate is binary), so the gates are written into the network as factors."""
     groups = channel_groups(network, IMAGES)
     scored = ScoredChannels(network, groups)
-    with torch.no_grad():
-        scored.scores[groups.outputs["inner"][0]] = -1
+    kept = _all_but(groups.outputs["inner"][0])
+    _keep_exactly(scored, kept)
     scored.refresh()
     images = torch.randn(4, 3, 8, 8)
     torch.func.functional_call(network, scored.effective, (images,)).square().sum().backward()
-    gates = (scored.scores > 0).float().requires_grad_()
+    gates = kept.float().requires_grad_()
     always = torch.cat([gates, torch.ones(1)])
     weights = {}
     for name, parameter in network.named_parameters():
@@ -139,29 +154,44 @@ def test_as_many_groups_are_kept_as_the_budget_pays_for(network, budget):
         scored.scores.copy_(torch.rand(10, generator=torch.Generator().manual_seed(1)))
     costs = scored.spread(weight_macs(network, torch.zeros(1, 3, 8, 8)))
     scored.keep(budget, costs)
-    spent = float((costs * scored.mask()).sum())
-    cheapest = _least(scored, costs)
-    assert spent <= max(budget * float(costs.sum()), cheapest) * (1 + 1e-6)
-    above = scored.scores[scored.scores <= scored.threshold]
-    if len(above):  # one more would be too much
-        scored.threshold = float(above.max()) - 1e-6
-        assert float((costs * scored.mask()).sum()) > budget * float(costs.sum())
+    kept = scored._open[:-1].clone()
+    assert _spent(scored, costs, kept) <= max(budget * float(costs.sum()), _least(scored, costs)) * (1 + 1e-6)
+    for group in (~kept).nonzero():  # one more, whichever, would be too much
+        more = kept.clone()
+        more[group] = True
+        assert _spent(scored, costs, more) > budget * float(costs.sum())
+
+
+def test_the_best_come_first_and_what_is_too_dear_is_passed_by(network):
+    """A channel of the stream is in every layer; the six inside are cheap."""
+    groups = channel_groups(network, IMAGES)
+    scored = ScoredChannels(network, groups)
+    inner, stream = groups.outputs["inner"], groups.outputs["stem"]
+    with torch.no_grad():
+        scored.scores[stream] = torch.tensor([0.9, 0.8, 0.7, 0.6])
+        scored.scores[inner] = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.85])
+    costs = scored.spread(weight_macs(network, torch.zeros(1, 3, 8, 8)))
+    wanted = _all_but(*stream[1:], *inner[:4])
+    budget = _spent(scored, costs, wanted) / float(costs.sum())
+    scored.keep(budget, costs)
+    assert torch.equal(scored._open[:-1], wanted)
+
+
+def _spent(scored, costs, kept):
+    """What the weights between these groups and what always stays cost."""
+    return scored._spent(torch.cat([kept, torch.ones(1, dtype=torch.bool)]), costs)
 
 
 def _least(scored, costs):
-    """With only the best channel of each layer."""
-    before, scored.threshold = scored.threshold, float("inf")
-    least = float((costs * scored.mask()).sum())
-    scored.threshold = before
-    return least
+    """With only the best channel of each layer that cannot do without."""
+    return scored._spent(scored._leaders(scored.scores), costs)
 
 
 def test_the_inside_of_a_residual_block_is_dispensable(network):
     groups = channel_groups(network, IMAGES)
     assert groups.dispensable == {"inner"}
     scored = ScoredChannels(network, groups)
-    with torch.no_grad():
-        scored.scores[groups.outputs["inner"]] = -1
+    _keep_exactly(scored, _all_but(*groups.outputs["inner"]))
     apply_masks(network, scored.masks())
     done = compact(network, IMAGES)
     assert not any(isinstance(layer, nn.Conv2d) and layer.out_channels == 6 for layer in done.module.modules())
@@ -206,9 +236,9 @@ def test_channels_stay_and_go_in_blocks_best_with_best(network):
         scored.scores[stream] = torch.tensor([0.0, 0.1, 0.2, 0.9])
     assert scored._block_scores()[inner].tolist() == pytest.approx([0.675, 0.2, 0.675, 0.675, 0.2, 0.675])
     assert scored._block_scores()[stream].tolist() == pytest.approx([0.3] * 4)
-    scored.threshold = 0.25
+    _spend_on(scored, scored._block_scores() > 0.25)
     assert scored.masks()["inner.weight"].flatten(1).any(1).tolist() == [True, False, True, True, False, True]
-    scored.threshold = 0.5  # a layer's best block stays, whatever it scores
+    _spend_on(scored, scored._block_scores() > 0.5)  # a layer's best block stays, whatever it scores
     assert scored.masks()["stem.weight"].all()
 
 

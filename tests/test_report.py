@@ -46,10 +46,10 @@ def test_every_row_of_the_closing_table_is_in_the_files(registry_project: StageC
         assert (registry_project.root / row.found_in).is_file()
 
 
-@pytest.mark.parametrize(("accepted", "quantity"), [(True, "accuracy (test), int8"), (False, "accuracy (test), int8, loses too much on val")])
+@pytest.mark.parametrize(("accepted", "quantity"), [(True, "accuracy (test), openvino_int8"), (False, "accuracy (test), openvino_int8, loses too much on val")])
 def test_what_int8_costs_has_a_row(registry_project: StageContext, edit_json: Edit, accepted: bool, quantity: str) -> None:
     rounded = {"source": {"test_accuracy": 0.95, "accepted": True}, "compacted": {"test_accuracy": 0.9, "accepted": accepted}}
-    edit_json(registry_project.artifact("benchmark_latency", "export.json"), lambda e: e.update(int8=rounded))
+    edit_json(registry_project.artifact("benchmark_latency", "export.json"), lambda e: e.update(int8={"openvino_int8": rounded}))
     row = {row.quantity: row for row in closing_table(registry_project.root, ["zero"])}[quantity]
     assert (row.values, row.change) == ((0.95, None, 0.9), "\N{MINUS SIGN}5.00 points")
 
