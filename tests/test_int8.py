@@ -65,8 +65,11 @@ def test_all_layers_but_the_last_are_stored_in_int8(rounded: Variant) -> None:
     assert [i.type.tensor_type.shape.dim[0].dim_param for i in graph.input] == ["batch"]
 
 
-@pytest.mark.parametrize("architecture", ["resnet20_a", "vgg16_bn_cifar", "torchvision:mobilenet_v2", "torchvision:squeezenet1_1"])
-def test_real_architectures_can_be_rounded_compacted_or_not(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "near_enough"), [("resnet20_a", 0.9), ("vgg16_bn_cifar", 0.9), ("torchvision:mobilenet_v2", 0.6), ("torchvision:squeezenet1_1", 0.9)]
+)
+def test_real_architectures_can_be_rounded_compacted_or_not(architecture: str, near_enough: float, tmp_path: Path) -> None:
+    """With random weights; of depthwise convolutions, rounding leaves less."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network, images = build(architecture, 10).train(), torch.randn(8, 3, 32, 32)
@@ -81,7 +84,7 @@ def test_real_architectures_can_be_rounded_compacted_or_not(architecture: str, t
         variant = Variant(tmp_path / "unused.onnx", model, tmp_path / f"{name}.onnx")
         for engine in QUANTIZED:
             near = LOADERS[engine](variant, 8, 1, {})(images.numpy())
-            assert np.corrcoef(near.ravel(), exact.ravel())[0, 1] > 0.8, (name, engine)
+            assert np.corrcoef(near.ravel(), exact.ravel())[0, 1] > near_enough, (name, engine)
 
 
 def test_the_same_images_give_the_same_bytes(rounded: Variant, tmp_path: Path) -> None:
