@@ -8,8 +8,9 @@ one group of a grouped convolution go together; those that something reads which
 from __future__ import annotations
 
 import copy
+import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,9 +153,8 @@ class ScoredChannels(ScoredWeights):
     def __init__(self, network: nn.Module, groups: ChannelGroups, block: int = 1) -> None:
         """Take the weights of `network`; `groups` are its channels', `block` of which (as far as there are so many) stay or go together."""
         self._groups, self._block = groups.number, block
-        rows, columns = zip(*(_makers_and_readers(name, p, groups) for name, p in maskable(network).items()), strict=True)
         device = next(network.parameters()).device
-        self._rows, self._columns = (torch.cat(part).to(device) for part in (rows, columns))  # the last gate is always open
+        self._ends = [tuple(end.to(device) for end in _made_and_read(name, p, groups)) for name, p in maskable(network).items()]
         layers = {name: ids[ids >= 0].unique() for name, ids in groups.outputs.items()}
         staying = [ids for name, ids in layers.items() if len(ids) and name not in groups.dispensable]
         self._number_staying = len(staying)
@@ -173,33 +173,34 @@ class ScoredChannels(ScoredWeights):
 
     def mask(self) -> Bool[Tensor, " weights"]:
         """Which weights are kept, all in one."""
-        return self._between(self._open)
+        pairs = (self._open[made][..., None] & self._open[read][:, None] for made, read in self._ends)
+        return torch.cat([kept[..., None].expand(shape).flatten() for kept, shape in zip(pairs, self._pair_shapes(), strict=True)])
 
     def signal(self) -> Float[Tensor, " scores"]:
         """Gradient of the loss with respect to each gate, as the last backward pass left it; that of an open gate passes unchanged."""
-        return self._felt_by_gates(self._gradient * self.weights)
+        return self._felt_by_gates(self._of_pairs(self._gradient * self.weights), self._open)
 
     def score_costs(self, costs: Float[Tensor, " weights"] | None) -> Float[Tensor, " scores"]:
         """What the weights that a group's channels make and read cost together."""
-        of_weights = torch.ones_like(self.weights) if costs is None else costs
-        total = torch.zeros(self._groups + 1, device=of_weights.device)
-        return total.index_add_(0, self._rows, of_weights).index_add_(0, self._columns, of_weights)[:-1]
+        of_pairs = self._of_pairs(torch.ones_like(self.weights) if costs is None else costs)
+        return self._felt_by_gates(of_pairs, torch.ones_like(self._open))
 
     @torch.no_grad()
     def keep(self, budget: float, costs: Float[Tensor, " weights"] | None = None) -> None:
         """Keep the blocks with the highest scores, as many as the budget pays for; past one that is too dear, those after it that are not."""
-        of_weights = torch.ones_like(self.weights) if costs is None else costs
-        most = budget * float(of_weights.sum(dtype=torch.float64)) * (1 + 1e-9)
+        of_pairs = self._of_pairs((torch.ones_like(self.weights) if costs is None else costs).double())
+        most = budget * self._spent(torch.ones_like(self._open), of_pairs) * (1 + 1e-9)
         scores = self._block_scores()
         levels, level = scores.unique(return_inverse=True)  # a block's groups have one score
         self._open = self._leaders(scores)
         waiting = level[~self._open[:-1]].unique().flip(0)
         while len(waiting):
-            paid = bisect_right(range(1, len(waiting) + 1), most, key=lambda n: self._spent(self._with(level, waiting[:n]), of_weights))
+            paid = bisect_right(range(1, len(waiting) + 1), most, key=lambda n: self._spent(self._with(level, waiting[:n]), of_pairs))
             self._open = self._with(level, waiting[:paid])
-            alone = torch.zeros(len(levels), device=scores.device).index_add_(0, level, self._felt_by_gates(of_weights))
+            felt = self._felt_by_gates(of_pairs, self._open)
+            alone = felt.new_zeros(len(levels)).index_add_(0, level, felt)
             waiting = waiting[paid + 1 :]
-            waiting = waiting[alone[waiting] <= most - self._spent(self._open, of_weights)]
+            waiting = waiting[alone[waiting] <= most - self._spent(self._open, of_pairs)]
 
     def _with(self, level: Int[Tensor, " scores"], levels: Int[Tensor, " levels"]) -> Bool[Tensor, " gates"]:
         """The open gates and those of groups on these levels."""
@@ -207,18 +208,29 @@ class ScoredChannels(ScoredWeights):
         opened[:-1] |= torch.isin(level, levels)
         return opened
 
-    def _between(self, gates: Bool[Tensor, " gates"]) -> Bool[Tensor, " weights"]:
-        """The weights between open gates."""
-        return gates[self._rows] & gates[self._columns]
+    def _pair_shapes(self) -> list[tuple[int, int, int, int]]:
+        """Of each parameter: (groups of its layer, channels made in each, channels read in each, weights from one to the other)."""
+        found = ((*made.shape, read.shape[1]) for made, read in self._ends)
+        return [(g, m, r, shape.numel() // (g * m * r)) for (g, m, r), shape in zip(found, self._shapes.values(), strict=True)]
 
-    def _spent(self, gates: Bool[Tensor, " gates"], costs: Float[Tensor, " weights"]) -> float:
-        return float((costs * self._between(gates)).sum(dtype=torch.float64))
+    def _of_pairs(self, of_weights: Float[Tensor, " weights"]) -> list[Float[Tensor, "_ _ _"]]:
+        """Of each parameter, totals over the weights from one channel to another."""
+        shapes = self._pair_shapes()
+        return [part.view(shape).sum(3) for part, shape in zip(of_weights.split([math.prod(s) for s in shapes]), shapes, strict=True)]
 
-    def _felt_by_gates(self, of_weights: Float[Tensor, " weights"]) -> Float[Tensor, " scores"]:
-        """Of each gate, the total over the weights that are there when it is open, were all others as they are."""
-        total = torch.zeros(self._groups + 1, device=of_weights.device)
-        total.index_add_(0, self._rows, of_weights * self._open[self._columns])
-        total.index_add_(0, self._columns, of_weights * self._open[self._rows])
+    def _spent(self, gates: Bool[Tensor, " gates"], costs: Sequence[Float[Tensor, "_ _ _"]]) -> float:
+        """Cost of what is between open gates."""
+        opened = gates.to(costs[0].dtype)
+        spent = [opened[made].flatten() @ torch.bmm(c, opened[read][..., None]).flatten() for (made, read), c in zip(self._ends, costs, strict=True)]
+        return float(torch.stack(spent).sum())
+
+    def _felt_by_gates(self, of_pairs: Sequence[Float[Tensor, "_ _ _"]], gates: Bool[Tensor, " gates"]) -> Float[Tensor, " scores"]:
+        """Of each gate, the total over the pairs that are there when it is open, were all others as in `gates`."""
+        opened = gates.to(of_pairs[0].dtype)
+        total = torch.zeros_like(opened)
+        for (made, read), pairs in zip(self._ends, of_pairs, strict=True):
+            total.index_add_(0, made.flatten(), torch.bmm(pairs, opened[read][..., None]).flatten())
+            total.index_add_(0, read.flatten(), torch.bmm(opened[made][:, None], pairs).flatten())
         return total[:-1]
 
     def _leaders(self, scores: Float[Tensor, " scores"]) -> Bool[Tensor, " gates"]:
@@ -255,19 +267,14 @@ def _blocks(layers: list[Tensor], number: int, block: int) -> tuple[Int[Tensor, 
     return kind, torch.cat(blocks)
 
 
-def _makers_and_readers(name: str, weight: Tensor, groups: ChannelGroups) -> tuple[Int[Tensor, " weights"], Int[Tensor, " weights"]]:
-    """For each weight of a parameter, flat, the gate of the channel it makes and of the one it reads."""
+def _made_and_read(name: str, weight: Tensor, groups: ChannelGroups) -> tuple[Int[Tensor, "groups made"], Int[Tensor, "groups read"]]:
+    """Gates of the channels a parameter's weights make, and of those they read, for each group of its layer; the last gate is always open."""
     layer, _, kind = name.rpartition(".")
-    always = groups.number
+    always = torch.full((1, 1), groups.number)
     if layer not in groups.outputs or kind not in ("weight", "bias"):
-        stay = torch.full((weight.numel(),), always)
-        return stay, stay
-    made = groups.outputs[layer].where(groups.outputs[layer] >= 0, torch.tensor(always))
+        return always, always
+    made, read = (ids[layer].where(ids[layer] >= 0, always[0]) for ids in (groups.outputs, groups.inputs))
     if kind == "bias":
-        return made, torch.full_like(made, always)
-    read = groups.inputs[layer].where(groups.inputs[layer] >= 0, torch.tensor(always))
-    per_group = read.view(-1, weight.shape[1])  # (groups of the convolution, inputs of each)
-    positions = weight[0, 0].numel()
-    outputs_of_group = len(made) // len(per_group)
-    columns = per_group.repeat_interleave(outputs_of_group, 0).repeat_interleave(positions, 1).flatten()
-    return made.repeat_interleave(weight[0].numel()), columns
+        return made[None], always
+    read = read.view(-1, weight.shape[1])
+    return made.view(len(read), -1), read

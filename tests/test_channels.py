@@ -179,12 +179,12 @@ def test_the_best_come_first_and_what_is_too_dear_is_passed_by(network):
 
 def _spent(scored, costs, kept):
     """What the weights between these groups and what always stays cost."""
-    return scored._spent(torch.cat([kept, torch.ones(1, dtype=torch.bool)]), costs)
+    return scored._spent(torch.cat([kept, torch.ones(1, dtype=torch.bool)]), scored._of_pairs(costs))
 
 
 def _least(scored, costs):
     """With only the best channel of each layer that cannot do without."""
-    return scored._spent(scored._leaders(scored.scores), costs)
+    return scored._spent(scored._leaders(scored.scores), scored._of_pairs(costs))
 
 
 def test_the_inside_of_a_residual_block_is_dispensable(network):
