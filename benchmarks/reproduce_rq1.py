@@ -130,7 +130,7 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
         "int8": exported["int8"],
         "latency_ms_batch16": {engine: _medians(times) for engine, times in latency.items()},
         "operators_ms_batch16": _operators(folder / "benchmark_latency", params) if suite.endswith("-channels") else {},
-        "seconds": {"search": searched["seconds"], "rounds": searched["rounds"], "threads": searched["threads"]},
+        "seconds": {"search": searched["seconds"], "rounds": searched["rounds"], "threads": searched["threads"], "precision": searched["precision"]},
         "search": asdict(params.search),
         "finetune": asdict(params.finetune),
         "evaluate": asdict(params.evaluate),

@@ -142,7 +142,7 @@ def _engines(cards: Sequence[Card]) -> str:
         "|---|---|---|---|---|---|",
     ]
     found = [c["latency_ms_batch16"] for c in cards]
-    by_engine = {engine: [times[engine] for times in found if isinstance(times[engine], dict)] for engine in found[0]}
+    by_engine = {engine: [times[engine] for times in found if isinstance(times.get(engine), dict)] for engine in found[0]}
     lines += [line(engine, timed) for engine, timed in by_engine.items() if timed]
     living = [_fastest(times, LIVING) for times in found]
     lines.append(line("each on its fastest living engine", living))
@@ -215,7 +215,7 @@ def _baselines(cards: Sequence[Card]) -> str:
 
 
 def _conditions(cards: Sequence[Card]) -> str:
-    machine, search, threads = cards[0]["machine"], cards[0]["search"], cards[0]["seconds"]["threads"]
+    machine, search, run = cards[0]["machine"], cards[0]["search"], cards[0]["seconds"]
     what = "multiply-adds" if search["cost"] == "macs" else "weights"
     searched = f"`{search['method']}` to {search['target']:g} of the {what} in {search['max_rounds']} rounds, batch {search['batch_size']}"
     if search["structure"] == "channels":
@@ -225,7 +225,7 @@ def _conditions(cards: Sequence[Card]) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     commands = "\n".join(f"    {c['command']}" for c in cards)
     return (
-        f"Search: {searched}, normalisation layers {search['norm_layers']}; {threads} thread(s)."
-        f" Machine: {machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}.\n\n"
+        f"Search: {searched}, normalisation layers {search['norm_layers']}; {run['threads']} thread(s), {run.get('precision', 'fp32')}."
+        f" Machine: {machine['cpu']} ({', '.join(machine['vector_instructions'])}), {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}.\n\n"
         f"Every engine's times are in the cards. Commands, with `--set` for local data and weights:\n\n{commands}"
     )
