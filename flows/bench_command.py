@@ -53,6 +53,9 @@ def bench(models: Sequence[str], config: LatencyConfig, seed: int, profile: bool
         profiled = files if profile else {}
         operators = {name: operator_times(path, takes, config.batch_sizes[-1], config.num_threads, config.repeats, seed) for name, path in profiled.items()}
     console.print(_table(results, config))
+    for engine, found in results.items():
+        if "unavailable" in found:
+            console.print(f"{engine} is unavailable: {found['unavailable']}")
     if operators:
         console.print(_operator_table(operators, config.batch_sizes[-1]))
     cores, load = before["cores"], before["load_average"][0]
@@ -113,7 +116,6 @@ def _table(results: Mapping[str, Any], config: LatencyConfig) -> Table:
         table.columns[column].no_wrap = True
     for engine, variants in results.items():
         if "unavailable" in variants:
-            table.add_row(engine, "", f"unavailable: {variants['unavailable']}", "", "", "")
             continue
         for batch_size in config.batch_sizes:
             for name, batches in variants.items():

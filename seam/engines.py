@@ -63,6 +63,13 @@ def input_of(onnx: Path) -> InputSpec:
     return InputSpec(tuple(inputs[0].shape[1:]), "uint8" if dtype == "uint8" else "float32")
 
 
+def rounds(onnx: Path) -> bool:
+    """Whether a model computes in 8 bits, where engines round differently."""
+    import onnx as library
+
+    return any(node.op_type == "QuantizeLinear" for node in library.load(str(onnx), load_external_data=False).graph.node)
+
+
 @dataclass(frozen=True)
 class Variant:
     """One of the models compared."""

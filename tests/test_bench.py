@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from rich.console import Console
 from torch import nn
 
-from seam.engines import InputSpec, input_of
+from flows import bench_command
+from seam.configs import LatencyConfig
+from seam.engines import InputSpec, input_of, rounds
 from seam.errors import ExportError
 from seam.export import export_onnx
+from seam.int8 import quantize
 from seam.operators import _by_operator, operator_times
 
 
@@ -37,6 +41,26 @@ def test_models_are_compared_with_the_first_and_the_first_with_itself(folder: Pa
     assert done.returncode == 0, done.stderr
     for text in ("onnxruntime", "openvino", "wide.onnx", "narrow.onnx", "the first again", "calls of each model in turn"):
         assert text in done.stdout
+
+
+def test_a_rounded_model_is_timed_beside_the_one_it_was_made_of(folder: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)).eval()
+    export_onnx(network, torch.zeros(1, 3, 8, 8), folder / "wide.onnx")
+    quantize(network, torch.rand(20, 3, 8, 8), folder / "int8.onnx")
+    assert (rounds(folder / "int8.onnx"), rounds(folder / "wide.onnx")) == (True, False)
+    done = seam(folder, "bench", "wide.onnx", "int8.onnx", "--batch", "1", "--engines", "onnxruntime,openvino", "--repeats", "10")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("int8.onnx") == 2
+    assert "unavailable" not in done.stdout
+
+
+def test_an_engine_that_fails_is_named_below_the_table_with_the_reason(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    reason = "a reason that is longer than a column of the table is wide, " * 3
+    monkeypatch.setattr(bench_command, "benchmark", lambda *arguments: ({"openvino": {"unavailable": reason.strip()}}, {}))
+    console = Console(width=100, record=True)
+    bench_command.bench([str(folder / "wide.onnx")], LatencyConfig(engines=("openvino",)), 0, False, console)
+    assert f"openvino is unavailable: {reason}".strip() in " ".join(console.export_text().split())
 
 
 def test_a_profile_shows_the_operators_of_every_model(folder: Path) -> None:
