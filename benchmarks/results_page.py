@@ -60,8 +60,8 @@ number is for the machine named below it. The networks are not the paper's: the 
 2,000 images: one image is 0.05 points, one standard error about 0.5 points. Where weights are "trained here" or come from benchmarks/train_source.py
 (Oxford Flowers 17), the network is as good as two cores make it in an hour. In the suites of channels, fine-tuning may keep epoch 0 where val says so.
 Their epochs and rates were raised after dog and ship had been seen with fewer (20 epochs: 91.9%, 8 epochs: 95.9%), and the search was made to spend all of
-its target after automobile had been seen with 19% of the multiply-adds (97.55%): truck alone is blind. The flowers' search is from before that. Compare times within a suite
-only: not all were taken on the same machine.
+its target after automobile had been seen with 19% of the multiply-adds (97.55%): truck alone is blind. The flowers' search is from before that. Compare
+times within a suite only: not all were taken on the same machine.
 """
 
 

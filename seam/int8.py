@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import tempfile
 import warnings
@@ -38,16 +39,14 @@ def quantize(model: nn.Module, images: Float[Tensor, "images channels height wid
         ExportError: NNCF is not installed, or cannot quantise this model.
     """
     os.environ.setdefault("NNCF_CI", "1")  # otherwise it reports its use to its makers
-    try:
-        import nncf
-    except ImportError as e:
-        raise ExportError(f"int8: expected the package {e.name}, it is not installed; run `pip install nncf` or leave the int8 engines out.") from e
-    nncf.set_log_level("ERROR")
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             rounded = _rounded(_Whole(_folded(model, images[:2])), images[:CALIBRATION_IMAGES])
             content = _exported(rounded, images[:2], Path(folder))
+    except ImportError as e:
+        raise ExportError(f"int8: expected the package {e.name}, it is not installed; run `pip install nncf` or leave the int8 engines out.") from e
     except Exception as e:  # many kinds, none its own
         raise ExportError(f"{path.name}: expected a model that NNCF can quantise, got {type(e).__name__}: {' '.join(str(e).split())[:160]}") from e
     write_bytes(path, content)
