@@ -300,7 +300,7 @@ class LatencyConfig:
     takes half a minute and a C++ compiler. `onnxruntime_int8`, `openvino_int8`: every model with weights and activations rounded to 8 bits,
     calibrated on train."""
     int8_drop: float = 0.005
-    """Val accuracy (a fraction) that rounding to int8 may cost; a model that loses more is timed, but never named the fastest."""
+    """Val accuracy (a fraction) that rounding to int8 may cost, or one image; a model that loses more is timed, but never named the fastest."""
     batch_sizes: tuple[int, ...] = (1, 16)
     """Batch sizes to time. The paper's is 16."""
     num_threads: int = 1

@@ -22,6 +22,7 @@ from seam.int8 import quantize
 from seam.latency import benchmark
 from seam.models import build
 from tasks import benchmark_latency as stage_module
+from tasks.int8 import small_enough
 from tasks.stage import StageContext
 
 SHAPE = (3, 16, 16)
@@ -128,6 +129,13 @@ def test_where_rounding_fails_the_engine_is_unavailable_and_the_others_are_timed
     assert measured["onnxruntime"]["compacted"]["batch1"]["repeats"] == 10
     assert exported["int8"] == {}
     assert exported["fastest"]["batch1"]["reengineered"]["engine"] == "onnxruntime"
+
+
+@pytest.mark.parametrize(
+    ("drop", "num_images", "accepted"), [(1 / 120, 120, True), (2 / 120, 120, False), (0.005, 1000, True), (0.006, 1000, False), (-0.1, 1000, True)]
+)
+def test_rounding_may_cost_what_is_allowed_or_one_image(drop: float, num_images: int, accepted: bool) -> None:
+    assert small_enough(drop, num_images, 0.005) is accepted
 
 
 def test_a_refused_model_is_never_the_fastest() -> None:
