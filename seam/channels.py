@@ -154,7 +154,11 @@ class ScoredChannels(ScoredWeights):
         """Take the weights of `network`; `groups` are its channels', `block` of which (as far as there are so many) stay or go together."""
         self._groups, self._block = groups.number, block
         device = next(network.parameters()).device
-        self._ends = [tuple(end.to(device) for end in _made_and_read(name, p, groups)) for name, p in maskable(network).items()]
+        parameters = maskable(network)
+        self._ends = [tuple(end.to(device) for end in _made_and_read(name, p, groups)) for name, p in parameters.items()]
+        shapes = [(*made.shape, read.shape[1]) for made, read in self._ends]
+        self._pair_shapes = [(*shape, p.numel() // math.prod(shape)) for shape, p in zip(shapes, parameters.values(), strict=True)]
+        """Of each parameter: (groups of its layer, channels made in each, channels read in each, weights from one to the other)."""
         layers = {name: ids[ids >= 0].unique() for name, ids in groups.outputs.items()}
         staying = [ids for name, ids in layers.items() if len(ids) and name not in groups.dispensable]
         self._number_staying = len(staying)
@@ -164,6 +168,7 @@ class ScoredChannels(ScoredWeights):
         self._kind, self._blocks = (t.to(device) for t in _blocks(list(layers.values()), groups.number, block))
         self._block_sizes = self._blocks.bincount()
         self._open = torch.ones(groups.number + 1, dtype=torch.bool, device=device)
+        self._mask = self._between()
         super().__init__(network)
 
     @property
@@ -173,8 +178,7 @@ class ScoredChannels(ScoredWeights):
 
     def mask(self) -> Bool[Tensor, " weights"]:
         """Which weights are kept, all in one."""
-        pairs = (self._open[made][..., None] & self._open[read][:, None] for made, read in self._ends)
-        return torch.cat([kept[..., None].expand(shape).flatten() for kept, shape in zip(pairs, self._pair_shapes(), strict=True)])
+        return self._mask
 
     def signal(self) -> Float[Tensor, " scores"]:
         """Gradient of the loss with respect to each gate, as the last backward pass left it; that of an open gate passes unchanged."""
@@ -201,6 +205,7 @@ class ScoredChannels(ScoredWeights):
             alone = felt.new_zeros(len(levels)).index_add_(0, level, felt)
             waiting = waiting[paid + 1 :]
             waiting = waiting[alone[waiting] <= most - self._spent(self._open, of_pairs)]
+        self._mask = self._between()
 
     def _with(self, level: Int[Tensor, " scores"], levels: Int[Tensor, " levels"]) -> Bool[Tensor, " gates"]:
         """The open gates and those of groups on these levels."""
@@ -208,15 +213,15 @@ class ScoredChannels(ScoredWeights):
         opened[:-1] |= torch.isin(level, levels)
         return opened
 
-    def _pair_shapes(self) -> list[tuple[int, int, int, int]]:
-        """Of each parameter: (groups of its layer, channels made in each, channels read in each, weights from one to the other)."""
-        found = ((*made.shape, read.shape[1]) for made, read in self._ends)
-        return [(g, m, r, shape.numel() // (g * m * r)) for (g, m, r), shape in zip(found, self._shapes.values(), strict=True)]
+    def _between(self) -> Bool[Tensor, " weights"]:
+        """The weights between open gates."""
+        pairs = (self._open[made][..., None] & self._open[read][:, None] for made, read in self._ends)
+        return torch.cat([kept[..., None].expand(shape).flatten() for kept, shape in zip(pairs, self._pair_shapes, strict=True)])
 
     def _of_pairs(self, of_weights: Float[Tensor, " weights"]) -> list[Float[Tensor, "_ _ _"]]:
         """Of each parameter, totals over the weights from one channel to another."""
-        shapes = self._pair_shapes()
-        return [part.view(shape).sum(3) for part, shape in zip(of_weights.split([math.prod(s) for s in shapes]), shapes, strict=True)]
+        parts = of_weights.split([math.prod(shape) for shape in self._pair_shapes])
+        return [part.view(shape).sum(3) for part, shape in zip(parts, self._pair_shapes, strict=True)]
 
     def _spent(self, gates: Bool[Tensor, " gates"], costs: Sequence[Float[Tensor, "_ _ _"]]) -> float:
         """Cost of what is between open gates."""

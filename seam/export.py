@@ -6,6 +6,7 @@ import copy
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,22 +76,20 @@ def export_serving_onnx(model: nn.Module, preprocess: nn.Module, image_shape: tu
     return _export(Serving(model, preprocess), inputs, "images", "probabilities", path)
 
 
+def write_unchecked(model: nn.Module, example_input: Tensor, path: Path, input_name: str = "input", output_name: str = "logits") -> None:
+    """Write `model`, in eval mode and on the CPU, as ONNX with any batch size; raises whatever the exporter does."""
+    axes = {name: {0: "batch"} for name in (input_name, output_name)}
+    names: dict[str, Any] = {"input_names": [input_name], "output_names": [output_name], "dynamic_axes": axes}
+    torch.onnx.export(model, (example_input,), str(path), opset_version=OPSET, dynamo=False, **names)
+
+
 def _export(model: nn.Module, inputs: list[Tensor], input_name: str, output_name: str, path: Path) -> float:
     frozen = copy.deepcopy(model).cpu().float().eval()
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the TorchScript exporter is deprecated; the other one writes what DeepSparse cannot read
         unchecked = Path(folder) / "model.onnx"
         try:
-            torch.onnx.export(
-                frozen,
-                (inputs[0],),
-                str(unchecked),
-                opset_version=OPSET,
-                dynamo=False,
-                input_names=[input_name],
-                output_names=[output_name],
-                dynamic_axes={input_name: {0: "batch"}, output_name: {0: "batch"}},
-            )
+            write_unchecked(frozen, inputs[0], unchecked, input_name, output_name)
             onnx.checker.check_model(str(unchecked), full_check=True)
         except Exception as e:  # the exporter raises many kinds, none its own
             raise ExportError(f"{path}: expected a model that exports to ONNX opset {OPSET}, got {_one_line(e)}; replace that operator.") from e

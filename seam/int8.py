@@ -8,7 +8,6 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from seam.compaction.layers import fold_norms
 from seam.compaction.trace import NotFollowedError, trace
 from seam.errors import ExportError
-from seam.export import OPSET
+from seam.export import OPSET, write_unchecked
 from seam.files import write_bytes
 
 CALIBRATION_IMAGES = 300
@@ -39,7 +38,6 @@ def quantize(model: nn.Module, images: Float[Tensor, "images channels height wid
         ExportError: NNCF is not installed, or cannot quantise this model.
     """
     os.environ.setdefault("NNCF_CI", "1")  # otherwise it reports its use to its makers
-    logging.getLogger("nncf").setLevel(logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -82,8 +80,12 @@ def _rounded(model: nn.Module, images: Tensor) -> nn.Module:
     import nncf
     from nncf.torch.function_hook import wrap_model
     from nncf.torch.function_hook.nncf_graph.nncf_graph_builder import build_nncf_graph
+    from nncf.torch.quantization.extensions import QuantizedFunctionsCPU
     from nncf.torch.quantization.layers import BaseQuantizer, QuantizerExportMode
+    from nncf.torch.quantization.reference import ReferenceQuantizedFunctions
 
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # the import has set it
+    QuantizedFunctionsCPU._loaded_namespace = ReferenceQuantizedFunctions  # else it compiles C++, and a killed compiler's lock stops the next run
     graph = build_nncf_graph(wrap_model(copy.deepcopy(model)), images[:1])
     *_, last = (n.node_name for n in graph.topological_sort() if n.node_type in ("conv1d", "conv2d", "conv3d", "linear"))
     samples = nncf.Dataset([image[None] for image in images])
@@ -99,9 +101,7 @@ def _exported(rounded: nn.Module, images: Tensor, folder: Path) -> bytes:
     import onnxruntime
 
     exported, stored = folder / "exported.onnx", folder / "stored.onnx"
-    axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
-    names: dict[str, Any] = {"input_names": ["input"], "output_names": ["logits"], "dynamic_axes": axes}
-    torch.onnx.export(rounded.eval(), (images,), str(exported), opset_version=OPSET, dynamo=False, **names)
+    write_unchecked(rounded.eval(), images, exported)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(stored)
