@@ -2,8 +2,9 @@
 
     python benchmarks/attack.py [--architecture torchvision:resnet18] [--image-size 64] [--batch 64] [--repeats 5]
 
-The weights are random (they do not change the cost). One pass: features, loss, gradient with respect to the images. Timed in turn with the attack,
-each as many passes as the attack has steps. Prints one JSON object with every repeat, so that the spread shows.
+The weights are random (they do not change the cost). One pass: features, loss, gradient with
+respect to the images. Timed in turn with the attack, each as many passes as the attack has steps.
+Prints one JSON object with every repeat, so that the spread shows.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import time
 import torch
 from torch import Tensor
 
-from seam.configs import AttackConfig, RuntimeConfig
-from seam.models import build
-from seam.robustness import PenultimateFeatures, attack, feature_loss
+from seam.configs.defects import AttackConfig
+from seam.configs.runtime import RuntimeConfig
+from seam.defects.feature_attack import PenultimateFeatures, attack, feature_loss
+from seam.networks.build import build
 from seam.runtime import start
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

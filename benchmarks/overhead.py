@@ -2,9 +2,9 @@
 
     python benchmarks/overhead.py [--params FILE]
 
-Both run in fresh copies of this project, one after the other. The floor has every library imported beforehand and leaves
-out register_model, which is MLflow's work; so the difference is what Prefect, DVC, MLflow and imports cost together.
-Also times a second `seam run`, which has nothing to do.
+Both run in fresh copies of this project, one after the other. The floor has every library imported
+beforehand and leaves out register_model, which is MLflow's work; so the difference is what Prefect,
+DVC, MLflow and imports cost together. Also times a second `seam run`, which has nothing to do.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ BIN = Path(sys.executable).parent
 FLOOR = """
 import importlib, json, sys, time
 from pathlib import Path
-from tasks.params import load_params
-from tasks.stage import SHARED_STAGES, STAGES, StageContext
+from tasks.project.params import load_params
+from tasks.project.stage import SHARED_STAGES, STAGES, StageContext
 import contextlib
 import tasks.search
 tasks.search.search_logger = lambda context: contextlib.nullcontext(lambda row: None)
@@ -44,7 +44,12 @@ print(json.dumps(seconds))
 
 def copy_project(folder: Path, params: Path | None) -> None:
     """The project's files and data, without results, as a git repository of its own."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
     for name in filter(None, listed.stdout.decode().split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)

@@ -1,4 +1,7 @@
-"""Projects of their own for the reproductions: parameters from a preset, the stages of this checkout, run by `dvc repro`."""
+"""Projects of their own for the reproductions.
+
+Parameters from a preset, the stages of this checkout, run by `dvc repro`.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from seam.errors import SeamError
-from tasks.params import Params, change_params, load_params
+from tasks.project.params import Params, change_params, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]) -> Params:
-    """Make or update a project with the default parameters, presets over them in turn and `overrides` over those; what it has computed stays."""
+    """Make or update a project with the default parameters, presets over them in turn and `overrides` over those.
+
+    What it has computed stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
     for preset in presets:
@@ -31,7 +37,9 @@ def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]
     pipeline = yaml.load(ROOT / "dvc.yaml")
     for stage in pipeline["stages"].values():
         definition = stage.get("do", stage)
-        definition["deps"] = [d for d in definition.get("deps", []) if not d.endswith((".py", ".j2"))]  # the code is this checkout's
+        definition["deps"] = [
+            d for d in definition.get("deps", []) if not d.endswith((".py", ".j2"))
+        ]  # the code is this checkout's
     yaml.dump(pipeline, folder / "dvc.yaml")
     (folder / "mlflow").mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "mlflow" / "registry.yaml", folder / "mlflow" / "registry.yaml")
@@ -58,7 +66,10 @@ def one_line_errors() -> Iterator[None]:
     except (SeamError, ValueError) as e:
         sys.exit(f"error: {e}")
     except subprocess.CalledProcessError as e:
-        sys.exit(f"error: {shlex.join(e.cmd[2:])} failed with status {e.returncode}, see above; run the same command again, finished stages are kept.")
+        sys.exit(
+            f"error: {shlex.join(e.cmd[2:])} failed with status {e.returncode}, see above; run the same command again,"
+            " finished stages are kept."
+        )
 
 
 def shown(place: str) -> str:

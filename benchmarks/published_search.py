@@ -1,7 +1,8 @@
 """SeaM's search written the way its published code is written, as the yardstick of speed; not used by the pipeline.
 
-Per-image augmentation in a data loader, one score tensor a layer, Adam over the list of them, the density in the graph by concatenation,
-an evaluation of the whole split each round, denormals kept. Source: the authors' repository, in its own words here.
+Per-image augmentation in a data loader, one score tensor a layer, Adam over the list of them, the
+density in the graph by concatenation, an evaluation of the whole split each round, denormals kept.
+Source: the authors' repository, in its own words here.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from seam.batches import LabelledImages
-from seam.head import TargetHead
-from seam.masks import maskable
+from seam.data.images import LabelledImages
+from seam.masks.masks import maskable
+from seam.networks.head import TargetHead
 
 
 class Binarize(torch.autograd.Function):
@@ -67,7 +68,9 @@ class Augmented(Dataset[tuple[Tensor, int]]):
 class PublishedSearch:
     """One search, a round at a time."""
 
-    def __init__(self, network: nn.Module, num_source_classes: int, num_classes: int, loaders: Mapping[str, DataLoader[Any]]) -> None:
+    def __init__(
+        self, network: nn.Module, num_source_classes: int, num_classes: int, loaders: Mapping[str, DataLoader[Any]]
+    ) -> None:
         self._network = network.eval().requires_grad_(False)
         self._loaders = loaders
         self._weights = dict(maskable(network))
@@ -75,7 +78,9 @@ class PublishedSearch:
         self._head = TargetHead(num_source_classes, num_classes)
         self._head_only = torch.optim.Adam(self._head.parameters(), lr=0.1)
         self._joint = torch.optim.Adam(
-            [{"params": list(self._scores.values()), "lr": 0.05}, {"params": list(self._head.parameters()), "lr": 0.1}], foreach=False, fused=False
+            [{"params": list(self._scores.values()), "lr": 0.05}, {"params": list(self._head.parameters()), "lr": 0.1}],
+            foreach=False,
+            fused=False,
         )
         self.rounds = 0
 
@@ -107,7 +112,12 @@ class PublishedSearch:
 
 
 def loaders(
-    train: LabelledImages, evaluated: LabelledImages, mean: tuple[float, ...], std: tuple[float, ...], augment: str, workers: int
+    train: LabelledImages,
+    evaluated: LabelledImages,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    augment: str,
+    workers: int,
 ) -> dict[str, DataLoader[Any]]:
     """The published data loaders: batch 64, workers started anew every epoch; `augment` as in `SearchConfig`."""
     return {

@@ -1,4 +1,6 @@
-"""SeaM's RQ1 and RQ2 (Tables I, II, IV, V, VI): direct reuse, binary problems of CIFAR-10 and superclasses of CIFAR-100.
+"""SeaM's RQ1 and RQ2 (Tables I, II, IV, V, VI).
+
+Direct reuse, binary problems of CIFAR-10 and superclasses of CIFAR-100.
 
     make reproduce-rq1                                                            # all ten problems of CIFAR-10
     make reproduce-rq1 ARGS="--problems airplane,ship --seeds 0,1"                # some, twice
@@ -8,8 +10,9 @@
     make reproduce-rq1 ARGS="--set prepare_source.checkpoint=/path/to/weights.safetensors --set data.path=/path/to/data"
     make reproduce-rq1 ARGS="--render"                                            # docs/results.md from the cards there are
 
-Every (suite, seed) is a DVC project of its own under build/rq1/, with the stages of this project: what is done is not done again, a killed run goes
-on. Times are taken last, one after the other. Each problem's card goes to benchmarks/results/rq1/, and docs/results.md is made of all cards.
+Every (suite, seed) is a DVC project of its own under build/rq1/, with the stages of this project:
+what is done is not done again, a killed run goes on. Times are taken last, one after the other.
+Each problem's card goes to benchmarks/results/rq1/, and docs/results.md is made of all cards.
 """
 
 from __future__ import annotations
@@ -24,13 +27,13 @@ from typing import Any
 from projects import ROOT, make_project, one_line_errors, repro, shown
 from results_page import CARDS, render
 
-from seam.datasets.load import class_names, fetch
-from seam.engines import input_of
+from seam.data.formats.load import class_names, fetch
+from seam.data.problem_sets import CIFAR100_SUPERCLASSES, every_class, superclass_problems
 from seam.errors import ConfigError
 from seam.files import read_json, write_json
-from seam.operators import operator_times
-from seam.problem_sets import CIFAR100_SUPERCLASSES, every_class, superclass_problems
-from tasks.params import Params, add_problems, change_params, load_params
+from seam.inference.engines import input_of
+from seam.inference.operators import operator_times
+from tasks.project.params import Params, add_problems, change_params, load_params
 
 WORK = ROOT / "build" / "rq1"
 SUITES = {
@@ -53,7 +56,14 @@ def main() -> None:
     parser.add_argument("--suite", choices=SUITES, default="cifar10")
     parser.add_argument("--problems", default="all", metavar="A,B", help="names of problems (default: all)")
     parser.add_argument("--seeds", default="0", metavar="0,1", help="seeds (default: 0)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over the suite's presets")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="a parameter, over the suite's presets",
+    )
     parser.add_argument("--render", action="store_true", help="only render the cards there are")
     arguments = parser.parse_args()
     with one_line_errors():
@@ -68,14 +78,18 @@ def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[s
     project = WORK / f"{suite}-seed{seed}"
     params, wanted = prepare(project, suite, names, seed, overrides)
     repro(project, params, [f"evaluate@{name}" for name in wanted])
-    repro(project, params, [f"benchmark_latency@{name}" for name in wanted])  # last: nothing else runs while times are taken
+    repro(
+        project, params, [f"benchmark_latency@{name}" for name in wanted]
+    )  # last: nothing else runs while times are taken
     for name in wanted:
         path = CARDS / f"{suite}-{name}-seed{seed}.json"
         write_json(path, card(project, params, suite, name))
         print(f"wrote {path}")
 
 
-def prepare(project: Path, suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]) -> tuple[Params, list[str]]:
+def prepare(
+    project: Path, suite: str, names: Sequence[str], seed: int, overrides: Sequence[str]
+) -> tuple[Params, list[str]]:
     """Make or update the project of one suite and seed; returns its parameters and the names of the problems to run."""
     data = suite.partition("-")[0]
     presets = [ROOT / "presets" / f"{name}.yaml" for name in SUITES[suite]]
@@ -93,7 +107,10 @@ def prepare(project: Path, suite: str, names: Sequence[str], seed: int, override
 
 
 def _problems(data: str, classes: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Name -> classes: each class against the rest, superclasses or, where neither is published, groups of neighbours."""
+    """Name -> classes.
+
+    Each class against the rest, superclasses or, where neither is published, groups of neighbours.
+    """
     match data:
         case "cifar10":
             return every_class(classes)
@@ -120,17 +137,29 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
         "problem": name,
         "classes": list(params.problems[name]),
         "seed": params.seed,
-        "network": {"architecture": shown(params.prepare_source.architecture), "checkpoint": shown(params.prepare_source.checkpoint or "trained here")},
+        "network": {
+            "architecture": shown(params.prepare_source.architecture),
+            "checkpoint": shown(params.prepare_source.checkpoint or "trained here"),
+        },
         "source_test_accuracy": source.get("test_accuracy"),
         "test_images": ours["num_images"],
         "model": chosen,
         "weights": {"original": original["params_total"], "reengineered": ours["params_nonzero"]},
-        "macs": {"original": original["macs_dense"], "reengineered": ours["macs_nonzero"], "compacted": exported["compacted"]["macs_dense"]},
+        "macs": {
+            "original": original["macs_dense"],
+            "reengineered": ours["macs_nonzero"],
+            "compacted": exported["compacted"]["macs_dense"],
+        },
         "accuracy": {m: entry["accuracy"] for m, entry in models.items()},
         "int8": exported["int8"],
         "latency_ms_batch16": {engine: _medians(times) for engine, times in latency.items()},
         "operators_ms_batch16": _operators(folder / "benchmark_latency", params) if suite.endswith("-channels") else {},
-        "seconds": {"search": searched["seconds"], "rounds": searched["rounds"], "threads": searched["threads"], "precision": searched["precision"]},
+        "seconds": {
+            "search": searched["seconds"],
+            "rounds": searched["rounds"],
+            "threads": searched["threads"],
+            "precision": searched["precision"],
+        },
         "search": asdict(params.search),
         "finetune": asdict(params.finetune),
         "evaluate": asdict(params.evaluate),
@@ -143,7 +172,10 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
 def _operators(folder: Path, params: Params) -> dict[str, dict[str, float]]:
     """Where ONNX Runtime spends the time of the original and of the compacted model."""
     config, files = params.benchmark_latency, {name: folder / f"{name}.onnx" for name in ("source", "compacted")}
-    return {name: operator_times(path, input_of(path), 16, config.num_threads, config.repeats, params.seed) for name, path in files.items()}
+    return {
+        name: operator_times(path, input_of(path), 16, config.num_threads, config.repeats, params.seed)
+        for name, path in files.items()
+    }
 
 
 def _medians(times: Mapping[str, Any]) -> dict[str, float] | str:

@@ -6,9 +6,11 @@
     make reproduce-rq3                                                                      # those of the published sets that are in data/
     make reproduce-rq3 ARGS="--render"                                                      # docs/results.md from the cards there are
 
-Every target and preset is a DVC project of its own under build/rq3/, with the stages of this project: what is done is not done again, a killed run goes on.
-Methods, seeds and settings are those of presets/rq3.yaml, changed by --set. Each target's card and Pareto plot go to benchmarks/results/rq3/,
-and docs/results.md is made of all cards. SeaM's published settings: --preset transfer-seam (needs a GPU).
+Every target and preset is a DVC project of its own under build/rq3/, with the stages of this
+project: what is done is not done again, a killed run goes on. Methods, seeds and settings are those
+of presets/rq3.yaml, changed by --set. Each target's card and Pareto plot go to
+benchmarks/results/rq3/, and docs/results.md is made of all cards. SeaM's published settings:
+--preset transfer-seam (needs a GPU).
 """
 
 from __future__ import annotations
@@ -25,25 +27,45 @@ from projects import ROOT, make_project, one_line_errors, repro, shown
 from results_page import render
 from results_rq3 import CARDS
 
-from seam.datasets.load import LISTINGS
+from seam.data.formats.load import LISTINGS
 from seam.errors import ConfigError
 from seam.files import read_json, write_json
-from tasks.params import Params
+from tasks.project.params import Params
 
 WORK = ROOT / "build" / "rq3"
 KEPT = ("classes", "num_train", "num_val", "num_test", "methods", "gates", "warnings")
 """Of comparison.json, in the card."""
-ATTACK = ("attack", "share_poisoned", "eps_normalized", "step_normalized", "eps_pixel", "step_pixel", "steps", "clip", "share_values_beyond_eps")
+ATTACK = (
+    "attack",
+    "share_poisoned",
+    "eps_normalized",
+    "step_normalized",
+    "eps_pixel",
+    "step_pixel",
+    "steps",
+    "clip",
+    "share_values_beyond_eps",
+)
 """Of attack.json, in the card."""
 
 
 def main() -> None:
     """Run what was asked for; exits with one line on bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH", help=f"a target; {', '.join(LISTINGS)}: in their own format")
-    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS", help="side of the images (published: 224)")
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help=f"a target; {', '.join(LISTINGS)}: in their own format",
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=224, metavar="PIXELS", help="side of the images (published: 224)"
+    )
     parser.add_argument("--preset", default="rq3", metavar="NAME", help="settings: presets/NAME.yaml (default: rq3)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over the preset")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="a parameter, over the preset"
+    )
     parser.add_argument("--render", action="store_true", help="only render the cards there are")
     arguments = parser.parse_args()
     with one_line_errors():
@@ -59,9 +81,14 @@ def targets(given: Sequence[str], found: Path = ROOT / "data") -> dict[str, Path
     Raises:
         ConfigError: one is not NAME=PATH, or is not there, or there is none.
     """
-    pairs = [text.partition("=")[::2] for text in given] or [(kind, str(found / kind)) for kind in LISTINGS if (found / kind).is_dir()]
+    pairs = [text.partition("=")[::2] for text in given] or [
+        (kind, str(found / kind)) for kind in LISTINGS if (found / kind).is_dir()
+    ]
     if not pairs:
-        raise ConfigError(f"expected images to transfer to, got none: give --data NAME=PATH, or unpack one of {', '.join(LISTINGS)} into data/.")
+        raise ConfigError(
+            f"expected images to transfer to, got none: give --data NAME=PATH, or unpack one of {', '.join(LISTINGS)}"
+            " into data/."
+        )
     for name, path in pairs:
         if not (name and path and Path(path).exists()):
             raise ConfigError(f"--data {name}={path}: expected NAME=PATH of a folder or an .npz file that is there.")
@@ -81,7 +108,9 @@ def reproduce(name: str, path: Path, image_size: int, preset: str, overrides: Se
     kind = name if name in LISTINGS else "npz" if path.suffix == ".npz" else "image_folder"
     own = f"{name}-{preset}"
     project = WORK / own
-    params = make_project(project, [file], [f"targets={{{name}: {{kind: {kind}, path: '{path}', image_size: {image_size}}}}}", *overrides])
+    params = make_project(
+        project, [file], [f"targets={{{name}: {{kind: {kind}, path: '{path}', image_size: {image_size}}}}}", *overrides]
+    )
     repro(project, params, [f"compare_transfers@{name}"])
     write_json(CARDS / f"{own}.json", card(project, params, name, preset, overrides))
     shutil.copyfile(project / "artifacts" / name / "compare_transfers" / "pareto.svg", CARDS / f"{own}.svg")
@@ -91,8 +120,14 @@ def reproduce(name: str, path: Path, image_size: int, preset: str, overrides: Se
 def card(project: Path, params: Params, name: str, preset: str, overrides: Sequence[str]) -> dict[str, Any]:
     """What one target's stages measured, and how."""
     folder, transfer = project / "artifacts" / name, params.transfer
-    comparison, attack = (read_json(folder / stage / file) for stage, file in (("compare_transfers", "comparison.json"), ("attack_target", "attack.json")))
-    students = {student.folder: read_json(folder / "students" / student.folder / "metrics.json") for student in transfer.students}
+    comparison, attack = (
+        read_json(folder / stage / file)
+        for stage, file in (("compare_transfers", "comparison.json"), ("attack_target", "attack.json"))
+    )
+    students = {
+        student.folder: read_json(folder / "students" / student.folder / "metrics.json")
+        for student in transfer.students
+    }
     size = params.targets[name].image_size
     return {
         "target": name,

@@ -23,13 +23,17 @@ TITLES = {
     "cifar10-vgg16-channels": "CIFAR-10, VGG16 of half the width: whole channels, for engines that compute zeros",
     "cifar100": "CIFAR-100, superclasses of five classes",
     "cifar100-channels": "CIFAR-100, superclasses of five classes: whole channels, for engines that compute zeros",
-    "flowers17-channels": "Oxford Flowers 17 at 224 pixels, five classes: whole channels, for engines that compute zeros",
+    "flowers17-channels": (
+        "Oxford Flowers 17 at 224 pixels, five classes: whole channels, for engines that compute zeros"
+    ),
 }
 PAPER = {
     "cifar10": "| *paper, ResNet20, mean of 10* | *88.89* | *95.64* | *95.81* | *+0.17* | *77.35* | *47.14* | | |",
     "cifar10-vgg16": "| *paper, VGG16, mean of 10* | *95.93* | *96.50* | *97.12* | *+0.62* | *75.97* | *44.43* | | |",
     "cifar100": "| *paper, ResNet20, mean of 20* | *85.71* | *68.29* | *82.76* | *+14.47* | *76.32* | *57.93* | | |",
-    "flowers17": "| *paper, ResNet50 on ImageNet, mean of 64* | *89.16* | *78.83* | *85.63* | *+6.80* | *76.75* | *36.83* | | |",
+    "flowers17": (
+        "| *paper, ResNet50 on ImageNet, mean of 64* | *89.16* | *78.83* | *85.63* | *+6.80* | *76.75* | *36.83* | | |"
+    ),
 }
 """Tables I, II, V and VI of SeaM (ICSE 2023)."""
 BASELINES = {
@@ -48,27 +52,34 @@ BASELINES = {
 }
 INTRODUCTION = """# Results
 
-SeaM's research questions 1 and 2: how many weights does a problem need, at what accuracy, and what does that save? Made by
-`make reproduce-rq1`, one card (JSON) a problem and seed in `benchmarks/results/rq1/`; this page is rendered from them.
+SeaM's research questions 1 and 2: how many weights does a problem need, at what accuracy, and what does that save?
+Made by `make reproduce-rq1`, one card (JSON) a problem and seed in `benchmarks/results/rq1/`; this page is rendered
+from them.
 
-How to read it. The accuracy is on the test images, no candidate was chosen on them: the target density is fixed before, and the last round is taken. The
-settings come from pilots on CIFAR-10's airplane and dog with seed 0, whose test accuracy was seen (benchmarks/README.md): those two rows are not
-blind, and the other problems are. The time of a search was taken while another ran beside it, a core each. The original's accuracy is the published
-protocol's (its unrestricted arg-max). "Weights removed" is of convolutions and linear layers. Times are at batch 16, one thread: on
-DeepSparse, which skips zeros, and on the faster of ONNX Runtime and OpenVINO, which compute them, with or without compaction. Every
-number is for the machine named below it. The networks are not the paper's: the same kind, with other trained weights. A binary test set has
-2,000 images: one image is 0.05 points, one standard error about 0.5 points. Where weights are "trained here" or come from benchmarks/train_source.py
-(Oxford Flowers 17), the network is as good as two cores make it in an hour. In the suites of channels, fine-tuning may keep epoch 0 where val says so.
-Their epochs and rates were raised after dog and ship had been seen with fewer (20 epochs: 91.9%, 8 epochs: 95.9%), and the search was made to spend all of
-its target after automobile had been seen with 19% of the multiply-adds (97.55%): truck alone is blind. The flowers' search is from before that. Compare
-times within a suite only: not all were taken on the same machine.
-"""
+How to read it. The accuracy is on the test images, no candidate was chosen on them: the target density is fixed
+before, and the last round is taken. The settings come from pilots on CIFAR-10's airplane and dog with seed 0, whose
+test accuracy was seen (benchmarks/README.md): those two rows are not blind, and the other problems are. The time of a
+search was taken while another ran beside it, a core each. The original's accuracy is the published protocol's (its
+unrestricted arg-max). "Weights removed" is of convolutions and linear layers. Times are at batch 16, one thread: on
+DeepSparse, which skips zeros, and on the faster of ONNX Runtime and OpenVINO, which compute them, with or without
+compaction. Every number is for the machine named below it. The networks are not the paper's: the same kind, with
+other trained weights. A binary test set has 2,000 images: one image is 0.05 points, one standard error about 0.5
+points. Where weights are "trained here" or come from benchmarks/train_source.py (Oxford Flowers 17), the network is
+as good as two cores make it in an hour. In the suites of channels, fine-tuning may keep epoch 0 where val says so.
+Their epochs and rates were raised after dog and ship had been seen with fewer (20 epochs: 91.9%, 8 epochs: 95.9%),
+and the search was made to spend all of its target after automobile had been seen with 19% of the multiply-adds
+(97.55%): truck alone is blind. The flowers' search is from before that. Compare times within a suite only: not all
+were taken on the same machine. """
 
 
 def render() -> None:
     """Write docs/results.md."""
     cards = [read_json(path) for path in sorted(CARDS.glob("*.json"))]
-    sections = [_section(suite, [c for c in cards if c["suite"] == suite]) for suite in TITLES if any(c["suite"] == suite for c in cards)]
+    sections = [
+        _section(suite, [c for c in cards if c["suite"] == suite])
+        for suite in TITLES
+        if any(c["suite"] == suite for c in cards)
+    ]
     inherited = section()
     write_text(PAGE, "\n".join([INTRODUCTION, *sections, *([inherited] if inherited else [])]))
 
@@ -79,17 +90,19 @@ def _section(suite: str, cards: Sequence[Card]) -> str:
     network, accuracy = first["network"], first["source_test_accuracy"]
     scored = "" if accuracy is None else f", {accuracy:.2%} on all classes of the test images"
     head = (
-        f"## {TITLES[suite]}\n\n{network['architecture']}, weights {network['checkpoint']}{scored}."
-        f" {len(problems)} problem{'s' if len(problems) > 1 else ''}, seeds {', '.join(map(str, seeds))}; where there are several,"
-        " mean \N{PLUS-MINUS SIGN} standard deviation over seeds.\n"
+        f"## {TITLES[suite]}\n\n{network['architecture']}, weights {network['checkpoint']}{scored}. {len(problems)}"
+        f" problem{'s' if len(problems) > 1 else ''}, seeds {', '.join(map(str, seeds))}; where there are several, mean"
+        " \N{PLUS-MINUS SIGN} standard deviation over seeds.\n"
     )
     rows = [_row(name, [c for c in cards if c["problem"] == name]) for name in problems]
     if len(problems) > 1:
         rows.append(_row(f"**mean of {len(problems)}**", cards, spread=False))
     table = "\n".join(
         [
-            "| problem | weights removed, % | original, % | re-engineered, % | change, points | MACs removed, %"
-            " | time saved, DeepSparse, % | time saved, living engines, % | search, min |",
+            (
+                "| problem | weights removed, % | original, % | re-engineered, % | change, points | MACs removed, %"
+                " | time saved, DeepSparse, % | time saved, living engines, % | search, min |"
+            ),
             "|---|---|---|---|---|---|---|---|---|",
             PAPER[suite.removesuffix("-channels")],
             *rows,
@@ -102,7 +115,9 @@ def _section(suite: str, cards: Sequence[Card]) -> str:
 def _row(name: str, cards: Sequence[Card], spread: bool = True) -> str:
     def cell(value: Callable[[Card], float | None], digits: int = 2, sign: str = "") -> str:
         problems = dict.fromkeys(c["problem"] for c in cards)
-        of_problem = {name: [v for c in cards if c["problem"] == name and (v := value(c)) is not None] for name in problems}
+        of_problem = {
+            name: [v for c in cards if c["problem"] == name and (v := value(c)) is not None] for name in problems
+        }
         found = [values for values in of_problem.values() if values]
         if not found:
             return ""
@@ -129,11 +144,13 @@ def _ours(card: Card) -> float:
 
 
 def _engines(cards: Sequence[Card]) -> str:
-    """What each engine makes of the multiply-adds that compaction takes away, and what the fastest ones make of them."""
+    """What engines make of the multiply-adds that compaction takes away, each of them and the fastest ones."""
     removed = 100 * (1 - statistics.mean(c["macs"]["compacted"] / c["macs"]["original"] for c in cards))
 
     def line(name: str, timed: Sequence[Mapping[str, float]]) -> str:
-        before, masked, after = (statistics.mean(times[m] for times in timed) for m in ("source", "reengineered", "compacted"))
+        before, masked, after = (
+            statistics.mean(times[m] for times in timed) for m in ("source", "reengineered", "compacted")
+        )
         saved = 100 * (1 - statistics.mean(times["compacted"] / times["source"] for times in timed))
         return f"| {name} | {before:.2f} | {masked:.2f} | {after:.2f} | {saved:.1f} | {100 * saved / removed:.0f} |"
 
@@ -144,18 +161,36 @@ def _engines(cards: Sequence[Card]) -> str:
         "|---|---|---|---|---|---|",
     ]
     found = [c["latency_ms_batch16"] for c in cards]
-    by_engine = {engine: [times[engine] for times in found if isinstance(times.get(engine), dict)] for engine in found[0]}
+    by_engine = {
+        engine: [times[engine] for times in found if isinstance(times.get(engine), dict)] for engine in found[0]
+    }
     lines += [line(engine, timed) for engine, timed in by_engine.items() if timed]
     living = [_fastest(times, LIVING) for times in found]
     lines.append(line("each on its fastest living engine", living))
     if any(c.get("int8") for c in cards):
         int8 = [_fastest(times, [*LIVING, *_accepted(c)]) for c, times in zip(cards, found, strict=True)]
-        lines.append(line("the same, ours in int8 where accepted", [{**ours, "source": plain["source"]} for ours, plain in zip(int8, living, strict=True)]))
-        lines += ["", "int8 (after training, calibrated on at most 300 train images, judged on val), test accuracy of the compacted model:"]
+        lines.append(
+            line(
+                "the same, ours in int8 where accepted",
+                [{**ours, "source": plain["source"]} for ours, plain in zip(int8, living, strict=True)],
+            )
+        )
+        lines += [
+            "",
+            (
+                "int8 (after training, calibrated on at most 300 train images, judged on val), test accuracy of the"
+                " compacted model:"
+            ),
+        ]
         for engine in dict.fromkeys(engine for c in cards for engine in c["int8"]):
             rounded = [c["int8"][engine]["compacted"] for c in cards if engine in c["int8"]]
-            before, after = (100 * statistics.mean(r[key] for r in rounded) for key in ("test_accuracy_float", "test_accuracy"))
-            lines[-1] += f" {engine} {after:.2f}%, float {before:.2f}%, accepted for {sum(r['accepted'] for r in rounded)} of {len(rounded)};"
+            before, after = (
+                100 * statistics.mean(r[key] for r in rounded) for key in ("test_accuracy_float", "test_accuracy")
+            )
+            lines[-1] += (
+                f" {engine} {after:.2f}%, float {before:.2f}%, accepted for {sum(r['accepted'] for r in rounded)} of"
+                f" {len(rounded)};"
+            )
         lines[-1] = lines[-1].removesuffix(";") + "."
     return "\n".join(lines)
 
@@ -168,7 +203,8 @@ def _accepted(card: Card) -> list[str]:
 def _operators(cards: Sequence[Card]) -> str:
     """Where the time that is left goes: operators by the compacted model's time."""
     before, after = (
-        {kind: statistics.mean(c["operators_ms_batch16"][m].get(kind, 0.0) for c in cards) for kind in _kinds(cards, m)} for m in ("source", "compacted")
+        {kind: statistics.mean(c["operators_ms_batch16"][m].get(kind, 0.0) for c in cards) for kind in _kinds(cards, m)}
+        for m in ("source", "compacted")
     )
     total = sum(after.values())
     lines = [
@@ -178,7 +214,8 @@ def _operators(cards: Sequence[Card]) -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {kind} | {before.get(kind, 0):.3f} | {after[kind]:.3f} | {100 * after[kind] / total:.1f} |" for kind in sorted(after, key=lambda kind: -after[kind])
+        f"| {kind} | {before.get(kind, 0):.3f} | {after[kind]:.3f} | {100 * after[kind] / total:.1f} |"
+        for kind in sorted(after, key=lambda kind: -after[kind])
     ]
     return "\n".join(lines)
 
@@ -194,7 +231,10 @@ def _fastest(latency: Mapping[str, Any], engines: Sequence[str]) -> dict[str, fl
 
 
 def _saved(latency: Mapping[str, Any], engines: Sequence[str]) -> float | None:
-    """Percent of the original's time, both sides on the fastest of `engines`, ours masked or compacted; None where none was measured."""
+    """Percent of the original's time, both sides on the fastest of `engines`, ours masked or compacted.
+
+    None where none was measured.
+    """
     if not any(isinstance(latency.get(engine), dict) for engine in engines):
         return None
     times = _fastest(latency, engines)
@@ -203,31 +243,49 @@ def _saved(latency: Mapping[str, Any], engines: Sequence[str]) -> float | None:
 
 def _baselines(cards: Sequence[Card]) -> str:
     """What the head gains, what the mask gains, and what other masks of that density do."""
-    lines = ["Where the accuracy comes from (mean over the cards above):", "", "| model | test accuracy, % |", "|---|---|"]
+    lines = [
+        "Where the accuracy comes from (mean over the cards above):",
+        "",
+        "| model | test accuracy, % |",
+        "|---|---|",
+    ]
     for name, words in BASELINES.items():
         values = [c["accuracy"][name] for c in cards if name in c["accuracy"]]
         if values:
             lines.append(f"| {words} | {100 * statistics.mean(values):.2f} |")
     settings = cards[0]["evaluate"]
     scratch = f"; from scratch: {settings['retrain_epochs']} epochs" if settings["retrain_epochs"] else ""
-    note = f"Compared masks: epochs that head and normalisation layers get: {settings['adapt_epochs']}{scratch}. The searched mask's own had all its rounds."
+    note = (
+        f"Compared masks: epochs that head and normalisation layers get: {settings['adapt_epochs']}{scratch}. The"
+        " searched mask's own had all its rounds."
+    )
     if cards[0]["search"]["structure"] == "channels":
-        note += " They are masks over single weights, which are easier on the accuracy, and save no time on engines that compute zeros."
+        note += (
+            " They are masks over single weights, which are easier on the accuracy, and save no time on engines that"
+            " compute zeros."
+        )
     return "\n".join([*lines, "", note])
 
 
 def _conditions(cards: Sequence[Card]) -> str:
     machine, search, run = cards[0]["machine"], cards[0]["search"], cards[0]["seconds"]
     what = "multiply-adds" if search["cost"] == "macs" else "weights"
-    searched = f"`{search['method']}` to {search['target']:g} of the {what} in {search['max_rounds']} rounds, batch {search['batch_size']}"
+    searched = (
+        f"`{search['method']}` to {search['target']:g} of the {what} in {search['max_rounds']} rounds, batch"
+        f" {search['batch_size']}"
+    )
     if search["structure"] == "channels":
         tuned = cards[0]["finetune"]
         searched += f", whole channels in blocks of {search['channel_block']}; fine-tuned for {tuned['epochs']} epochs,"
-        searched += f" SGD {tuned['lr']:g}, momentum {tuned['momentum']:g}, {tuned['schedule']}, distillation {tuned['distill']:g}"
+        searched += (
+            f" SGD {tuned['lr']:g}, momentum {tuned['momentum']:g}, {tuned['schedule']}, distillation"
+            f" {tuned['distill']:g}"
+        )
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     commands = "\n".join(f"    {c['command']}" for c in cards)
     return (
-        f"Search: {searched}, normalisation layers {search['norm_layers']}; {run['threads']} thread(s), {run.get('precision', 'fp32')}."
-        f" Machine: {machine['cpu']} ({', '.join(machine['vector_instructions'])}), {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}.\n\n"
-        f"Every engine's times are in the cards. Commands, with `--set` for local data and weights:\n\n{commands}"
+        f"Search: {searched}, normalisation layers {search['norm_layers']}; {run['threads']} thread(s),"
+        f" {run.get('precision', 'fp32')}. Machine: {machine['cpu']} ({', '.join(machine['vector_instructions'])}),"
+        f" {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}.\n\nEvery engine's times are in the"
+        f" cards. Commands, with `--set` for local data and weights:\n\n{commands}"
     )

@@ -8,9 +8,9 @@ from typing import Any
 from projects import ROOT
 
 from seam.files import read_json
-from tasks.students import METHODS
-from tasks.transfer_figures import method_label
-from tasks.transfer_report import COLUMNS, cells
+from tasks.project.students import METHODS
+from tasks.report.target import COLUMNS, cells
+from tasks.report.target_figures import method_label
 
 CARDS = ROOT / "benchmarks" / "results" / "rq3"
 Card = dict[str, Any]
@@ -44,9 +44,13 @@ standard's accuracy. What it takes, and what it does not show:
 """
 
 IMAGES = {
-    "flowers17": "Oxford 17 Category Flowers (Nilsback & Zisserman 2006), 60 images a class to learn from and 20 to test.",
-    "cifar100_nature": "CIFAR-100's superclasses fish, flowers and aquatic mammals: the first 68 training images of each of their 15 classes, and all of their"
-    " test images, brought from 32 to 64 pixels.",
+    "flowers17": (
+        "Oxford 17 Category Flowers (Nilsback & Zisserman 2006), 60 images a class to learn from and 20 to test."
+    ),
+    "cifar100_nature": (
+        "CIFAR-100's superclasses fish, flowers and aquatic mammals: the first 68 training images of each of their 15"
+        " classes, and all of their test images, brought from 32 to 64 pixels."
+    ),
 }
 """What the images of a target are, where its name does not say it."""
 
@@ -59,9 +63,17 @@ def section() -> str:
 
 def _target(card: Card) -> str:
     name, source, size = card["target"], card["source"], card["image_size"]
-    images = f"{card['num_train']} images to train on, {card['num_val']} to choose on, {card['num_test']} to test on, {size} x {size} pixels"
-    head = f"### {name}, preset `{card['preset']}`: {len(card['classes'])} classes\n\n{source['architecture']}, weights {source['checkpoint']}; {images}.\n"
-    methods = dict(sorted(card["methods"].items(), key=lambda item: (METHODS.index(item[1]["base"]), item[1]["removal"] or 0)))
+    images = (
+        f"{card['num_train']} images to train on, {card['num_val']} to choose on, {card['num_test']} to test on, {size}"
+        f" x {size} pixels"
+    )
+    head = (
+        f"### {name}, preset `{card['preset']}`: {len(card['classes'])} classes\n\n{source['architecture']}, weights"
+        f" {source['checkpoint']}; {images}.\n"
+    )
+    methods = dict(
+        sorted(card["methods"].items(), key=lambda item: (METHODS.index(item[1]["base"]), item[1]["removal"] or 0))
+    )
     rows = [f"| {method_label(row)} | {' | '.join(cells(row))} |" for row in methods.values()]
     table = "\n".join([f"| method | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|", *rows])
     plot = f"![Accuracy against inherited defects](../benchmarks/results/rq3/{name}-{card['preset']}.svg)"
@@ -83,7 +95,11 @@ def _verdict(rows: Mapping[str, Mapping[str, Any]]) -> str:
             "DIR at most half of standard's": _rate(row) <= _rate(standard) / 2,
             "accuracy at most 2 points below": lost <= 2,
             **{f"DIR below that of {method_label(other)}": _rate(row) < _rate(other) for other in remos},
-            **{f"DIR below the {method_label(o)} control's": _rate(row) < _rate(o) for o in controls if o["removal"] == row["removal"]},
+            **{
+                f"DIR below the {method_label(o)} control's": _rate(row) < _rate(o)
+                for o in controls
+                if o["removal"] == row["removal"]
+            },
         }
         said = "; ".join(f"{claim}: {'yes' if kept else '**no**'}" for claim, kept in claims.items())
         lines.append(f"- {method_label(row)}: {said}.")
@@ -96,25 +112,35 @@ def _rate(row: Mapping[str, Any]) -> float:
 
 
 def _conditions(card: Card) -> str:
-    attack, machine, training, search = card["attack"], card["machine"], card["transfer"]["training"], card["transfer"]["search"]
-    learnt = f"{training['epochs']} epochs, SGD {training['lr']:g}, classifier {training['lr_head']:g}, momentum {training['momentum']:g}"
+    attack, machine, training, search = (
+        card["attack"],
+        card["machine"],
+        card["transfer"]["training"],
+        card["transfer"]["search"],
+    )
+    learnt = (
+        f"{training['epochs']} epochs, SGD {training['lr']:g}, classifier {training['lr_head']:g}, momentum"
+        f" {training['momentum']:g}"
+    )
     learnt += f", its start {training['head_start']}; removed weights: {training['removed_weights']}"
     hours = sum(cost["seconds"] for cost in card["seconds"].values()) / 3600
     threads = next(iter(card["seconds"].values()))["threads"]
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     doubts = "".join(f"\n- {text}" for text in card["warnings"])
     return (
-        f"{_defect(attack)}. Fine-tuning: {learnt}. Search: `{search['method']}`, {search['rounds']} rounds. Seeds {', '.join(map(str, card['seeds']))}."
-        f" All students together: {hours:.1f} h on {threads} thread(s)."
-        f" Machine: {machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}."
-        f"\n\n    {card['command']}\n" + (f"\nDoubts:\n{doubts}\n" if doubts else "")
+        f"{_defect(attack)}. Fine-tuning: {learnt}. Search: `{search['method']}`, {search['rounds']} rounds. Seeds"
+        f" {', '.join(map(str, card['seeds']))}. All students together: {hours:.1f} h on {threads} thread(s). Machine:"
+        f" {machine['cpu']}, {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}.\n\n   "
+        f" {card['command']}\n" + (f"\nDoubts:\n{doubts}\n" if doubts else "")
     )
 
 
 def _defect(attack: Mapping[str, Any]) -> str:
     """What the defects are shown with."""
     if "share_poisoned" in attack:
-        return f"Defect: {attack['attack']}, in {attack['share_poisoned']:.0%} of the images its source was fine-tuned on"
+        return (
+            f"Defect: {attack['attack']}, in {attack['share_poisoned']:.0%} of the images its source was fine-tuned on"
+        )
     budget = f"eps {attack['eps_normalized']:g} normalised, {_pixels(attack['eps_pixel'])} of 255 in pixels"
     return f"Attack: {budget}; {attack['steps']} steps; clip {attack['clip']}"
 

@@ -1,10 +1,14 @@
-"""How far the search is from what it could cost: (a) its step against a plain training step; (b) the whole search against the published one.
+"""How far the search is from what it could cost: (a) its step against a plain training step.
+
+(b) the whole search against the published one.
 
     python benchmarks/search.py [--problem NAME] [--repeats 5] [--rounds 4] [--workers 2]
 
-Works on the project's own source and problem, so `seam run` comes first. (a) The same network, batch and precision, steps in turn.
-(b) Rounds of the search as published (benchmarks/published_search.py) are measured and extrapolated to its 300; ours runs whole, preparation and
-frontier included. Prints one JSON object with every repeat, so that the spread shows.
+Works on the project's own source and problem, so `seam run` comes first. (a) The same network,
+batch and precision, steps in turn. (b) Rounds of the search as published
+(benchmarks/published_search.py) are measured and extrapolated to its 300; ours runs whole,
+preparation and frontier included. Prints one JSON object with every repeat, so that the spread
+shows.
 """
 
 from __future__ import annotations
@@ -23,21 +27,25 @@ import torch
 from published_search import PublishedSearch, loaders
 from torch.nn import functional as F
 
-from seam.batches import accuracy, predict, training_batches
-from seam.head import SourceOnProblem, TargetHead
-from seam.norms import use_batch_statistics
+from seam.networks.head import SourceOnProblem, TargetHead
+from seam.networks.norms import use_batch_statistics
+from seam.networks.predict import accuracy, predict
+from seam.networks.source import Preprocess
 from seam.runtime import start
-from seam.search import MaskSearch
-from seam.source import Preprocess
-from tasks.models import problem_images, problem_source
-from tasks.params import load_params
-from tasks.stage import StageContext
+from seam.search.mask_search import MaskSearch
+from seam.training.batches import training_batches
+from tasks.inputs.problem import problem_images, problem_source
+from tasks.project.params import load_params
+from tasks.project.stage import StageContext
 
 PUBLISHED_ROUNDS = 300
 
 
 def plain_step(context: StageContext, search: MaskSearch) -> Callable[[Any, Any], None]:
-    """A training step of the same network with a head: all weights, SGD, the same precision, BatchNorm in the same mode."""
+    """A training step of the same network with a head.
+
+    All weights, SGD, the same precision, BatchNorm in the same mode.
+    """
     network = problem_source(context).network.to(search.runtime.device).eval().requires_grad_(True)
     use_batch_statistics(network, search.config.norm_layers == "learn")
     head = TargetHead(search.head.linear.in_features, search.num_classes).to(search.runtime.device)
@@ -116,10 +124,22 @@ def main() -> None:
     config = replace(params.search, structure="weights", cost="weights")  # as the published one
 
     def prepare() -> MaskSearch:
-        return MaskSearch(problem_source(context).network, preprocess, train, val, problem.num_classes, config, runtime, params.seed, source_val)
+        return MaskSearch(
+            problem_source(context).network,
+            preprocess,
+            train,
+            val,
+            problem.num_classes,
+            config,
+            runtime,
+            params.seed,
+            source_val,
+        )
 
     search = prepare()
-    batches = list(training_batches(search.train, search.preprocess, params.search.batch_size, params.search.augment, 0, 0))
+    batches = list(
+        training_batches(search.train, search.preprocess, params.search.batch_size, params.search.augment, 0, 0)
+    )
     steps = {"plain": plain_step(context, search), "search": search_step(search)}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(arguments.repeats + 1):

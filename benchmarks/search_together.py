@@ -2,8 +2,10 @@
 
     python benchmarks/search_together.py [--problems A,B] [--repeats 3]
 
-Works on the project's own source and problems (with as many training images each), after the stages prepare_source and split_dataset. Rounds are timed
-in turn, evaluation included. Prints one JSON object with every repeat, so that the spread shows, and the memory each search was estimated to need.
+Works on the project's own source and problems (with as many training images each), after the stages
+prepare_source and split_dataset. Rounds are timed in turn, evaluation included. Prints one JSON
+object with every repeat, so that the spread shows, and the memory each search was estimated to
+need.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from pathlib import Path
 
 import torch
 
-from seam.joint_search import _round as joint_round
-from seam.joint_search import bytes_needed, how_many_fit
-from tasks.models import problem_source
-from tasks.params import load_params
+from seam.search.together import _round as joint_round
+from seam.search.together import bytes_needed, how_many_fit
+from tasks.inputs.problem import problem_source
+from tasks.project.params import load_params
+from tasks.project.stage import StageContext
 from tasks.search import prepare
-from tasks.stage import StageContext
 
 
 def seconds_since(started: float) -> float:

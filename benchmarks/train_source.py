@@ -1,9 +1,12 @@
-"""A source for the reproductions where no trained one is at hand: trained on small images first, on full-sized ones last.
+"""A source for the reproductions where no trained one is at hand.
+
+Trained on small images first, on full-sized ones last.
 
     python benchmarks/train_source.py --data data/flowers17 --output build/flowers17_resnet18.safetensors
 
-For networks that pool over any image size. Every `--plan` entry is SIDE:EPOCHS:PEAK_RATE (SGD, cosine to 0); most of the learning happens where an
-image costs least. The validation images of the pipeline are left out. Prints the accuracy on val after every entry and, at the end, on test.
+For networks that pool over any image size. Every `--plan` entry is SIDE:EPOCHS:PEAK_RATE (SGD,
+cosine to 0); most of the learning happens where an image costs least. The validation images of the
+pipeline are left out. Prints the accuracy on val after every entry and, at the end, on test.
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from seam.batches import LabelledImages, accuracy, predict
-from seam.configs import RuntimeConfig, SourceConfig
-from seam.datasets.load import load_raw
-from seam.finetune import train_from_scratch
-from seam.models import build
-from seam.problems import carve_val
+from seam.configs.networks import SourceConfig
+from seam.configs.runtime import RuntimeConfig
+from seam.data.formats.load import load_raw
+from seam.data.images import LabelledImages
+from seam.data.splits import carve_val
+from seam.networks.build import build
+from seam.networks.predict import accuracy, predict
+from seam.networks.source import Preprocess
+from seam.networks.state_dicts import save_weights
 from seam.runtime import Runtime, start
-from seam.source import Preprocess, save_weights
+from seam.training.finetune import train_from_scratch
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -45,7 +51,9 @@ def main() -> None:
         train, val, test, classes = _splits(arguments.data, int(side), arguments.val_fraction)
         network = network or build(arguments.architecture, classes)
         config = SourceConfig(epochs=int(epochs), lr=float(rate), batch_size=32, augment="crop_flip")
-        history = train_from_scratch(network, Preprocess(MEAN, STD), train, val, config, runtime, seed=0, on_epoch=lambda e: print(e, flush=True))
+        history = train_from_scratch(
+            network, Preprocess(MEAN, STD), train, val, config, runtime, seed=0, on_epoch=lambda e: print(e, flush=True)
+        )
         print(f"side {side}: accuracy {history[-1].val_accuracy:.3f} on val", flush=True)
     assert network is not None
     save_weights(network, arguments.output)
@@ -55,12 +63,17 @@ def main() -> None:
 def _splits(folder: Path, side: int, val_fraction: float) -> tuple[LabelledImages, LabelledImages, LabelledImages, int]:
     """Train, val and test images of `side` pixels, and the number of classes."""
     data = load_raw("image_folder", folder, side)
-    images, labels = np.stack([i.pixels for i in data.images if i.pixels is not None]), np.array([i.label for i in data.images])
+    images, labels = (
+        np.stack([i.pixels for i in data.images if i.pixels is not None]),
+        np.array([i.label for i in data.images]),
+    )
     tested = np.array([i.split == "test" for i in data.images])
     held = np.zeros_like(tested)
     held[~tested] = carve_val(labels[~tested], val_fraction, 0)
     parts = (~tested & ~held, held, tested)
-    train, val, test = (LabelledImages(torch.from_numpy(images[part]), torch.from_numpy(labels[part])) for part in parts)
+    train, val, test = (
+        LabelledImages(torch.from_numpy(images[part]), torch.from_numpy(labels[part])) for part in parts
+    )
     return train, val, test, len(data.classes)
 
 

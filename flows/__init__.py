@@ -3,7 +3,7 @@
 import os
 
 from flows.project import find_root, package_root
-from tasks import environment as _environment
+from tasks.project import environment as _environment
 
 _environment.quiet()
 os.environ.setdefault("PREFECT_HOME", str((find_root() or package_root()) / ".prefect"))

@@ -21,13 +21,16 @@ from rich.console import Console
 import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.project import log_to_file, project_root, state_folder
 from seam.errors import ConfigError, SeamError
-from tasks.environment import tracking_uri
+from tasks.project.environment import tracking_uri
 
 logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="seam",
-    help="Re-engineer a trained network: keep only the weights a target problem needs, measured, versioned and registered.",
+    help=(
+        "Re-engineer a trained network: keep only the weights a target problem needs, measured, versioned and"
+        " registered."
+    ),
     epilog="Numbers live in params.yaml; results in artifacts/; the log of this machine's runs in .seam/seam.log.",
     no_args_is_help=True,
     add_completion=False,
@@ -38,25 +41,51 @@ app = typer.Typer(
 
 Set = Annotated[
     list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a parameter in params.yaml, for example search.alpha=0.5. Repeatable.", show_default=False),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a parameter in params.yaml, for example search.alpha=0.5. Repeatable.",
+        show_default=False,
+    ),
 ]
 ParamsFile = Annotated[
-    Path | None, typer.Option("--params", metavar="FILE", help="Take the values in this YAML file over those in params.yaml.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--params",
+        metavar="FILE",
+        help="Take the values in this YAML file over those in params.yaml.",
+        show_default=False,
+    ),
 ]
 Problems = Annotated[
     list[str],
-    typer.Option("--problem", metavar="NAME", help="Only this target problem of params.yaml. Repeatable; default, or `all`: every one.", show_default=False),
+    typer.Option(
+        "--problem",
+        metavar="NAME",
+        help="Only this target problem of params.yaml. Repeatable; default, or `all`: every one.",
+        show_default=False,
+    ),
 ]
 
 Targets = Annotated[
-    list[str], typer.Option("--target", metavar="NAME", help="Only this data set of `targets`. Repeatable; default: every one.", show_default=False)
+    list[str],
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Only this data set of `targets`. Repeatable; default: every one.",
+        show_default=False,
+    ),
 ]
 
 
 def main() -> None:
     """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
-    gc.set_threshold(100_000, 20, 100)  # the libraries make a million objects that stay: looking through them again and again costs seconds
-    logging.getLogger().addHandler(logging.NullHandler())  # until the project's log file is open, the terminal shows our one line only
+    gc.set_threshold(
+        100_000, 20, 100
+    )  # the libraries make a million objects that stay: looking through them again and again costs seconds
+    logging.getLogger().addHandler(
+        logging.NullHandler()
+    )  # until the project's log file is open, the terminal shows our one line only
     try:
         app(standalone_mode=True)
     except SeamError as e:
@@ -65,7 +94,10 @@ def main() -> None:
         sys.exit(1)
     except Exception as e:
         logger.exception("unexpected error")
-        _complain(f"error: unexpected {type(e).__name__}: {' '.join(str(e).split())}; the traceback is in .seam/seam.log, please report it.")
+        _complain(
+            f"error: unexpected {type(e).__name__}: {' '.join(str(e).split())}; the traceback is in .seam/seam.log,"
+            " please report it."
+        )
         sys.exit(1)
 
 
@@ -93,7 +125,11 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(show_version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False) -> None:
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Options of every command."""
 
 
@@ -103,7 +139,7 @@ def run(overrides: Set = [], params_file: ParamsFile = None, problems: Problems 
 
     Stages that DVC has already are skipped. Stop it any time: the next run continues.
     """
-    from flows.run_command import run_by_hand
+    from flows.commands.run import run_by_hand
 
     params_file = params_file.absolute() if params_file else None
     root = _enter_project()
@@ -115,9 +151,10 @@ def run(overrides: Set = [], params_file: ParamsFile = None, problems: Problems 
 def transfer(overrides: Set = [], params_file: ParamsFile = None, targets: Targets = []) -> None:  # noqa: B006
     """Transfer a trained network to other data sets by several methods, and measure which of its defects come along.
 
-    The data sets are `targets` in params.yaml, the methods and seeds `transfer`. Stop it any time: the next run continues.
+    The data sets are `targets` in params.yaml, the methods and seeds `transfer`. Stop it any time:
+    the next run continues.
     """
-    from flows.run_command import transfer_by_hand
+    from flows.commands.run import transfer_by_hand
 
     params_file = params_file.absolute() if params_file else None
     root = _enter_project()
@@ -128,8 +165,8 @@ def transfer(overrides: Set = [], params_file: ParamsFile = None, targets: Targe
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def repro(context: typer.Context) -> None:
     """Run the same stages with `dvc repro`, without a server; further arguments go to it (seam repro --dry)."""
-    from tasks.data_guard import check_data_unchanged
-    from tasks.params import load_params
+    from tasks.project.data_guard import check_data_unchanged
+    from tasks.project.params import load_params
 
     root = _enter_project()
     params = load_params(root / "params.yaml")
@@ -139,18 +176,30 @@ def repro(context: typer.Context) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with _interruptible():
-        raise typer.Exit(subprocess.run([sys.executable, "-m", "dvc", "repro", *context.args], cwd=root, env=environment, check=False).returncode)
+        raise typer.Exit(
+            subprocess.run(
+                [sys.executable, "-m", "dvc", "repro", *context.args], cwd=root, env=environment, check=False
+            ).returncode
+        )
 
 
 @app.command()
 def problems(
-    each_class: Annotated[bool, typer.Option("--every-class", help="Add one problem for each class of the data set: that class against the rest.")] = False,
+    each_class: Annotated[
+        bool,
+        typer.Option(
+            "--every-class", help="Add one problem for each class of the data set: that class against the rest."
+        ),
+    ] = False,
     superclasses: Annotated[
-        str | None, typer.Option("--superclasses", metavar="SET", help="Add the published superclasses of a data set: cifar100 or imagenet.")
+        str | None,
+        typer.Option(
+            "--superclasses", metavar="SET", help="Add the published superclasses of a data set: cifar100 or imagenet."
+        ),
     ] = None,
 ) -> None:
     """List the target problems in params.yaml, or add many at once."""
-    from flows.problems_command import extend_problems, list_problems
+    from flows.commands.problems import extend_problems, list_problems
 
     root = _enter_project()
     if each_class or superclasses is not None:
@@ -163,7 +212,7 @@ def problems(
 @app.command()
 def status(problems: Problems = []) -> None:  # noqa: B006
     """Show which stages are up to date and what changed for the others, registered versions, and reports."""
-    from flows.status import show_status
+    from flows.commands.status import show_status
 
     show_status(_enter_project(), problems, Console())
 
@@ -176,13 +225,15 @@ def report(
 ) -> None:
     """Print the path of each report there is, of problems and of targets; or of those that are named."""
     from flows.preflight import reports_of
-    from tasks.params import load_params
+    from tasks.project.params import load_params
 
     root = _enter_project()
     paths = reports_of(root, load_params(root / "params.yaml"), problems, targets)
     missing = [str(p.relative_to(root)) for p in paths if not p.is_file()]
     if (problems or targets) and missing:
-        raise ConfigError(f"no report yet: {', '.join(missing)}; make it with `seam run`, of a target with `seam transfer`.")
+        raise ConfigError(
+            f"no report yet: {', '.join(missing)}; make it with `seam run`, of a target with `seam transfer`."
+        )
     if len(missing) == len(paths):
         raise ConfigError("no report yet; make it with `seam run`, of a target with `seam transfer`.")
     for path in paths:
@@ -194,8 +245,11 @@ def report(
 
 @app.command()
 def doctor() -> None:
-    """Show what this machine has (hardware, engines, servers, data) and what is missing. Exit status 1 if something required is."""
-    from flows.doctor import show_health
+    """Show what this machine has (hardware, engines, servers, data) and what is missing.
+
+    Exit status 1 if something required is.
+    """
+    from flows.commands.doctor import show_health
 
     raise typer.Exit(show_health(_enter_project(), Console()))
 
@@ -203,11 +257,13 @@ def doctor() -> None:
 @app.command()
 def materialize(
     problem: Annotated[str, typer.Option("--problem", metavar="NAME", help="Of params.yaml.", show_default=False)],
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="What to write: FILE.safetensors or FILE.onnx.", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What to write: FILE.safetensors or FILE.onnx.", show_default=False)
+    ],
 ) -> None:
-    """Build a problem's re-engineered network from the shared source and the problem's mask, head and normalisation layers."""
-    from tasks.materialize import materialize as build
-    from tasks.params import load_params
+    """Build a problem's re-engineered network from the shared source and its own mask, head and norms."""
+    from tasks.inputs.materialize import materialize as build
+    from tasks.project.params import load_params
 
     path = path.resolve()
     root = _enter_project()
@@ -216,24 +272,40 @@ def materialize(
 
 @app.command()
 def bench(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="An .onnx file, or models:/NAME@champion. The others are compared with the first.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="An .onnx file, or models:/NAME@champion. The others are compared with the first."
+        ),
+    ],
     batches: Annotated[str, typer.Option("--batch", metavar="1,16", help="Batch sizes.")] = "1,16",
-    engines: Annotated[str, typer.Option("--engines", metavar="A,B", help="Of deepsparse, onnxruntime, openvino.")] = "deepsparse,onnxruntime,openvino",
+    engines: Annotated[
+        str, typer.Option("--engines", metavar="A,B", help="Of deepsparse, onnxruntime, openvino.")
+    ] = "deepsparse,onnxruntime,openvino",
     threads: Annotated[int, typer.Option("--threads", help="Every engine is pinned to.")] = 1,
     repeats: Annotated[int, typer.Option("--repeats", help="Timed calls of each model, taken in turn.")] = 100,
-    profile: Annotated[bool, typer.Option("--profile", help="Also show each model's operators by their time, on ONNX Runtime.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also show each model's operators by their time, on ONNX Runtime.")
+    ] = False,
 ) -> None:
     """Time models side by side on this machine's engines, with confidence intervals, and the first against itself."""
-    from flows.bench_command import bench as time_models
-    from seam.configs import LatencyConfig
-    from seam.engines import LOADERS, QUANTIZED, TORCH
+    from flows.commands.bench import bench as time_models
+    from seam.configs.inference import LatencyConfig
+    from seam.inference.engines import LOADERS, QUANTIZED, TORCH
 
     asked = engines.split(",")
     known = [name for name in LOADERS if name not in (*TORCH, *QUANTIZED)]
     if not set(asked) <= set(known) or not all(b.isdigit() for b in batches.split(",")):
-        raise ConfigError(f"expected --engines of {', '.join(known)} and --batch with whole numbers, got {engines} and {batches}.")
+        raise ConfigError(
+            f"expected --engines of {', '.join(known)} and --batch with whole numbers, got {engines} and {batches}."
+        )
     try:
-        config = LatencyConfig(engines=tuple(asked), batch_sizes=tuple(map(int, batches.split(","))), num_threads=threads, repeats=repeats)  # type: ignore[arg-type]
+        config = LatencyConfig(
+            engines=tuple(asked),  # type: ignore[arg-type]
+            batch_sizes=tuple(map(int, batches.split(","))),
+            num_threads=threads,
+            repeats=repeats,
+        )
     except ValueError as e:
         raise ConfigError(str(e)) from e
     time_models(models, config, 0, profile, Console() if sys.stdout.isatty() else Console(width=120))
@@ -241,14 +313,22 @@ def bench(
 
 @app.command()
 def serve(
-    problem: Annotated[str | None, typer.Option("--problem", metavar="NAME", help="The target problem whose champion to serve.", show_default=False)] = None,
-    target: Annotated[str | None, typer.Option("--target", metavar="NAME", help="The data set whose champion to serve.", show_default=False)] = None,
+    problem: Annotated[
+        str | None,
+        typer.Option(
+            "--problem", metavar="NAME", help="The target problem whose champion to serve.", show_default=False
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="NAME", help="The data set whose champion to serve.", show_default=False),
+    ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5001,
 ) -> None:
     """Serve a champion with `mlflow models serve`: POST images to /invocations, get class names."""
     from flows.registry_view import registered_model
-    from tasks.params import load_params
-    from tasks.stage import check_problem, check_target
+    from tasks.project.params import load_params
+    from tasks.project.subject import check_problem, check_target
 
     root = _enter_project()
     params = load_params(root / "params.yaml")
@@ -260,12 +340,30 @@ def serve(
         check_problem(params, problem)
         name, made_by = f"{prefix}{problem}", f"seam run --problem {problem}"
     else:
-        raise ConfigError("expected --problem NAME or --target NAME, one of them; `seam status` lists what is registered.")
+        raise ConfigError(
+            "expected --problem NAME or --target NAME, one of them; `seam status` lists what is registered."
+        )
     model = registered_model(uri, name)
     if model is not None and "champion" not in model.aliases:
-        raise ConfigError(f"{name}: no version has the alias champion in {uri}; run `{made_by}`, `seam report` says what its gates found.")
+        raise ConfigError(
+            f"{name}: no version has the alias champion in {uri}; run `{made_by}`, `seam report` says what its gates"
+            " found."
+        )
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    arguments = ["models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    arguments = [
+        "models",
+        "serve",
+        "-m",
+        f"models:/{name}@champion",
+        "--env-manager",
+        "local",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-w",
+        "1",
+    ]
     typer.echo(f"serving models:/{name}@champion on http://127.0.0.1:{port}/invocations; Ctrl-C stops it")
     sys.stdout.flush()
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

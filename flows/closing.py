@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from seam.files import read_json
-from tasks.closing import ClosingRow, closing_table
-from tasks.environment import tracking_uri
-from tasks.params import Params
-from tasks.stage import stage_folder
+from tasks.project.environment import tracking_uri
+from tasks.project.params import Params
+from tasks.project.subject import stage_folder
+from tasks.report.closing import ClosingRow, closing_table
 
 
 def show_closing(root: Path, params: Params, problems: Sequence[str], console: Console) -> None:
@@ -51,7 +51,10 @@ def _made(root: Path, problem: str) -> list[str]:
     lines = []
     if (folder / "card.json").is_file():
         card = read_json(folder / "card.json")
-        aliases = "".join(f" @{a}" for a in card.get("aliases") or []) or ", no alias: a gate was not met, the report says which"
+        aliases = (
+            "".join(f" @{a}" for a in card.get("aliases") or [])
+            or ", no alias: a gate was not met, the report says which"
+        )
         lines.append(f"model    models:/{card.get('registered_model')}/{card.get('version')}{escape(aliases)}")
         lines.append(f"run      {card.get('run_id')} in {escape(tracking_uri(root))}")
     lines.append(f"report   {(folder / 'report.html').relative_to(root)}")

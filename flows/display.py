@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tasks.stage import Scalar
+from tasks.project.stage import Scalar
 
 _LABEL_WIDTH = 34
 _PLAIN_SECONDS = 15.0
@@ -93,7 +93,11 @@ class TerminalDisplay(Display):
         self._bar = self._task = None
 
     def _line(self, mark: str, style: str, label: str, text: str) -> None:
-        self._console.print(f"[{style}]{mark}[/{style}] {escape(label.ljust(_LABEL_WIDTH))}{escape(text)}", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"[{style}]{mark}[/{style}] {escape(label.ljust(_LABEL_WIDTH))}{escape(text)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 _SILENT = Display()

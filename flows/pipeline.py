@@ -20,14 +20,17 @@ from flows.stage_cache import shared_cache
 from flows.stage_task import Failure, run_one, without_running
 from seam.errors import SeamError
 from seam.files import read_json
-from tasks.params import load_params
-from tasks.stage import StageContext, stage_folder
+from tasks.project.params import load_params
+from tasks.project.stage import StageContext
+from tasks.project.subject import stage_folder
 
 logger = logging.getLogger(__name__)
 
 
 @flow(name="seam-run", description=__doc__, log_prints=False)
-def run_pipeline(overrides: list[str] | None = None, params_file: str | None = None, problems: list[str] | None = None) -> State[Any]:
+def run_pipeline(
+    overrides: list[str] | None = None, params_file: str | None = None, problems: list[str] | None = None
+) -> State[Any]:
     """Run what is stale, in the project around the working directory.
 
     Args:
@@ -37,11 +40,15 @@ def run_pipeline(overrides: list[str] | None = None, params_file: str | None = N
     """
     with run_page.logs_on_page():
         try:
-            root, _, chosen = preflight.prepare(overrides, params_file, problems, preflight.chosen_problems, preflight.check)
+            root, _, chosen = preflight.prepare(
+                overrides, params_file, problems, preflight.chosen_problems, preflight.check
+            )
         except SeamError as e:
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))
-        with TagsContext(current_tags=set()):  # a task with the run's tags asks the server for their concurrency limits: seconds a stage
+        with TagsContext(
+            current_tags=set()
+        ):  # a task with the run's tags asks the server for their concurrency limits: seconds a stage
             return verdict(run_stages(root, chosen), chosen)
 
 
@@ -65,9 +72,14 @@ def run_stages(root: Path, problems: Sequence[str]) -> list[Failure]:
 
 
 def search_together(root: Path, problems: Sequence[str]) -> None:
-    """Carry the searches that have to run along together, where `runtime.searches_together` says so; their stages then finish them."""
+    """Carry the searches that have to run along together, where `runtime.searches_together` says so.
+
+    Their stages then finish them.
+    """
     runtime = load_params(root / "params.yaml").runtime
-    gpu = runtime.device != "cpu" and read_json(stage_folder(root, "describe_machine", None) / "machine.json").get("gpu")
+    gpu = runtime.device != "cpu" and read_json(stage_folder(root, "describe_machine", None) / "machine.json").get(
+        "gpu"
+    )
     if runtime.searches_together == 1 or (runtime.searches_together == 0 and not gpu):
         return
     waiting = [p for p in problems if without_running(shared_cache(root), root, "search", p) is None]
@@ -87,7 +99,10 @@ def verdict(failures: Sequence[Failure], problems: Sequence[str]) -> State[Any]:
 
 @task(name="search together", task_run_name="search together", cache_policy=NO_CACHE, persist_result=False)
 def run_searches_together(problems: list[str], folder: str) -> State[Any] | None:
-    """The rounds of several problems' searches; where that fails, the stages do them one by one and say what is wrong."""
+    """The rounds of several problems' searches.
+
+    Where that fails, the stages do them one by one and say what is wrong.
+    """
     label, root = "search together", Path(folder)
     shown, params = display.current(), load_params(root / "params.yaml")
     shown.started(label)
@@ -99,12 +114,14 @@ def run_searches_together(problems: list[str], folder: str) -> State[Any] | None
         text = f"{name}: round {found.round + 1}, density {found.density:.3f}, val accuracy {found.val_accuracy:.3f}"
         shown.progress(label, rounds / (len(problems) * params.search.max_rounds), text)
 
-    body = importlib.import_module("tasks.search_together").search_together
+    body = importlib.import_module("tasks.inputs.search_together").search_together
     try:
         groups = body([StageContext("search", params, root, p) for p in problems], on_round)
     except SeamError as e:
         logger.warning("searches go on one by one: %s", e)
         shown.info(f"searches go on one by one: {e}")
         return Completed(name="Left", message=str(e))
-    shown.ran(label, time.perf_counter() - start, {"groups": len(groups), "problems": sum(map(len, groups)), "rounds": rounds})
+    shown.ran(
+        label, time.perf_counter() - start, {"groups": len(groups), "problems": sum(map(len, groups)), "rounds": rounds}
+    )
     return None

@@ -14,20 +14,23 @@ from pathlib import Path
 from flows import display
 from flows.project import project_root
 from flows.stage_cache import StageCache, shared_cache
-from seam.configs import DataConfig
+from seam.configs.data import DataConfig
 from seam.errors import ConfigError, SeamError, TrackingError
-from tasks.data_guard import check_data_unchanged
-from tasks.environment import tracking_uri
-from tasks.params import Params, change_params, load_params
-from tasks.stage import SHARED_STAGES, STAGES, check_problem, check_target, dvc_key, stage_folder
-from tasks.students import StudentName
+from tasks.project.data_guard import check_data_unchanged
+from tasks.project.environment import tracking_uri
+from tasks.project.params import Params, change_params, load_params
+from tasks.project.stages import SHARED_STAGES, STAGES
+from tasks.project.students import StudentName
+from tasks.project.subject import check_problem, check_target, dvc_key, stage_folder
 
 logger = logging.getLogger(__name__)
 
 LEAST_FREE_MIB = 200
 EVERY_PROBLEM = "all"
 """In place of a problem's name."""
-HOW_TO_ADD = "seam transfer --set 'targets={flowers: {kind: image_folder, path: flowers, image_size: 224}}' (docs/transfer.md)"
+HOW_TO_ADD = (
+    "seam transfer --set 'targets={flowers: {kind: image_folder, path: flowers, image_size: 224}}' (docs/transfer.md)"
+)
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,18 @@ class StageRun:
     student: StudentName | None = None
 
 
-def settle_params(root: Path, overrides: Sequence[str] = (), params_file: str | None = None) -> tuple[Params, list[str]]:
+def settle_params(
+    root: Path, overrides: Sequence[str] = (), params_file: str | None = None
+) -> tuple[Params, list[str]]:
     """Change `params.yaml` as asked and read it.
 
     Returns:
         The parameters, and one line per change.
     """
     path = root / "params.yaml"
-    changes = change_params(path, overrides, Path(params_file) if params_file else None) if overrides or params_file else []
+    changes = (
+        change_params(path, overrides, Path(params_file) if params_file else None) if overrides or params_file else []
+    )
     return load_params(path), changes
 
 
@@ -100,7 +107,10 @@ def prepare(
 
 
 def stages_of(problems: Sequence[str]) -> list[tuple[str, str | None]]:
-    """(stage, problem) in the order they run: what the data can refuse, then the source, then one problem after the other."""
+    """(stage, problem) in the order they run.
+
+    What the data can refuse, then the source, then one problem after the other.
+    """
     first: list[tuple[str, str | None]] = [
         ("describe_machine", None),
         ("validate_data", None),
@@ -125,11 +135,18 @@ def chosen_targets(params: Params, names: Sequence[str] = ()) -> tuple[str, ...]
 
 
 def transfer_stages_of(params: Params, targets: Sequence[str]) -> list[StageRun]:
-    """In the order they run: what data and source can refuse, then one target after the other, all of its students together."""
-    first = [StageRun("describe_machine"), *(StageRun("validate_target", t) for t in targets), *(StageRun("fetch_source", t) for t in targets)]
+    """In the order they run: what data and source can refuse, then target after target, with all of its students."""
+    first = [
+        StageRun("describe_machine"),
+        *(StageRun("validate_target", t) for t in targets),
+        *(StageRun("fetch_source", t) for t in targets),
+    ]
     rest = []
     for target in targets:
-        rest += [StageRun("attack_target", target), *(StageRun("transfer", target, student) for student in params.transfer.students)]
+        rest += [
+            StageRun("attack_target", target),
+            *(StageRun("transfer", target, student) for student in params.transfer.students),
+        ]
         rest += [StageRun("compare_transfers", target), StageRun("register_transfer", target)]
     return first + rest
 
@@ -158,15 +175,22 @@ def check_transfers(root: Path, params: Params, targets: Sequence[str], cache: S
     for target in targets:
         _check_data(root, params.targets[target], f"targets.{target}", cache)
     _check_http(tracking_uri(root))
-    stale = [run for run in transfer_stages_of(params, targets) if not cache.is_current(run.stage, dvc_key(run.problem, run.student))]
+    stale = [
+        run
+        for run in transfer_stages_of(params, targets)
+        if not cache.is_current(run.stage, dvc_key(run.problem, run.student))
+    ]
     if stale:
         _check_tracking(root, params)
     return stale
 
 
 def _check_tracking(root: Path, params: Params) -> None:
-    """MLflow answers; runs of dead processes are ended. It takes seconds to import: not for a run that has nothing to do."""
-    tracking = importlib.import_module("tasks.tracking")
+    """MLflow answers; runs of dead processes are ended. It takes seconds to import.
+
+    Not for a run that has nothing to do.
+    """
+    tracking = importlib.import_module("tasks.tracking.runs")
     tracking.check_server(tracking_uri(root))
     tracking.sweep_stale_runs(root, params.register_model.experiment)
 
@@ -175,7 +199,8 @@ def _check_disk(root: Path) -> None:
     free = shutil.disk_usage(root).free / 2**20
     if free < LEAST_FREE_MIB:
         raise SeamError(
-            f"{root}: expected at least {LEAST_FREE_MIB} MiB free on its disk, got {free:.0f} MiB; the disk is full, free some space and run again."
+            f"{root}: expected at least {LEAST_FREE_MIB} MiB free on its disk, got {free:.0f} MiB; the disk is full,"
+            " free some space and run again."
         )
 
 
@@ -190,13 +215,16 @@ def _check_data(root: Path, config: DataConfig, section: str, cache: StageCache)
         check_data_unchanged(root, config.path)
     if not data.exists() and config.kind.startswith("cifar"):
         display.current().info(f"{config.path} is missing: downloading {config.kind}")
-        importlib.import_module("seam.datasets.load").fetch(config.kind, data)
+        importlib.import_module("seam.data.formats.load").fetch(config.kind, data)
     if not data.exists():
-        raise ConfigError(f"{section}.path: {data} does not exist; name a file or folder, for example --set {section}.path=data/digits.npz")
+        raise ConfigError(
+            f"{section}.path: {data} does not exist; name a file or folder, for example --set"
+            f" {section}.path=data/digits.npz"
+        )
 
 
 def _check_http(uri: str) -> None:
-    """A tracking server answers; the same check as tasks.tracking.check_server, without importing MLflow."""
+    """A tracking server answers; the same check as tasks.tracking.runs.check_server, without importing MLflow."""
     if not uri.startswith(("http://", "https://")):
         return
     try:

@@ -22,7 +22,10 @@ class RegisteredModel:
 
 
 def registered_model(uri: str, name: str) -> RegisteredModel | None:
-    """The registered model called `name`; without versions if there is none, None if the store cannot be read this way."""
+    """The registered model called `name`.
+
+    Without versions if there is none, None if the store cannot be read this way.
+    """
     try:
         if uri.startswith("sqlite:///"):
             return _from_sqlite(Path(uri.removeprefix("sqlite:///").partition("?")[0]), name)
@@ -36,11 +39,19 @@ def registered_model(uri: str, name: str) -> RegisteredModel | None:
 def _from_sqlite(database: Path, name: str) -> RegisteredModel:
     if not database.is_file():
         return RegisteredModel(name, (), {})
-    with closing(sqlite3.connect(f"file:{urllib.parse.quote(str(database.absolute()))}?mode=ro", uri=True, timeout=5)) as connection:
-        query = "SELECT version FROM model_versions WHERE name = ? AND current_stage != 'Deleted_Internal' ORDER BY version"
+    with closing(
+        sqlite3.connect(f"file:{urllib.parse.quote(str(database.absolute()))}?mode=ro", uri=True, timeout=5)
+    ) as connection:
+        query = (
+            "SELECT version FROM model_versions WHERE name = ? AND current_stage != 'Deleted_Internal' ORDER BY version"
+        )
         versions = connection.execute(query, (name,)).fetchall()
-        aliases = connection.execute("SELECT alias, version FROM registered_model_aliases WHERE name = ?", (name,)).fetchall()
-    return RegisteredModel(name, tuple(int(v) for (v,) in versions), {alias: int(version) for alias, version in aliases})
+        aliases = connection.execute(
+            "SELECT alias, version FROM registered_model_aliases WHERE name = ?", (name,)
+        ).fetchall()
+    return RegisteredModel(
+        name, tuple(int(v) for (v,) in versions), {alias: int(version) for alias, version in aliases}
+    )
 
 
 def _from_server(uri: str, name: str) -> RegisteredModel:
@@ -48,7 +59,9 @@ def _from_server(uri: str, name: str) -> RegisteredModel:
     found = _get(f"{uri}/api/2.0/mlflow/model-versions/search?{query}").get("model_versions", [])
     aliases: dict[str, int] = {}
     if found:
-        model = _get(f"{uri}/api/2.0/mlflow/registered-models/get?{urllib.parse.urlencode({'name': name})}")["registered_model"]
+        model = _get(f"{uri}/api/2.0/mlflow/registered-models/get?{urllib.parse.urlencode({'name': name})}")[
+            "registered_model"
+        ]
         aliases = {a["alias"]: int(a["version"]) for a in model.get("aliases", [])}
     return RegisteredModel(name, tuple(sorted(int(v["version"]) for v in found)), aliases)
 

@@ -1,4 +1,7 @@
-"""What a run's page in Prefect shows: log lines, a table a stage, progress, links; and the end of runs that were killed."""
+"""What a run's page in Prefect shows: log lines, a table a stage, progress, links.
+
+And the end of runs that were killed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,13 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
 from prefect.client.schemas.objects import StateType
@@ -21,8 +30,9 @@ from prefect.states import Crashed
 
 from flows.display import value_text
 from seam.files import read_json
-from tasks.environment import tracking_uri
-from tasks.stage import StageResult, stage_folder
+from tasks.project.environment import tracking_uri
+from tasks.project.stage import StageResult
+from tasks.project.subject import stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +102,12 @@ def show_links(root: Path, problem: str, stage: str) -> None:
     folder = stage_folder(root, stage, problem)
     report = (folder if stage == "register_model" else stage_folder(root, "compare_transfers", problem)) / "report.html"
     if report.is_file():
-        create_link_artifact(report.as_uri(), link_text=f"report of {problem}", key=artifact_key(f"report {problem}"), description=str(report))
+        create_link_artifact(
+            report.as_uri(),
+            link_text=f"report of {problem}",
+            key=artifact_key(f"report {problem}"),
+            description=str(report),
+        )
     card_file = folder / "card.json"
     card = read_json(card_file) if card_file.is_file() else {}
     if "run_id" in card:
@@ -106,7 +121,9 @@ def _show_model(uri: str, problem: str, card: dict[str, object]) -> None:
         link = f"{uri.rstrip('/')}/#/models/{name}/versions/{version}"
         create_link_artifact(link, link_text=f"{name} version {version}", key=key, description=f"MLflow run {run_id}")
     else:
-        create_markdown_artifact(f"Model `{name}` version {version}, MLflow run `{run_id}` in `{uri}`; `mlflow ui` shows it.", key=key)
+        create_markdown_artifact(
+            f"Model `{name}` version {version}, MLflow run `{run_id}` in `{uri}`; `mlflow ui` shows it.", key=key
+        )
 
 
 def artifact_key(text: str) -> str:

@@ -1,8 +1,8 @@
 """The one module that talks to DVC: which stages are current, run one as `dvc repro` would, and record it.
 
-The flow and `dvc repro` share `artifacts/`, `dvc.lock` and the DVC cache. A stage runs here exactly as in
-`dvc.stage.Stage.run`, with the body called in this process instead of `cmd` in a new one: after a flow,
-`dvc repro` has nothing to do, and the other way round.
+The flow and `dvc repro` share `artifacts/`, `dvc.lock` and the DVC cache. A stage runs here exactly
+as in `dvc.stage.Stage.run`, with the body called in this process instead of `cmd` in a new one:
+after a flow, `dvc repro` has nothing to do, and the other way round.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from dvc.stage.exceptions import StageNotFound
 from seam.errors import SeamError
 
 _FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
-for _name in ("dvc", "dvc_objects", "dvc_data"):  # DVC prints to the terminal as soon as it is imported; its records go where ours go
+for _name in (
+    "dvc",
+    "dvc_objects",
+    "dvc_data",
+):  # DVC prints to the terminal as soon as it is imported; its records go where ours go
     logging.getLogger(_name).handlers.clear()
     logging.getLogger(_name).propagate = True
 Result = TypeVar("Result")
@@ -103,10 +107,12 @@ class StageCache:
     def run(self, stage: str, problem: str | None, body: Callable[[], Result]) -> Result:
         """Run the body of a stage and record what it read and wrote in dvc.lock and the cache.
 
-        The stage's files are reserved meanwhile, so that a `dvc repro` started elsewhere reports them busy.
+        The stage's files are reserved meanwhile, so that a `dvc repro` started elsewhere reports
+        them busy.
 
         Raises:
-            CacheError: busy, or an input changed while the stage ran (its result is not recorded then).
+            CacheError: busy, or an input changed while the stage ran (its result is not recorded
+                then).
         """
         with self._locked(stage):
             before = self._load(stage, problem)
@@ -117,7 +123,10 @@ class StageCache:
             with self._locked(stage):
                 changed = [str(dep) for dep in before.deps if dep.changed()]
                 if changed:
-                    raise CacheError(f"{address(stage, problem)}: {', '.join(changed)} changed while the stage ran, so its result is not kept; run again.")
+                    raise CacheError(
+                        f"{address(stage, problem)}: {', '.join(changed)} changed while the stage ran, so its result is"
+                        " not kept; run again."
+                    )
                 _record(before)
         return result
 
@@ -131,7 +140,7 @@ class StageCache:
         return {name: str(remote.get("url", "")) for name, remote in self._repo.config["remote"].items()}
 
     def _load(self, stage: str, problem: str | None) -> Any:
-        """A stage as DVC's files have it; parsed again only when one of them has changed (each parse takes a tenth of a second)."""
+        """A stage as DVC's files have it; parsed again only when one has changed (it takes 0.1 s)."""
         now = [(s.st_mtime_ns, s.st_size) for s in (p.stat() for p in (self._root / f for f in _FILES) if p.is_file())]
         if now != self._loaded_from:
             self._loaded, self._loaded_from = {}, now
@@ -186,17 +195,24 @@ def _clear_errors(what: str) -> Iterator[None]:
     try:
         yield
     except LockError as e:
-        raise CacheError(f"{what}: DVC is busy ({_line(e)}); wait for the other `dvc` or `seam` command to end, then run again.") from e
+        raise CacheError(
+            f"{what}: DVC is busy ({_line(e)}); wait for the other `dvc` or `seam` command to end, then run again."
+        ) from e
     except StageNotFound as e:
         raise CacheError(f"{what}: dvc.yaml has no such stage ({_line(e)}).") from e
     except NotDvcRepoError as e:
-        raise CacheError(f"{what}: the project has no .dvc folder ({_line(e)}); run `dvc init` in it, or clone it again.") from e
+        raise CacheError(
+            f"{what}: the project has no .dvc folder ({_line(e)}); run `dvc init` in it, or clone it again."
+        ) from e
     except DvcException as e:
         raise CacheError(f"{what}: DVC failed: {_line(e)}") from e
     except OSError as e:
         if e.errno != errno.ENOSPC:
             raise
-        raise CacheError(f"{what}: the disk is full while DVC recorded the outputs; free some space and run again, finished stages are kept.") from e
+        raise CacheError(
+            f"{what}: the disk is full while DVC recorded the outputs; free some space and run again, finished stages"
+            " are kept."
+        ) from e
 
 
 def _line(error: BaseException) -> str:

@@ -1,4 +1,7 @@
-"""One stage as a Prefect task: run only when DVC does not have its outputs, recorded in DVC, shown, and failed in one line."""
+"""One stage as a Prefect task.
+
+Run only when DVC does not have its outputs, recorded in DVC, shown, and failed in one line.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,11 @@ from flows.registry_view import registered_model
 from flows.stage_cache import StageCache, shared_cache
 from seam.errors import SeamError
 from seam.files import read_json, sha256_file
-from tasks.environment import tracking_uri
-from tasks.params import load_params
-from tasks.stage import StageContext, StageResult, dvc_key, execute, label_of, stage_folder
-from tasks.students import StudentName
+from tasks.project.environment import tracking_uri
+from tasks.project.params import load_params
+from tasks.project.stage import StageContext, StageResult, execute
+from tasks.project.students import StudentName
+from tasks.project.subject import dvc_key, label_of, stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -63,18 +67,27 @@ def _worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
 def _as_task(stage: str) -> Any:
     """The task of a stage, called as the stage on the run page."""
     if stage in REGISTERING:
-        return run_stage.with_options(name=stage, retries=len(RETRY_DELAYS), retry_delay_seconds=list(RETRY_DELAYS), retry_condition_fn=_worth_retrying)
+        return run_stage.with_options(
+            name=stage,
+            retries=len(RETRY_DELAYS),
+            retry_delay_seconds=list(RETRY_DELAYS),
+            retry_condition_fn=_worth_retrying,
+        )
     return run_stage.with_options(name=stage)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{label}", persist_result=False)
-def run_stage(label: str, stage: str, problem: str | None, folder: str, student: StudentName | None = None) -> State[Any] | None:
+def run_stage(
+    label: str, stage: str, problem: str | None, folder: str, student: StudentName | None = None
+) -> State[Any] | None:
     """One stage of one problem, or of one target or student, unless DVC has its outputs already."""
     root = Path(folder)
     cache = shared_cache(root)
     how = without_running(cache, root, stage, problem, student)
     if how is None:
-        _run_body(cache, root, label, StageContext(stage, load_params(root / "params.yaml"), root, problem, student=student))
+        _run_body(
+            cache, root, label, StageContext(stage, load_params(root / "params.yaml"), root, problem, student=student)
+        )
     else:
         display.current().cached(label, how)
     if problem and stage in REGISTERING:
@@ -82,7 +95,9 @@ def run_stage(label: str, stage: str, problem: str | None, folder: str, student:
     return Completed(name="Cached", message=how) if how else None
 
 
-def without_running(cache: StageCache, root: Path, stage: str, problem: str | None, student: StudentName | None = None) -> str | None:
+def without_running(
+    cache: StageCache, root: Path, stage: str, problem: str | None, student: StudentName | None = None
+) -> str | None:
     """How the outputs come to be there without running the stage; None: it has to run."""
     key = dvc_key(problem, student)
     if stage in REGISTERING:  # what it does is outside its files: those alone, out of a cache, would not move the alias
@@ -111,7 +126,7 @@ def _own_files_changed(root: Path, source: Mapping[str, Any]) -> bool:
 
 
 def _alias_moved(root: Path, source: Mapping[str, Any], checkpoint: str) -> bool:
-    """Whether the alias that names the checkpoint (models:/NAME@ALIAS) is on another version than the one that was read."""
+    """Whether the alias of the checkpoint (models:/NAME@ALIAS) is on another version than the one that was read."""
     name, is_alias, alias = checkpoint.removeprefix("models:/").partition("@")
     if not checkpoint.startswith("models:/") or not is_alias:
         return False
@@ -120,7 +135,10 @@ def _alias_moved(root: Path, source: Mapping[str, Any], checkpoint: str) -> bool
 
 
 def _is_registered(root: Path, stage: str, problem: str) -> bool:
-    """Whether the version on the card is in the registry (a fresh clone has the card, and an empty registry); a card may have none."""
+    """Whether the version on the card is in the registry (a fresh clone has the card, and an empty registry).
+
+    A card may have none.
+    """
     card = read_json(stage_folder(root, stage, problem) / "card.json")
     if stage == "register_transfer" and card.get("registered_model") is None:
         return True

@@ -1,7 +1,10 @@
-"""The Prefect server of a hand-started run: a child process that starts early, beside our own imports, and ends with us.
+"""The Prefect server of a hand-started run.
 
-Prefect can start one itself, but only when the flow is called, and it would outlive a killed run. Ours holds the read
-end of a pipe from its parent: when the parent ends, however it ends, the pipe closes and the server stops.
+A child process that starts early, beside our own imports, and ends with us.
+
+Prefect can start one itself, but only when the flow is called, and it would outlive a killed run.
+Ours holds the read end of a pipe from its parent: when the parent ends, however it ends, the pipe
+closes and the server stops.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class ServerError(SeamError, RuntimeError):
 def prefect_server(root: Path) -> PrefectServer:
     """The server the user named (PREFECT_API_URL, or a Prefect profile), else a temporary one, still starting.
 
-    A temporary one serves until this process ends: Prefect sends its last log lines and events at exit.
+    A temporary one serves until this process ends: Prefect sends its last log lines and events at
+    exit.
     """
     named = configured_url()
     if named:
@@ -75,17 +79,26 @@ class PrefectServer:
         """
         if self._process is None:
             if not answers(self.url, timeout=5):
-                raise ServerError(f"Prefect server at {self.url} does not answer; start it (`prefect server start`) or unset PREFECT_API_URL.")
+                raise ServerError(
+                    f"Prefect server at {self.url} does not answer; start it (`prefect server start`) or unset"
+                    " PREFECT_API_URL."
+                )
             return
         deadline = time.monotonic() + START_UP_SECONDS
         while not answers(self.url, timeout=2):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise ServerError(f"the temporary Prefect server did not start; see {self._log}, or set PREFECT_API_URL to a running server.")
+                raise ServerError(
+                    f"the temporary Prefect server did not start; see {self._log}, or set PREFECT_API_URL to a running"
+                    " server."
+                )
             time.sleep(0.1)
 
 
 def configured_url() -> str | None:
-    """PREFECT_API_URL, or that of the active profile in PREFECT_HOME (`prefect config set`); read without importing Prefect."""
+    """PREFECT_API_URL, or that of the active profile in PREFECT_HOME (`prefect config set`).
+
+    Read without importing Prefect.
+    """
     if os.environ.get("PREFECT_API_URL"):
         return os.environ["PREFECT_API_URL"]
     try:
@@ -119,7 +132,14 @@ def _serve(port: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import uvicorn
 
-    uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error", lifespan="on")
+    uvicorn.run(
+        "prefect.server.api.server:create_app",
+        factory=True,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        lifespan="on",
+    )
 
 
 if __name__ == "__main__":

@@ -15,14 +15,16 @@ from prefect.states import Completed, Failed
 from flows import preflight, run_page
 from flows.stage_task import Failure, run_one
 from seam.errors import SeamError
-from tasks.params import Params
-from tasks.stage import stage_folder
+from tasks.project.params import Params
+from tasks.project.subject import stage_folder
 
 logger = logging.getLogger(__name__)
 
 
 @flow(name="seam-transfer", description=__doc__, log_prints=False)
-def run_transfers(overrides: list[str] | None = None, params_file: str | None = None, targets: list[str] | None = None) -> State[Any]:
+def run_transfers(
+    overrides: list[str] | None = None, params_file: str | None = None, targets: list[str] | None = None
+) -> State[Any]:
     """Run what is stale, in the project around the working directory.
 
     Args:
@@ -32,7 +34,9 @@ def run_transfers(overrides: list[str] | None = None, params_file: str | None = 
     """
     with run_page.logs_on_page():
         try:
-            root, params, chosen = preflight.prepare(overrides, params_file, targets, preflight.chosen_targets, preflight.check_transfers)
+            root, params, chosen = preflight.prepare(
+                overrides, params_file, targets, preflight.chosen_targets, preflight.check_transfers
+            )
         except SeamError as e:
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))
@@ -41,9 +45,12 @@ def run_transfers(overrides: list[str] | None = None, params_file: str | None = 
 
 
 def run_stages(root: Path, params: Params, targets: Sequence[str]) -> list[Failure]:
-    """Run the stages in order; a target of which a stage fails is left, the others go on; a shared stage that fails ends all.
+    """Run the stages in order; a target of which a stage fails is left, the others go on.
 
-    A student that fails leaves the other students: the comparison is without it, and nothing is registered.
+    A shared stage that fails ends all.
+
+    A student that fails leaves the other students: the comparison is without it, and nothing is
+    registered.
     """
     failures: list[Failure] = []
     for run in preflight.transfer_stages_of(params, targets):
@@ -53,7 +60,10 @@ def run_stages(root: Path, params: Params, targets: Sequence[str]) -> list[Failu
         if run.problem in left:
             continue
         incomplete = any(f.problem == run.problem for f in failures)
-        if incomplete and (run.stage == "register_transfer" or (run.stage == "compare_transfers" and not _any_student(root, params, str(run.problem)))):
+        if incomplete and (
+            run.stage == "register_transfer"
+            or (run.stage == "compare_transfers" and not _any_student(root, params, str(run.problem)))
+        ):
             continue
         failure = run_one(root, run.stage, run.problem, run.student)
         if failure is not None:
@@ -62,7 +72,10 @@ def run_stages(root: Path, params: Params, targets: Sequence[str]) -> list[Failu
 
 
 def _any_student(root: Path, params: Params, target: str) -> bool:
-    return any((stage_folder(root, "transfer", target, student) / "metrics.json").is_file() for student in params.transfer.students)
+    return any(
+        (stage_folder(root, "transfer", target, student) / "metrics.json").is_file()
+        for student in params.transfer.students
+    )
 
 
 def verdict(failures: Sequence[Failure], targets: Sequence[str]) -> State[Any]:
@@ -72,4 +85,6 @@ def verdict(failures: Sequence[Failure], targets: Sequence[str]) -> State[Any]:
     lines = "; ".join(f.line.rstrip(".;") for f in failures)
     if any(f.problem is None for f in failures):
         return Failed(message=lines)
-    return Failed(message=f"{len({f.problem for f in failures})} of {len(targets)} targets failed or are incomplete: {lines}")
+    return Failed(
+        message=f"{len({f.problem for f in failures})} of {len(targets)} targets failed or are incomplete: {lines}"
+    )

@@ -1,4 +1,7 @@
-"""The end of `seam transfer` on the terminal: the methods of every target, what was made, where it is, what to do next."""
+"""The end of `seam transfer` on the terminal.
+
+The methods of every target, what was made, where it is, what to do next.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from seam.files import read_json
-from tasks.closing import show
-from tasks.environment import tracking_uri
-from tasks.stage import stage_folder
+from tasks.project.environment import tracking_uri
+from tasks.project.subject import stage_folder
+from tasks.report.words import show
 
 _COLUMNS = ("", "accuracy", "inherited", "above floor", "by noise", "white-box", "weights kept")
 _MEANS = ("accuracy", "defect_inheritance_rate", "noise", "pgd")
 _NEXT = (
-    ("seam transfer --set 'transfer.methods=[standard, seam-30, seam-50, seam-70, seam-90, retrain]'", "trade accuracy for inherited defects"),
+    (
+        "seam transfer --set 'transfer.methods=[standard, seam-30, seam-50, seam-70, seam-90, retrain]'",
+        "trade accuracy for inherited defects",
+    ),
     ("seam transfer --set 'transfer.seeds=[0, 1, 2]'", "more seeds; only new students are trained"),
 )
 
@@ -34,7 +40,10 @@ def show_transfers(root: Path, targets: Sequence[str], console: Console, *, fini
         console.print(_table(comparison))
         for text in comparison["warnings"]:
             console.print(f"  doubt    {escape(text)}", highlight=False, soft_wrap=True)
-        for line in [*(_made(root, target) if finished else ()), f"report   {(folder / 'report.html').relative_to(root)}"]:
+        for line in [
+            *(_made(root, target) if finished else ()),
+            f"report   {(folder / 'report.html').relative_to(root)}",
+        ]:
             console.print(f"  {line}", highlight=False, soft_wrap=True)
     if finished:
         console.print("\nNext:", style="bold")
@@ -51,7 +60,10 @@ def _table(comparison: Mapping[str, Any]) -> Table:
         floor = row.get("above_floor")
         means = [show(row[key]["mean"], "fraction") for key in _MEANS]
         means.insert(2, f"{100 * floor['difference']:+.2f}" if floor else "\N{EN DASH}")
-        kept = "\N{RIGHTWARDS ARROW}".join(f"{100 * row[key]['mean']:.0f}" for key in ("density_start", "density_end")) + "%"
+        kept = (
+            "\N{RIGHTWARDS ARROW}".join(f"{100 * row[key]['mean']:.0f}" for key in ("density_start", "density_end"))
+            + "%"
+        )
         table.add_row(escape(method), *means, kept, style="green" if row["base"] == "seam" else None)
     return table
 
@@ -67,5 +79,9 @@ def _made(root: Path, target: str) -> list[str]:
     else:
         aliases = "".join(f" @{a}" for a in card["aliases"]) or ", no alias: a gate was not met"
         lines = [f"model    models:/{card['registered_model']}/{card['version']}{escape(aliases)}"]
-    lines += [f"gate     {escape(gate['gate'])} not met: {escape(gate['text'])}" for gate in card["gates"] if not gate["passed"]]
+    lines += [
+        f"gate     {escape(gate['gate'])} not met: {escape(gate['text'])}"
+        for gate in card["gates"]
+        if not gate["passed"]
+    ]
     return [*lines, f"run      {card['run_id']} in {escape(tracking_uri(root))}"]

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 SAVE_SECONDS = 1.0
-"""The least time between two saves: rounds may take milliseconds, and what a kill costs is at most this."""
+"""The least time between two saves: rounds may take milliseconds, and what a kill costs is at most
+this."""
 
 
 class Pacer:
@@ -76,7 +77,9 @@ def load_state(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]
 def optimizer_tensors(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
     """The state of an optimizer whose state is all tensors, by flat names."""
     state = optimizer.state_dict()["state"]
-    return {f"{prefix}.{i}.{name}": t for i, slots in state.items() for name, t in slots.items() if isinstance(t, Tensor)}
+    return {
+        f"{prefix}.{i}.{name}": t for i, slots in state.items() for name, t in slots.items() if isinstance(t, Tensor)
+    }
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], prefix: str) -> None:

@@ -10,8 +10,8 @@
     ├── ExportError        ONNX export or an engine that disagrees with torch
     └── TrackingError      the MLflow server or registry
 
-Every message says what was expected, what was found, where, and what to do, in one line. The command line prints
-that line and exits with status 1; the traceback goes to the log.
+Every message says what was expected, what was found, where, and what to do, in one line. The
+command line prints that line and exits with status 1; the traceback goes to the log.
 """
 
 

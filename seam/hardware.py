@@ -9,7 +9,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-_VECTOR_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "sve")
+_VECTOR_INSTRUCTIONS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_tile",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "sve",
+)
 
 
 def describe() -> dict[str, Any]:
@@ -33,6 +43,8 @@ def _gpus() -> str | None:
     command = shutil.which("nvidia-smi")
     if command is None:
         return None
-    done = subprocess.run([command, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [command, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=30, check=False
+    )
     names = done.stdout.split("\n") if done.returncode == 0 else []
     return ", ".join(n.strip() for n in names if n.strip()) or None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from seam.configs import RuntimeConfig
+from seam.configs.runtime import RuntimeConfig
 from seam.errors import ConfigError
 
 
@@ -19,7 +19,8 @@ class Runtime:
 
     device: torch.device
     precision: str
-    """"fp32" or "bf16" (autocast of forward and backward; weights, scores and optimizers stay float32)."""
+    """"fp32" or "bf16" (autocast of forward and backward; weights, scores and optimizers stay
+    float32)."""
     threads: int
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -30,8 +31,9 @@ class Runtime:
 def start(config: RuntimeConfig, pixels: int) -> Runtime:
     """Set this process up for training on images of `pixels` pixels.
 
-    Denormals are flushed to zero: once the loss is small, gradients underflow and a CPU that handles them exactly is
-    several times slower. Results with the same threads and device are reproducible.
+    Denormals are flushed to zero: once the loss is small, gradients underflow and a CPU that
+    handles them exactly is several times slower. Results with the same threads and device are
+    reproducible.
 
     Raises:
         ConfigError: CUDA is asked for and there is none.

@@ -1,4 +1,7 @@
-"""Train and val of a target, and test images that its source's defects show on, made once for every student: attacked, or with a trigger."""
+"""Train and val of a target, and test images that its source's defects show on, made once for every student.
+
+Attacked, or with a trigger.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ import torch
 from safetensors.numpy import save, save_file
 from tqdm import tqdm
 
-from seam.backdoor import triggered
-from seam.batches import LabelledImages
 from seam.checkpoint import digest_of
-from seam.datasets.prepared import ImageData
+from seam.data.images import LabelledImages
+from seam.data.prepared import ImageData
+from seam.defects.backdoor import triggered
+from seam.defects.feature_attack import attack, describe_attack
 from seam.files import read_json, sha256_file, write_bytes, write_json
-from seam.robustness import attack, describe_attack
 from seam.runtime import Runtime, start
-from tasks.stage import StageContext, StageResult, collect_warnings, main
-from tasks.transfer_files import AT_ONCE, TransferSource, make_splits, target_data, transfer_source
+from tasks.inputs.target import AT_ONCE, TransferSource, make_splits, target_data, transfer_source
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +32,14 @@ Float32Array = npt.NDArray[np.float32]
 
 
 def attack_target(context: StageContext) -> StageResult:
-    """Write splits.safetensors (`train`, `val`: indices), adversarial.safetensors and attack.json; a killed attack continues.
+    """Write splits.safetensors (`train`, `val`: indices), adversarial.safetensors and attack.json.
+
+    A killed attack continues.
 
     With `transfer.defect` backdoor, adversarial.safetensors has the test images with the trigger.
 
-    The numbers are those of `evaluate_robustness`; val is carved out as for a target problem. The random start of a piece of the
-    images is drawn by `seed` plus its number.
+    The numbers are those of `evaluate_robustness`; val is carved out as for a target problem. The
+    random start of a piece of the images is drawn by `seed` plus its number.
 
     Raises:
         DataError: images or source are missing, damaged or do not go together.
@@ -54,8 +59,19 @@ def attack_target(context: StageContext) -> StageResult:
         save_file({"images_normalized": adversarial, "labels": data.y_test}, out / "adversarial.safetensors")
         digests = {name: sha256_file(out / name) for name in ("splits.safetensors", "adversarial.safetensors")}
         counts = {f"num_{name}": len(rows) for name, rows in splits.items()}
-        write_json(out / "attack.json", {**about, **counts, "source_sha256": source.sha256, "sha256": digests, "warnings": list(dict.fromkeys(doubts))})
-    return context.result({**counts, "num_test": len(data.y_test), "share_images_changed": about["share_images_changed"]})
+        write_json(
+            out / "attack.json",
+            {
+                **about,
+                **counts,
+                "source_sha256": source.sha256,
+                "sha256": digests,
+                "warnings": list(dict.fromkeys(doubts)),
+            },
+        )
+    return context.result(
+        {**counts, "num_test": len(data.y_test), "share_images_changed": about["share_images_changed"]}
+    )
 
 
 def _pieces(context: StageContext, count: int) -> Iterator[tuple[int, slice]]:
@@ -73,7 +89,9 @@ def _clean(source: TransferSource, data: ImageData, rows: slice, device: torch.d
 def _triggered(context: StageContext, source: TransferSource, data: ImageData) -> Float32Array:
     """All test images with the trigger of the source's backdoor, normalised."""
     images = LabelledImages(torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
-    made: Float32Array = source.preprocess()(triggered(images, context.params.transfer.backdoor).images).contiguous().numpy()
+    made: Float32Array = (
+        source.preprocess()(triggered(images, context.params.transfer.backdoor).images).contiguous().numpy()
+    )
     return made
 
 
@@ -96,7 +114,9 @@ def _attacked(context: StageContext, source: TransferSource, data: ImageData, ru
                 bar.update(first + batch - bar.n)
                 context.progress((first + batch) / count, f"attack, {first + batch} of {count} images")
 
-            made[rows] = attack(source.network, clean, config, source.mean, source.std, seed + number, on_batch).cpu().numpy()
+            made[rows] = (
+                attack(source.network, clean, config, source.mean, source.std, seed + number, on_batch).cpu().numpy()
+            )
             made.flush()
             write_json(folder / "progress.json", {"key": key, "images": rows.stop})
     return made
@@ -118,14 +138,30 @@ def _digest(data: ImageData) -> list[int]:
     return [len(data.x_test), int(data.x_test.sum(dtype=np.int64)), int(data.y_test.sum())]
 
 
-def _described(context: StageContext, source: TransferSource, data: ImageData, adversarial: Float32Array) -> dict[str, Any]:
+def _described(
+    context: StageContext, source: TransferSource, data: ImageData, adversarial: Float32Array
+) -> dict[str, Any]:
     """Everything about what stands in for the clean images; what is measured is put together from the pieces."""
     params = context.params
     if params.transfer.defect == "backdoor":
         planted = params.transfer.backdoor
-        about = {"attack": "trigger of a backdoor", "share_poisoned": planted.share, "target_class": data.classes[planted.target_class], "side": planted.side}
-        return {**about, "batch_size": params.evaluate_robustness.batch_size, "seed": params.seed, "num_images": len(adversarial), "share_images_changed": 1.0}
-    pieces = ((_clean(source, data, rows, torch.device("cpu")), torch.from_numpy(adversarial[rows].copy())) for _, rows in _pieces(context, len(adversarial)))
+        about = {
+            "attack": "trigger of a backdoor",
+            "share_poisoned": planted.share,
+            "target_class": data.classes[planted.target_class],
+            "side": planted.side,
+        }
+        return {
+            **about,
+            "batch_size": params.evaluate_robustness.batch_size,
+            "seed": params.seed,
+            "num_images": len(adversarial),
+            "share_images_changed": 1.0,
+        }
+    pieces = (
+        (_clean(source, data, rows, torch.device("cpu")), torch.from_numpy(adversarial[rows].copy()))
+        for _, rows in _pieces(context, len(adversarial))
+    )
     return describe_attack(pieces, params.evaluate_robustness, source.mean, source.std, params.seed)
 
 

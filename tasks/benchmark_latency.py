@@ -1,4 +1,4 @@
-"""Inference time of the original, the re-engineered and the compacted model, side by side on every engine, from checked ONNX files."""
+"""Inference time of original, re-engineered and compacted model, side by side on every engine, of checked files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from seam.engines import QUANTIZED, InputSpec, Variant, hardware
 from seam.errors import ExportError, SuspectResultWarning
-from seam.export import OPSET, export_onnx
 from seam.files import sha256_file, write_csv, write_json
-from seam.latency import benchmark
-from seam.macs import count
-from tasks.frontier import COLUMNS, measured_frontier, timed_engines
-from tasks.int8 import quantized
-from tasks.models import load_compacted, load_model, problem_source
-from tasks.stage import StageContext, StageResult, collect_warnings, main
+from seam.inference.engines import QUANTIZED, InputSpec, Variant, hardware
+from seam.inference.export import OPSET, export_onnx
+from seam.inference.latency import benchmark
+from seam.measures.macs import count
+from tasks.benchmark.frontier import COLUMNS, measured_frontier, timed_engines
+from tasks.benchmark.int8 import quantized
+from tasks.inputs.problem import load_compacted, load_model, problem_source
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 _NOISY = 1.5  # median over fastest
 
@@ -28,7 +28,8 @@ _NOISY = 1.5  # median over fastest
 def benchmark_latency(context: StageContext) -> StageResult:
     """Export the models, time them interleaved, publish the ONNX files, export.json, metrics.json and frontier.csv.
 
-    `compacted` is `reengineered` without the channels that its mask left without effect: the same outputs, for engines that compute zeros.
+    `compacted` is `reengineered` without the channels that its mask left without effect: the same
+    outputs, for engines that compute zeros.
     """
     config, source = context.params.benchmark_latency, problem_source(context)
     height, width, _ = source.info.image_shape
@@ -36,16 +37,33 @@ def benchmark_latency(context: StageContext) -> StageResult:
     example = torch.zeros(1, 3, height, width)
     reengineered = load_model(context, chosen)
     compacted = load_compacted(context, chosen, height, width)
-    modules: dict[str, nn.Module] = {"source": source.network, "reengineered": reengineered, "compacted": compacted.module}
-    with context.publish() as out, tqdm(total=len(config.engines), desc=f"benchmark {context.problem}", unit="engine", disable=None) as bar:
+    modules: dict[str, nn.Module] = {
+        "source": source.network,
+        "reengineered": reengineered,
+        "compacted": compacted.module,
+    }
+    with (
+        context.publish() as out,
+        tqdm(total=len(config.engines), desc=f"benchmark {context.problem}", unit="engine", disable=None) as bar,
+    ):
         exports: dict[str, Any] = {}
         for name, module in modules.items():
             context.progress(0.05, f"export {name}")
             difference = export_onnx(module, example, out / f"{name}.onnx")
             sizes = asdict(count(module, example))
-            exports[name] = {"model": chosen, "sha256": sha256_file(out / f"{name}.onnx"), "max_abs_diff": difference, "opset": OPSET, **sizes}
+            exports[name] = {
+                "model": chosen,
+                "sha256": sha256_file(out / f"{name}.onnx"),
+                "max_abs_diff": difference,
+                "opset": OPSET,
+                **sizes,
+            }
         exports["source"]["model"] = "source"
-        exports["compacted"] |= {"channels_removed": sum(compacted.removed.values()), "removed": compacted.removed, "kept": compacted.kept}
+        exports["compacted"] |= {
+            "channels_removed": sum(compacted.removed.values()),
+            "removed": compacted.removed,
+            "kept": compacted.kept,
+        }
 
         def on_engine(share: float, engine: str) -> None:
             bar.update(round(share * len(config.engines)) - bar.n)
@@ -67,20 +85,43 @@ def benchmark_latency(context: StageContext) -> StageResult:
         if not_rounded:
             latencies |= {engine: {"unavailable": not_rounded} for engine in QUANTIZED if engine in config.engines}
         on_engine(1.0, "done")
-        rows = measured_frontier(context, variants["source"], lambda share, text: context.progress(0.7 + 0.3 * share, text)) if config.frontier else []
+        rows = (
+            measured_frontier(
+                context, variants["source"], lambda share, text: context.progress(0.7 + 0.3 * share, text)
+            )
+            if config.frontier
+            else []
+        )
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings() as doubts:
             _doubt(latencies)
-        refused = {(engine, name) for engine, models in rounded.items() for name, found in models.items() if not found["accepted"]}
-        about = {"hardware": machine, "engines": engines, "int8": rounded, "fastest": fastest(latencies, refused), "warnings": doubts}
+        refused = {
+            (engine, name)
+            for engine, models in rounded.items()
+            for name, found in models.items()
+            if not found["accepted"]
+        }
+        about = {
+            "hardware": machine,
+            "engines": engines,
+            "int8": rounded,
+            "fastest": fastest(latencies, refused),
+            "warnings": doubts,
+        }
         write_json(out / "export.json", {**exports, **about})
         write_json(out / "metrics.json", latencies)
         write_csv(out / "frontier.csv", (*COLUMNS, *(f"{engine}_ms" for engine in timed_engines(context))), rows)
-    return context.result({engine: _shown(latencies[engine], f"batch{config.batch_sizes[-1]}") for engine in config.engines})
+    return context.result(
+        {engine: _shown(latencies[engine], f"batch{config.batch_sizes[-1]}") for engine in config.engines}
+    )
 
 
-def fastest(latencies: Mapping[str, Any], refused: Collection[tuple[str, str]] = ()) -> dict[str, dict[str, dict[str, Any]]]:
-    """The engine with the smallest median time, by batch size: for the original, and for the re-engineered model in either form.
+def fastest(
+    latencies: Mapping[str, Any], refused: Collection[tuple[str, str]] = ()
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """The engine with the smallest median time, by batch size.
+
+    For the original, and for the re-engineered model in either form.
 
     Args:
         latencies: engine -> model -> batch<N> -> times, or {"unavailable": reason}.
@@ -103,7 +144,10 @@ def fastest(latencies: Mapping[str, Any], refused: Collection[tuple[str, str]] =
 
 
 def _doubt(latencies: dict[str, Any]) -> None:
-    """Warn of medians far above the fastest call: something else kept the machine busy, and ratios of medians mislead."""
+    """Warn of medians far above the fastest call.
+
+    Something else kept the machine busy, and ratios of medians mislead.
+    """
     disturbed = [
         f"{engine} {name} {batch}"
         for engine, variants in latencies.items()
@@ -113,7 +157,10 @@ def _doubt(latencies: dict[str, Any]) -> None:
         if measured["latency_ms_p50"] > _NOISY * measured["latency_ms_min"]
     ]
     if disturbed:
-        text = f"latency: the median is more than {_NOISY:g} times the fastest call for {', '.join(disturbed)}; the machine was busy, measure again when idle."
+        text = (
+            f"latency: the median is more than {_NOISY:g} times the fastest call for {', '.join(disturbed)}; the"
+            " machine was busy, measure again when idle."
+        )
         warnings.warn(text, SuspectResultWarning, stacklevel=2)
 
 
@@ -121,7 +168,9 @@ def _shown(measured: dict[str, Any], batch: str) -> str:
     """One engine's outcome in a few words."""
     if "unavailable" in measured:
         return f"unavailable: {measured['unavailable']}"
-    before, after, smaller = (measured[name][batch]["latency_ms_p50"] for name in ("source", "reengineered", "compacted"))
+    before, after, smaller = (
+        measured[name][batch]["latency_ms_p50"] for name in ("source", "reengineered", "compacted")
+    )
     return f"{before:.3g} -> {after:.3g} ms, compacted {smaller:.3g} ms ({batch})"
 
 

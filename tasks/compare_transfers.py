@@ -7,15 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from seam.files import read_json, write_csv, write_json, write_text
-from tasks.comparison import MEASURES, STANDARD, Measured, best_student, compare_methods, read_students, references
-from tasks.gates import Verdict, judge_student, load_policy
-from tasks.page import Plot
-from tasks.stage import StageContext, StageResult, collect_warnings, main
-from tasks.transfer_report import plots, render_transfer_report
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
+from tasks.report.comparison import (
+    MEASURES,
+    STANDARD,
+    Measured,
+    best_student,
+    compare_methods,
+    read_students,
+    references,
+)
+from tasks.report.page import Plot
+from tasks.report.target import plots, render_transfer_report
+from tasks.tracking.gates import Verdict, judge_student, load_policy
 
 POLICY = Path("mlflow") / "registry.yaml"
-_TABLE = ("method", "removal", "seeds", "accuracy", "accuracy_sd", "robust_accuracy", "defect_inheritance_rate", "defect_inheritance_rate_sd",
-          "above_floor", "above_floor_low", "above_floor_high", "noise", "pgd", "density_start", "density_end", "val_accuracy", "seconds")  # fmt: skip
+_TABLE = (
+    "method",
+    "removal",
+    "seeds",
+    "accuracy",
+    "accuracy_sd",
+    "robust_accuracy",
+    "defect_inheritance_rate",
+    "defect_inheritance_rate_sd",
+    "above_floor",
+    "above_floor_low",
+    "above_floor_high",
+    "noise",
+    "pgd",
+    "density_start",
+    "density_end",
+    "val_accuracy",
+    "seconds",
+)
 _POINTS = ("method", "base", "removal", "seed", "defect_inheritance_rate", "accuracy", "density_start", "density_end")
 
 
@@ -36,8 +61,15 @@ def compare_transfers(context: StageContext) -> StageResult:
         rows = compare_methods(context, students)
     chosen = best_student(students, context.params.transfer.registered_method)
     verdicts = judge_student(policy, chosen.metrics, references(rows)) if chosen is not None else []
-    warnings = [*attack["warnings"], *(f"{s.name}: {text}" for s in students for text in s.metrics["warnings"]), *doubts]
-    warnings += [f"{name}: there is no such student, its training failed or was not run; the table is without it." for name in missing]
+    warnings = [
+        *attack["warnings"],
+        *(f"{s.name}: {text}" for s in students for text in s.metrics["warnings"]),
+        *doubts,
+    ]
+    warnings += [
+        f"{name}: there is no such student, its training failed or was not run; the table is without it."
+        for name in missing
+    ]
     comparison = {
         "target": context.target,
         "classes": data["classes"],
@@ -57,7 +89,12 @@ def compare_transfers(context: StageContext) -> StageResult:
 
 
 def _write(
-    context: StageContext, out: Path, comparison: Mapping[str, Any], students: Sequence[Measured], attack: Mapping[str, Any], drawn: Sequence[Plot]
+    context: StageContext,
+    out: Path,
+    comparison: Mapping[str, Any],
+    students: Sequence[Measured],
+    attack: Mapping[str, Any],
+    drawn: Sequence[Plot],
 ) -> None:
     write_json(out / "comparison.json", comparison)
     write_csv(out / "comparison.csv", _TABLE, (_flat(method, row) for method, row in comparison["methods"].items()))
@@ -70,7 +107,16 @@ def _chosen(student: Measured | None) -> dict[str, Any] | None:
     """What identifies the student that is registered, and its numbers."""
     if student is None:
         return None
-    keys = (*MEASURES, "val_accuracy", "num_images", "density_start", "density_end", "params_total", "params_nonzero", "student_sha256")
+    keys = (
+        *MEASURES,
+        "val_accuracy",
+        "num_images",
+        "density_start",
+        "density_end",
+        "params_total",
+        "params_nonzero",
+        "student_sha256",
+    )
     return {"method": student.name.method, "seed": student.name.seed, **{key: student.metrics[key] for key in keys}}
 
 
@@ -84,13 +130,26 @@ def _flat(method: str, row: Mapping[str, Any]) -> dict[str, Any]:
     flat |= {key: value["mean"] for key, value in row.items() if isinstance(value, dict) and "mean" in value}
     flat |= {f"{measure}_sd": row[measure]["sd"] for measure in MEASURES}
     floor = row.get("above_floor")
-    return {**flat, **({"above_floor": floor["difference"], "above_floor_low": floor["low"], "above_floor_high": floor["high"]} if floor else {})}
+    return {
+        **flat,
+        **(
+            {"above_floor": floor["difference"], "above_floor_low": floor["low"], "above_floor_high": floor["high"]}
+            if floor
+            else {}
+        ),
+    }
 
 
 def _point(rows: Mapping[str, Any], student: Measured) -> dict[str, Any]:
     row = rows[student.name.method]
     own = {key: student.metrics[key] for key in ("defect_inheritance_rate", "accuracy", "density_start", "density_end")}
-    return {"method": student.name.method, "base": row["base"], "removal": row["removal"], "seed": student.name.seed, **own}
+    return {
+        "method": student.name.method,
+        "base": row["base"],
+        "removal": row["removal"],
+        "seed": student.name.seed,
+        **own,
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Record the machine and the versions that results depend on: results brought from another kind of machine are computed anew."""
+"""Record the machine and the versions that results depend on.
+
+Results brought from another kind of machine are computed anew.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from importlib.metadata import version
 
 from seam.files import write_json
 from seam.hardware import describe
-from tasks.stage import StageContext, StageResult, main
+from tasks.project.stage import StageContext, StageResult, main
 
 _VERSIONS = ("torch", "torchvision", "numpy", "onnxruntime", "openvino", "advertorch", "fvcore")
 

@@ -1,4 +1,7 @@
-"""Accuracy, weights and multiply-adds on the test split: the original, the re-engineered models and honest baselines."""
+"""Accuracy, weights and multiply-adds on the test split.
+
+The original, the re-engineered models and honest baselines.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,28 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seam.baseline_masks import magnitude_mask, random_mask, taylor_mask
-from seam.baselines import best_threshold, restricted_labels, target_log_odds
-from seam.batches import LabelledImages, predict
 from seam.checkpoint import digest_of
+from seam.data.images import LabelledImages
+from seam.data.problems import TargetProblem
 from seam.errors import SuspectResultWarning
 from seam.files import write_json
-from seam.finetune import adapt, train_from_scratch
-from seam.head import Reengineered, TargetHead, fit_head
-from seam.macs import Counts, count
-from seam.masks import Masks, apply_masks, density
-from seam.models import build
-from seam.norms import norm_parameters
-from seam.problems import TargetProblem
+from seam.masks.masks import Masks, apply_masks, density
+from seam.masks.unsearched import magnitude_mask, random_mask, taylor_mask
+from seam.measures.macs import Counts, count
+from seam.measures.restricted import best_threshold, restricted_labels, target_log_odds
+from seam.networks.build import build
+from seam.networks.head import Reengineered, TargetHead, fit_head
+from seam.networks.norms import norm_parameters
+from seam.networks.predict import predict
+from seam.networks.source import Preprocess, Source
 from seam.runtime import Runtime, start
-from seam.source import Preprocess, Source
-from tasks.models import MODELS, load_models, problem_images, problem_masks, problem_source
-from tasks.stage import StageContext, StageResult, collect_warnings, main
+from seam.training.finetune import adapt, train_from_scratch
+from tasks.inputs.problem import MODELS, load_models, problem_images, problem_masks, problem_source
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 _UNSEARCHED = ("random_mask", "magnitude_mask", "taylor_mask")
-"""Masks that no search found. Chance accuracy is a finding about one of them, no doubt about the result."""
+"""Masks that no search found. Chance accuracy is a finding about one of them, no doubt about the
+result."""
 _STEPS = len(MODELS) + 4 + len(_UNSEARCHED)
 
 
@@ -57,7 +62,9 @@ def evaluate(context: StageContext) -> StageResult:
     networks = {name: _network(model) for name, model in models.items()}
     entries: dict[str, dict[str, Any]] = {}
     with collect_warnings() as doubts:
-        for i, (name, model) in enumerate(tqdm(models.items(), desc=f"evaluate {problem.name}", unit="model", disable=None)):
+        for i, (name, model) in enumerate(
+            tqdm(models.items(), desc=f"evaluate {problem.name}", unit="model", disable=None)
+        ):
             context.progress(i / _STEPS, name)
             counts = count(networks[name], torch.zeros(1, 3, height, width))
             predicted = predict(model.to(runtime.device), test, preprocess).argmax(1)
@@ -66,7 +73,9 @@ def evaluate(context: StageContext) -> StageResult:
         context.progress(len(models) / _STEPS, "restricted")
         val_logits, test_logits = predict(network, val, preprocess), predict(network, test, preprocess)
         threshold, predicted = _restricted(val_logits, val.labels, test_logits, problem)
-        restricted = _entry("restricted", predicted, test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
+        restricted = _entry(
+            "restricted", predicted, test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width))
+        )
         baselines = {"head_only": entries.pop("head_only"), "restricted": {**restricted, "threshold": threshold}}
         head_only = models["head_only"].head
         assert isinstance(head_only, TargetHead)
@@ -96,12 +105,19 @@ def _network(model: nn.Module) -> nn.Module:
 
 
 def _entry(name: str, predicted: Tensor, labels: Tensor, problem: TargetProblem, counts: Counts) -> dict[str, Any]:
-    """One model's measurements; one no better than always guessing the commonest class is doubtful, unless it is of `_UNSEARCHED`."""
+    """One model's measurements.
+
+    One that is no better than always guessing the commonest class is doubtful, unless it is of
+    `_UNSEARCHED`.
+    """
     correct = predicted == labels
     accuracy = float(correct.double().mean())
     chance = int(labels.bincount().max()) / len(labels)
     if accuracy <= chance and name not in _UNSEARCHED:
-        text = f"{name}: test accuracy {accuracy:.3f} is no better than always guessing the commonest class ({chance:.3f})."
+        text = (
+            f"{name}: test accuracy {accuracy:.3f} is no better than always guessing the commonest class"
+            f" ({chance:.3f})."
+        )
         warnings.warn(text, SuspectResultWarning, stacklevel=2)
     per_class = {c: _mean_or_none(correct[labels == label]) for label, c in enumerate(problem.classes)}
     return {"accuracy": accuracy, **asdict(counts), "accuracy_per_class": per_class, "num_images": len(labels)}
@@ -112,15 +128,25 @@ def _mean_or_none(correct: Tensor) -> float | None:
 
 
 def _compare_masks(
-    context: StageContext, source: Source, head_only: TargetHead, images: Images, preprocess: Preprocess, runtime: Runtime
+    context: StageContext,
+    source: Source,
+    head_only: TargetHead,
+    images: Images,
+    preprocess: Preprocess,
+    runtime: Runtime,
 ) -> dict[str, dict[str, Any]]:
-    """All weights, the searched masks and `_UNSEARCHED`, each with a head fitted and adapted in the same way; one copy of the source at a time."""
+    """All weights, the searched masks and `_UNSEARCHED`, each with a head fitted and adapted in the same way.
+
+    One copy of the source at a time.
+    """
     params, original = context.params, source.network.to(runtime.device)
     problem = context.target_problem(source.info.classes)
     height, width, _ = source.info.image_shape
     found: dict[str, dict[str, Any]] = {}
     masks = _masks(original, problem_masks(context, source).masks, head_only, preprocess, images.train, params.seed)
-    adapts = bool(norm_parameters(original)) and params.search.norm_layers == "learn" and params.evaluate.adapt_epochs > 0
+    adapts = (
+        bool(norm_parameters(original)) and params.search.norm_layers == "learn" and params.evaluate.adapt_epochs > 0
+    )
     for i, (name, mask) in enumerate(masks, len(MODELS) + 1):
         if name == "adapted" and not adapts:
             continue
@@ -130,13 +156,26 @@ def _compare_masks(
         head = fit_head(predict(network, images.train, preprocess), images.train.labels, problem.num_classes)
         model = Reengineered(network, head)
         if adapts:
-            adapt(model, preprocess, images.train, images.val, params.evaluate.adapt_epochs, params.search, runtime, params.seed)
+            adapt(
+                model,
+                preprocess,
+                images.train,
+                images.val,
+                params.evaluate.adapt_epochs,
+                params.search,
+                runtime,
+                params.seed,
+            )
         predicted = predict(model, images.test, preprocess).argmax(1)
-        found[name] = _entry(name, predicted, images.test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
+        found[name] = _entry(
+            name, predicted, images.test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width))
+        )
     return found
 
 
-def _masks(network: nn.Module, searched: Masks, head_only: TargetHead, preprocess: Preprocess, train: LabelledImages, seed: int) -> Iterator[tuple[str, Masks]]:
+def _masks(
+    network: nn.Module, searched: Masks, head_only: TargetHead, preprocess: Preprocess, train: LabelledImages, seed: int
+) -> Iterator[tuple[str, Masks]]:
     """No mask, the searched masks, then `_UNSEARCHED` at their density; each is made when it is asked for."""
     share = density(searched)
     yield "adapted", {}
@@ -146,8 +185,13 @@ def _masks(network: nn.Module, searched: Masks, head_only: TargetHead, preproces
     yield "taylor_mask", taylor_mask(network, head_only, preprocess, train, share)
 
 
-def _retrain(context: StageContext, source: Source, images: Images, preprocess: Preprocess, runtime: Runtime) -> dict[str, Any]:
-    """A network of the source's architecture, trained from scratch on the problem's images alone; continues where it was killed."""
+def _retrain(
+    context: StageContext, source: Source, images: Images, preprocess: Preprocess, runtime: Runtime
+) -> dict[str, Any]:
+    """A network of the source's architecture, trained from scratch on the problem's images alone.
+
+    Continues where it was killed.
+    """
     params, problem = context.params, context.target_problem(source.info.classes)
     height, width, _ = source.info.image_shape
     config = replace(params.prepare_source, epochs=params.evaluate.retrain_epochs)
@@ -156,12 +200,18 @@ def _retrain(context: StageContext, source: Source, images: Images, preprocess: 
     sums = [int(t.sum(dtype=torch.int64)) for t in (images.train.images, images.train.labels)]
     key = digest_of(asdict(config), params.seed, repr(runtime), source.info.architecture, sums)
     checkpoint = context.work_folder / "retrained.safetensors"
-    train_from_scratch(network, preprocess, images.train, images.val, config, runtime, params.seed, checkpoint=checkpoint, key=key)
+    train_from_scratch(
+        network, preprocess, images.train, images.val, config, runtime, params.seed, checkpoint=checkpoint, key=key
+    )
     predicted = predict(network, images.test, preprocess).argmax(1)
-    return _entry("retrained", predicted, images.test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width)))
+    return _entry(
+        "retrained", predicted, images.test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width))
+    )
 
 
-def _restricted(val_logits: Tensor, val_labels: Tensor, test_logits: Tensor, problem: TargetProblem) -> tuple[float | None, Tensor]:
+def _restricted(
+    val_logits: Tensor, val_labels: Tensor, test_logits: Tensor, problem: TargetProblem
+) -> tuple[float | None, Tensor]:
     """Test labels of the original told the target classes; for one class, with the log-odds threshold chosen on val."""
     if not problem.is_binary:
         return None, restricted_labels(test_logits, problem.target_indices)

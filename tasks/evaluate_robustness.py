@@ -10,19 +10,20 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seam.batches import LabelledImages
+from seam.data.images import LabelledImages
+from seam.defects.feature_attack import attack, describe_attack, random_noise
+from seam.defects.inheritance import defect_inheritance
 from seam.files import sha256_file, write_bytes, write_json
-from seam.robustness import attack, defect_inheritance, describe_attack, random_noise
+from seam.networks.source import Preprocess
 from seam.runtime import Runtime, start
-from seam.source import Preprocess
-from tasks.models import load_model, problem_images, problem_source
-from tasks.stage import StageContext, StageResult, collect_warnings, main
+from tasks.inputs.problem import load_model, problem_images, problem_source
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 _ATTACKED = ("source", "reengineered", "standard_finetuned", "reengineered_finetuned")
 
 
 def evaluate_robustness(context: StageContext) -> StageResult:
-    """Attack the original's features on the test images, classify them with every model, publish rates, images and attack."""
+    """Attack the original's features on the test images, classify those with every model, publish the rates."""
     config, seed, source = context.params.evaluate_robustness, context.params.seed, problem_source(context)
     height, width, _ = source.info.image_shape
     runtime = start(context.params.runtime, height * width)
@@ -44,9 +45,13 @@ def evaluate_robustness(context: StageContext) -> StageResult:
         images = {"images_normalized": adversarial.cpu().contiguous(), "labels": test.labels.cpu()}
         write_bytes(out / "adversarial.safetensors", save(images))
         digest = {"adversarial_sha256": sha256_file(out / "adversarial.safetensors")}
-        write_json(out / "attack.json", {**about, **digest, "random_noise": control, "warnings": list(dict.fromkeys(doubts))})
+        write_json(
+            out / "attack.json", {**about, **digest, "random_noise": control, "warnings": list(dict.fromkeys(doubts))}
+        )
         write_json(out / "metrics.json", metrics)
-    return context.result({f"{name}_defect_inheritance_rate": metrics[name]["defect_inheritance_rate"] for name in _ATTACKED})
+    return context.result(
+        {f"{name}_defect_inheritance_rate": metrics[name]["defect_inheritance_rate"] for name in _ATTACKED}
+    )
 
 
 def _judge(

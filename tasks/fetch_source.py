@@ -1,4 +1,7 @@
-"""The trained network that is transferred: fetched, loaded safely, tried on an image of the target, published with its hash."""
+"""The trained network that is transferred.
+
+Fetched, loaded safely, tried on an image of the target, published with its hash.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,24 @@ import torch
 
 from seam.errors import SourceError
 from seam.files import sha256_file, write_json
-from seam.models import build
-from seam.source import Preprocess, check_output, load_tensors, save_weights, three_values
-from tasks.backdoored_source import planted
-from tasks.fetch_checkpoint import fetch_checkpoint, files_of
-from tasks.stage import StageContext, StageResult, main
-from tasks.transfer_files import target_data
+from seam.networks.build import build
+from seam.networks.source import Preprocess, check_output, three_values
+from seam.networks.state_dicts import load_tensors, save_weights
+from tasks.inputs.backdoored_source import planted
+from tasks.inputs.checkpoint import fetch_checkpoint, files_of
+from tasks.inputs.target import target_data
+from tasks.project.stage import StageContext, StageResult, main
 
 
 def fetch_source(context: StageContext) -> StageResult:
     """Write source.safetensors and source.json (architecture, normalisation, hash, where it came from).
 
-    With `transfer.defect` backdoor the source is the network after the planting, with the target's classes.
+    With `transfer.defect` backdoor the source is the network after the planting, with the target's
+    classes.
 
     Raises:
-        SourceError: the checkpoint cannot be had, is no state dict, does not fit the architecture and the number of classes, or
-            the network does not take the target's images.
+        SourceError: the checkpoint cannot be had, is no state dict, does not fit the architecture
+            and the number of classes, or the network does not take the target's images.
         ConfigError: there is no such architecture.
     """
     config = context.params.transfer

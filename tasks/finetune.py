@@ -9,13 +9,14 @@ from tqdm import tqdm
 
 from seam.checkpoint import digest_of
 from seam.files import sha256_file, write_csv
-from seam.finetune import finetune as finetune_model
-from seam.head import Reengineered
+from seam.networks.head import Reengineered
+from seam.networks.source import Preprocess
+from seam.networks.state_dicts import save_weights
 from seam.runtime import start
-from seam.source import Preprocess, save_weights
-from seam.training import Epoch
-from tasks.models import load_model, problem_images, problem_masks, problem_source
-from tasks.stage import StageContext, StageResult, main
+from seam.training.finetune import finetune as finetune_model
+from seam.training.loop import Epoch
+from tasks.inputs.problem import load_model, problem_images, problem_masks, problem_source
+from tasks.project.stage import StageContext, StageResult, main
 
 _STARTS = {"reengineered_finetuned": "reengineered", "standard_finetuned": "head_only"}
 """Model made here -> model it starts from."""
@@ -43,13 +44,26 @@ def finetune(context: StageContext) -> StageResult:
             def on_epoch(epoch: Epoch, bar: Any = bar, number: int = number, name: str = name) -> None:
                 bar.update(epoch.epoch - bar.n)
                 bar.set_postfix(loss=f"{epoch.loss:.3f}", val=f"{epoch.val_accuracy:.3f}")
-                context.progress((number + epoch.epoch / config.epochs) / len(_STARTS), f"{name}, epoch {epoch.epoch}, val accuracy {epoch.val_accuracy:.3f}")
+                context.progress(
+                    (number + epoch.epoch / config.epochs) / len(_STARTS),
+                    f"{name}, epoch {epoch.epoch}, val accuracy {epoch.val_accuracy:.3f}",
+                )
 
             history = finetune_model(
-                model, masks, preprocess, train, val, config, runtime, context.params.seed,
-                checkpoint=context.work_folder / f"{name}.safetensors", key=digest_of(inputs, name), on_epoch=on_epoch, spare=spare,
+                model,
+                masks,
+                preprocess,
+                train,
+                val,
+                config,
+                runtime,
+                context.params.seed,
+                checkpoint=context.work_folder / f"{name}.safetensors",
+                key=digest_of(inputs, name),
+                on_epoch=on_epoch,
+                spare=spare,
                 teacher=source.network,
-            )  # fmt: skip
+            )
         models[name] = model
         rows += [{"model": name, **asdict(e)} for e in history]
         best[name] = max(e.val_accuracy for e in history)

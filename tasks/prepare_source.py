@@ -1,4 +1,4 @@
-"""The trained original: load a checkpoint and check what it scores, or train one on the training images (validation held out)."""
+"""The trained original: a checkpoint, checked by what it scores, or a training here (validation held out)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from seam.batches import LabelledImages, accuracy, predict
 from seam.checkpoint import digest_of
-from seam.configs import SourceConfig
-from seam.datasets.prepared import ImageData, load_prepared
+from seam.configs.networks import SourceConfig
+from seam.data.images import LabelledImages
+from seam.data.prepared import ImageData, load_prepared
+from seam.data.splits import carve_val, identical_groups
 from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file, write_csv
-from seam.finetune import train_from_scratch
-from seam.models import build
-from seam.problems import carve_val, identical_groups
+from seam.networks.build import build
+from seam.networks.predict import accuracy, predict
+from seam.networks.source import Preprocess, SourceInfo, check_output, save_source, three_values
+from seam.networks.state_dicts import load_tensors
 from seam.runtime import Runtime, start
-from seam.source import Preprocess, SourceInfo, check_output, load_tensors, save_source, three_values
-from seam.training import Epoch
-from tasks.fetch_checkpoint import fetch_checkpoint, files_of
-from tasks.stage import StageContext, StageResult, collect_warnings, main
+from seam.training.finetune import train_from_scratch
+from seam.training.loop import Epoch
+from tasks.inputs.checkpoint import fetch_checkpoint, files_of
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 MOST_OFF = 0.01
 """How far a checkpoint's accuracy may be from prepare_source.expected_accuracy."""
@@ -35,7 +37,8 @@ def prepare_source(context: StageContext) -> StageResult:
     """Load or train the source, measure it on val (a given checkpoint on test too), publish it with its hash.
 
     Raises:
-        SourceError: a checkpoint that cannot be had or does not fit, or does not score what it should on this data.
+        SourceError: a checkpoint that cannot be had or does not fit, or does not score what it
+            should on this data.
     """
     config = context.params.prepare_source
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
@@ -47,8 +50,13 @@ def prepare_source(context: StageContext) -> StageResult:
     torch.manual_seed(context.params.seed)
     network = build(config.architecture, len(data.classes))
     if not list(network.parameters()):
-        raise SourceError(f"architecture '{config.architecture}': expected a network with weights, got one without any; there is nothing to search.")
-    check_output(network.eval(), preprocess(train_data.images[:1]), len(data.classes), config.architecture, "data.image_size")
+        raise SourceError(
+            f"architecture '{config.architecture}': expected a network with weights, got one without any; there is"
+            " nothing to search."
+        )
+    check_output(
+        network.eval(), preprocess(train_data.images[:1]), len(data.classes), config.architecture, "data.image_size"
+    )
     with collect_warnings() as doubts:
         if config.checkpoint is None:
             history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
@@ -56,7 +64,9 @@ def prepare_source(context: StageContext) -> StageResult:
             history, fetched_from = [], _load(context, network, config)
         val_accuracy = _accuracy(network, preprocess, val_data, runtime)
         _doubt(val_accuracy, val_data, len(data.classes))
-        test_accuracy = None if config.checkpoint is None else _checked_on_test(config, network, preprocess, data, runtime)
+        test_accuracy = (
+            None if config.checkpoint is None else _checked_on_test(config, network, preprocess, data, runtime)
+        )
     info = SourceInfo(
         architecture=config.architecture,
         classes=data.classes,
@@ -81,13 +91,17 @@ def prepare_source(context: StageContext) -> StageResult:
 
 def _splits(data: ImageData, context: StageContext) -> tuple[LabelledImages, LabelledImages]:
     """All training images but the validation ones, and the latter."""
-    is_val = carve_val(data.y_train, context.params.split_dataset.val_fraction, context.params.seed, identical_groups(data.x_train))
+    is_val = carve_val(
+        data.y_train, context.params.split_dataset.val_fraction, context.params.seed, identical_groups(data.x_train)
+    )
     images, labels = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
     keep, hold = torch.from_numpy(~is_val), torch.from_numpy(is_val)
     return LabelledImages(images[keep], labels[keep]), LabelledImages(images[hold], labels[hold])
 
 
-def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None, images: npt.NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(
+    mean: Sequence[float] | None, std: Sequence[float] | None, images: npt.NDArray[np.uint8]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Three values each; those of the training images unless given."""
     if mean is None or std is None:
         pixels = images.astype(np.float64) / 255
@@ -115,7 +129,9 @@ def _accuracy(network: nn.Module, preprocess: nn.Module, data: LabelledImages, r
     return accuracy(logits, on_device.labels)
 
 
-def _checked_on_test(config: SourceConfig, network: nn.Module, preprocess: nn.Module, data: ImageData, runtime: Runtime) -> float:
+def _checked_on_test(
+    config: SourceConfig, network: nn.Module, preprocess: nn.Module, data: ImageData, runtime: Runtime
+) -> float:
     """Accuracy of a given checkpoint on the test images; a SourceError unless it is what it should be."""
     test_data = LabelledImages(torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
     found = _accuracy(network, preprocess, test_data, runtime)
@@ -124,20 +140,41 @@ def _checked_on_test(config: SourceConfig, network: nn.Module, preprocess: nn.Mo
 
 
 def _train(
-    context: StageContext, network: nn.Module, preprocess: nn.Module, train_data: LabelledImages, val_data: LabelledImages, runtime: Runtime
+    context: StageContext,
+    network: nn.Module,
+    preprocess: nn.Module,
+    train_data: LabelledImages,
+    val_data: LabelledImages,
+    runtime: Runtime,
 ) -> list[Epoch]:
     config = context.params.prepare_source
-    key = digest_of(asdict(config), context.params.seed, repr(runtime), context.params.split_dataset.val_fraction, _sha256(context))
+    key = digest_of(
+        asdict(config), context.params.seed, repr(runtime), context.params.split_dataset.val_fraction, _sha256(context)
+    )
     with tqdm(total=config.epochs, desc="train source", unit="epoch", disable=None) as bar:
 
         def on_epoch(epoch: Epoch) -> None:
             bar.update(epoch.epoch - bar.n)
             bar.set_postfix(loss=f"{epoch.loss:.3f}", val=f"{epoch.val_accuracy:.3f}")
-            context.progress(epoch.epoch / config.epochs, f"epoch {epoch.epoch}/{config.epochs}, val accuracy {epoch.val_accuracy:.3f}")
+            context.progress(
+                epoch.epoch / config.epochs,
+                f"epoch {epoch.epoch}/{config.epochs}, val accuracy {epoch.val_accuracy:.3f}",
+            )
 
         checkpoint = context.work_folder / "checkpoint.safetensors"
         seed = context.params.seed
-        return train_from_scratch(network, preprocess, train_data, val_data, config, runtime, seed, checkpoint=checkpoint, key=key, on_epoch=on_epoch)
+        return train_from_scratch(
+            network,
+            preprocess,
+            train_data,
+            val_data,
+            config,
+            runtime,
+            seed,
+            checkpoint=checkpoint,
+            key=key,
+            on_epoch=on_epoch,
+        )
 
 
 def _sha256(context: StageContext) -> str:
@@ -147,8 +184,8 @@ def _sha256(context: StageContext) -> str:
 def _doubt(val_accuracy: float, val_data: LabelledImages, num_classes: int) -> None:
     if _is_near_chance(val_accuracy, chance := _chance(val_data, num_classes)):
         warnings.warn(
-            f"the source is near chance: accuracy {val_accuracy:.3f} on val, always answering one class scores {chance:.3f};"
-            " check the order of the classes and the normalisation (prepare_source.mean, std).",
+            f"the source is near chance: accuracy {val_accuracy:.3f} on val, always answering one class scores"
+            f" {chance:.3f}; check the order of the classes and the normalisation (prepare_source.mean, std).",
             SuspectResultWarning,
             stacklevel=2,
         )
@@ -160,13 +197,14 @@ def _check_accuracy(config: SourceConfig, found: float, test_data: LabelledImage
     expected = config.expected_accuracy
     if expected is not None and abs(found - expected) > MOST_OFF + 1e-9:
         raise SourceError(
-            f"{config.checkpoint}: expected accuracy {expected:.3f} on the {len(test_data)} test images (prepare_source.expected_accuracy),"
-            f" got {found:.3f}; {causes}."
+            f"{config.checkpoint}: expected accuracy {expected:.3f} on the {len(test_data)} test images"
+            f" (prepare_source.expected_accuracy), got {found:.3f}; {causes}."
         )
     if expected is None and _is_near_chance(found, chance := _chance(test_data, num_classes)):
         raise SourceError(
-            f"{config.checkpoint}: expected a network trained for these classes, got one near chance: accuracy {found:.3f} on the {len(test_data)} test"
-            f" images, always answering one class scores {chance:.3f}; {causes}. If it is as good as it gets, say so: prepare_source.expected_accuracy."
+            f"{config.checkpoint}: expected a network trained for these classes, got one near chance: accuracy"
+            f" {found:.3f} on the {len(test_data)} test images, always answering one class scores {chance:.3f};"
+            f" {causes}. If it is as good as it gets, say so: prepare_source.expected_accuracy."
         )
 
 

@@ -1,4 +1,4 @@
-"""One MLflow run for the problem, one registered model version for the result, the alias by the gates, card and report."""
+"""One MLflow run for the problem, one registered version for the result, the alias by the gates, card and report."""
 
 from __future__ import annotations
 
@@ -15,23 +15,34 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
-from seam.datasets.prepared import load_prepared
-from seam.export import export_serving_onnx
+from seam.data.prepared import load_prepared
 from seam.files import sha256_file, write_json, write_text
-from seam.source import Preprocess
-from tasks.card import MASKS, Evidence, build_card, data_dvc, hardware, read_evidence, versions
-from tasks.gates import RegistryPolicy, judge, load_policy
-from tasks.models import load_compacted
-from tasks.page import Plot
-from tasks.registry import SERVING_CODE, ServedModel, find_or_create_version, set_alias
-from tasks.report import plots, render_report
-from tasks.stage import StageContext, StageResult, main
-from tasks.tracking import finished_run, log_history, log_metrics, run_tags
+from seam.inference.export import export_serving_onnx
+from seam.networks.source import Preprocess
+from tasks.inputs.problem import load_compacted
+from tasks.project.stage import StageContext, StageResult, main
+from tasks.report.card import MASKS, Evidence, build_card, read_evidence
+from tasks.report.page import Plot
+from tasks.report.problem import plots, render_report
+from tasks.tracking.environment import data_dvc, hardware, versions
+from tasks.tracking.gates import RegistryPolicy, judge, load_policy
+from tasks.tracking.runs import finished_run, log_history, log_metrics, run_tags
+from tasks.tracking.versions import SERVING_CODE, ServedModel, find_or_create_version, set_alias
 
 logger = logging.getLogger(__name__)
 
 POLICY = Path("mlflow") / "registry.yaml"
-_MODELS = ("source", "reengineered", "reengineered_finetuned", "standard_finetuned", "head_only", "restricted", "adapted", *MASKS, "retrained")
+_MODELS = (
+    "source",
+    "reengineered",
+    "reengineered_finetuned",
+    "standard_finetuned",
+    "head_only",
+    "restricted",
+    "adapted",
+    *MASKS,
+    "retrained",
+)
 
 
 def register_model(context: StageContext) -> StageResult:
@@ -43,7 +54,9 @@ def register_model(context: StageContext) -> StageResult:
         return _register(context, client, run_id, policy, evidence)
 
 
-def _register(context: StageContext, client: MlflowClient, run_id: str, policy: RegistryPolicy, evidence: Evidence) -> StageResult:
+def _register(
+    context: StageContext, client: MlflowClient, run_id: str, policy: RegistryPolicy, evidence: Evidence
+) -> StageResult:
     model = context.params.register_model.model
     verdicts = judge(policy, model, evidence.evaluated, evidence.attacked)
     promoted = all(v.passed for v in verdicts)
@@ -55,12 +68,20 @@ def _register(context: StageContext, client: MlflowClient, run_id: str, policy: 
         served = serve_as(context, evidence, digest, policy.description, Path(folder) / "model.onnx")
         version = find_or_create_version(client, run_id, served)
     for batch, sides in evidence.export.get("fastest", {}).items():
-        client.set_model_version_tag(version.name, version.version, f"seam.fastest.{batch}", winner(sides["reengineered"], evidence))
+        client.set_model_version_tag(
+            version.name, version.version, f"seam.fastest.{batch}", winner(sides["reengineered"], evidence)
+        )
     aliases = set_alias(client, version, policy.alias, promoted)
     for verdict in verdicts:
         log = logger.info if verdict.passed else logger.warning
         log("%s: gate %s %s: %s", context.problem, verdict.gate, "met" if verdict.passed else "not met", verdict.text)
-    registration = {"registered_model": version.name, "version": int(version.version), "aliases": aliases, "run_id": run_id, "result_sha256": digest}
+    registration = {
+        "registered_model": version.name,
+        "version": int(version.version),
+        "aliases": aliases,
+        "run_id": run_id,
+        "result_sha256": digest,
+    }
     card = build_card(context, evidence, verdicts, registration)
     context.progress(0.7, "report")
     drawn = plots(evidence, model)
@@ -68,10 +89,18 @@ def _register(context: StageContext, client: MlflowClient, run_id: str, policy: 
         write_json(out / "card.json", card)
         write_text(out / "report.html", render_report(context, card, evidence, drawn))
         _log_files(context, client, run_id, out, drawn, evidence)
-        client.log_batch(run_id, tags=run_tags({"seam.promoted": promoted, "seam.registered": f"{version.name}/{version.version}"}))
+        client.log_batch(
+            run_id, tags=run_tags({"seam.promoted": promoted, "seam.registered": f"{version.name}/{version.version}"})
+        )
     accuracy, density = (evidence.evaluated[model][key] for key in ("accuracy", "density"))
     return context.result(
-        {"registered_model": version.name, "version": int(version.version), "aliases": ", ".join(aliases), "accuracy": accuracy, "density": density}
+        {
+            "registered_model": version.name,
+            "version": int(version.version),
+            "aliases": ", ".join(aliases),
+            "accuracy": accuracy,
+            "density": density,
+        }
     )
 
 
@@ -82,7 +111,10 @@ def winner(fastest: Mapping[str, Any], evidence: Evidence) -> str:
 
 
 def result_digest(context: StageContext, evidence: Evidence) -> str:
-    """Identifies what is served: weights, mask, source, classes, preprocessing and the serving code; not where or when."""
+    """Identifies what is served: weights, mask, source, classes, preprocessing and the serving code.
+
+    Not where or when.
+    """
     source, params = evidence.source, context.params
     content = {
         **{name: evidence.hashes[name] for name in ("source_sha256", "mask_sha256", "weights_sha256")},
@@ -120,10 +152,20 @@ def log_evidence(context: StageContext, client: MlflowClient, run_id: str, evide
     """Histories, final metrics, data set and environment of the run; what it already has is not logged again."""
     log_history(client, run_id, [{k: v for k, v in row.items() if k != "accepted"} for row in evidence.history])
     for name in sorted({row["model"] for row in evidence.finetune_history}):
-        log_history(client, run_id, [row for row in evidence.finetune_history if row["model"] == name], f"finetune/{name}", "epoch")
+        log_history(
+            client,
+            run_id,
+            [row for row in evidence.finetune_history if row["model"] == name],
+            f"finetune/{name}",
+            "epoch",
+        )
     have = client.get_run(run_id).data.metrics
     now = int(time.time() * 1000)
-    log_metrics(client, run_id, [Metric(key, value, now, 0) for key, value in final_metrics(evidence).items() if have.get(key) != value])
+    log_metrics(
+        client,
+        run_id,
+        [Metric(key, value, now, 0) for key, value in final_metrics(evidence).items() if have.get(key) != value],
+    )
     client.log_inputs(run_id, [_dataset(context, evidence)])
     tags = {
         "seam.data": json.dumps(context.params.model_dump(mode="json")["data"]),
@@ -137,8 +179,13 @@ def log_evidence(context: StageContext, client: MlflowClient, run_id: str, evide
 
 
 def final_metrics(evidence: Evidence) -> dict[str, float]:
-    """One number for each thing measured: evaluate/<model>/accuracy, robustness/<model>/..., latency/<engine>/<model>/batch16/p50_ms."""
-    found: dict[str, Any] = {f"search/final_{key}": evidence.search[key] for key in ("density", "val_accuracy", "rounds", "seconds")}
+    """One number for each thing measured.
+
+    Evaluate/<model>/accuracy, robustness/<model>/..., latency/<engine>/<model>/batch16/p50_ms.
+    """
+    found: dict[str, Any] = {
+        f"search/final_{key}": evidence.search[key] for key in ("density", "val_accuracy", "rounds", "seconds")
+    }
     models = {**evidence.evaluated, **evidence.evaluated["baselines"]}
     for model in _MODELS:
         for key in ("accuracy", "params_total", "params_nonzero", "density", "macs_dense", "macs_nonzero"):
@@ -154,15 +201,24 @@ def final_metrics(evidence: Evidence) -> dict[str, float]:
 
 def _dataset(context: StageContext, evidence: Evidence) -> DatasetInput:
     digest = evidence.hashes["dataset_sha256"]
-    tags = {"mlflow.data.context": "training", "sha256": digest, "problem": str(context.problem), **data_dvc(context.root)}
+    tags = {
+        "mlflow.data.context": "training",
+        "sha256": digest,
+        "problem": str(context.problem),
+        **data_dvc(context.root),
+    }
     profile = {key: value for key, value in evidence.split.items() if isinstance(value, int)}
     source = json.dumps({"uri": context.params.data.path, "kind": context.params.data.kind})
-    dataset = Dataset(Path(context.params.data.path).stem or "data", digest[:32], "local", source, profile=json.dumps(profile))
+    dataset = Dataset(
+        Path(context.params.data.path).stem or "data", digest[:32], "local", source, profile=json.dumps(profile)
+    )
     return DatasetInput(dataset, [InputTag(key, value) for key, value in tags.items()])
 
 
-def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Path, drawn: Sequence[Plot], evidence: Evidence) -> None:
-    """Report, card, mask pack, head, histories and figures, and the int8 model where it is good enough, as artifacts of the run."""
+def _log_files(
+    context: StageContext, client: MlflowClient, run_id: str, out: Path, drawn: Sequence[Plot], evidence: Evidence
+) -> None:
+    """Report, card, mask pack, head, histories, figures and an int8 model that is good enough, as files of the run."""
     with tempfile.TemporaryDirectory() as folder:
         staging = Path(folder)
         for name in ("report.html", "card.json"):
@@ -170,7 +226,9 @@ def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Pa
         for name in ("mask.safetensors", "head.safetensors", "norms.safetensors", "history.csv", "frontier.csv"):
             shutil.copyfile(context.artifact("search", name), staging / name)
         if any(models["compacted"]["accepted"] for models in evidence.export.get("int8", {}).values()):
-            shutil.copyfile(context.artifact("benchmark_latency", "int8/compacted.onnx"), staging / "compacted_int8.onnx")
+            shutil.copyfile(
+                context.artifact("benchmark_latency", "int8/compacted.onnx"), staging / "compacted_int8.onnx"
+            )
         for plot in drawn:
             write_text(staging / "figures" / f"{plot.name}.svg", plot.svg)
         client.log_artifacts(run_id, str(staging))

@@ -16,19 +16,20 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from mlflow.entities.model_registry import ModelVersion
 
-from seam.datasets.prepared import ImageData
+from seam.data.prepared import ImageData
 from seam.errors import DataError
-from seam.export import export_serving_onnx
 from seam.files import read_json, read_rows, sha256_file, write_json
-from seam.source import load_weights
-from seam.student import Student, student
-from tasks.card import data_dvc, git_commit, hardware, versions
-from tasks.gates import RegistryPolicy, load_policy
-from tasks.registry import SERVING_CODE, ServedModel, find_or_create_version, set_alias
-from tasks.stage import StageContext, StageResult, main, stage_folder
-from tasks.students import StudentName
-from tasks.tracking import finished_run, log_history, log_metrics, run_tags
-from tasks.transfer_files import TransferSource, target_data, transfer_source
+from seam.inference.export import export_serving_onnx
+from seam.networks.state_dicts import load_weights
+from seam.networks.student import Student, student
+from tasks.inputs.target import TransferSource, target_data, transfer_source
+from tasks.project.stage import StageContext, StageResult, main
+from tasks.project.students import StudentName
+from tasks.project.subject import stage_folder
+from tasks.tracking.environment import data_dvc, git_commit, hardware, versions
+from tasks.tracking.gates import RegistryPolicy, load_policy
+from tasks.tracking.runs import finished_run, log_history, log_metrics, run_tags
+from tasks.tracking.versions import SERVING_CODE, ServedModel, find_or_create_version, set_alias
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ _REPORTS = ("report.html", "comparison.json", "comparison.csv", "pareto.csv", "p
 def register_transfer(context: StageContext) -> StageResult:
     """Log, register, publish card.json; run again after a kill, it finishes what is missing and repeats nothing.
 
-    Where no student is of the method that is registered, the run is logged and nothing is registered.
+    Where no student is of the method that is registered, the run is logged and nothing is
+    registered.
 
     Raises:
         DataError: the student is not the one that was compared.
@@ -53,7 +55,9 @@ def register_transfer(context: StageContext) -> StageResult:
         return _register(context, client, run_id, policy, comparison)
 
 
-def _register(context: StageContext, client: MlflowClient, run_id: str, policy: RegistryPolicy, comparison: dict[str, Any]) -> StageResult:
+def _register(
+    context: StageContext, client: MlflowClient, run_id: str, policy: RegistryPolicy, comparison: dict[str, Any]
+) -> StageResult:
     chosen, data = comparison["registered"], target_data(context)
     context.progress(0.1, "log the run")
     log_comparison(context, client, run_id, comparison)
@@ -63,7 +67,12 @@ def _register(context: StageContext, client: MlflowClient, run_id: str, policy: 
         context.progress(0.5, "register the student")
         version, digest = _version(context, client, run_id, policy, chosen, data)
         aliases = set_alias(client, version, policy.alias, promoted)
-        registration = {"registered_model": version.name, "version": int(version.version), "aliases": aliases, "result_sha256": digest}
+        registration = {
+            "registered_model": version.name,
+            "version": int(version.version),
+            "aliases": aliases,
+            "result_sha256": digest,
+        }
     for gate in comparison["gates"]:
         log = logger.info if gate["passed"] else logger.warning
         log("%s: gate %s %s: %s", context.target, gate["gate"], "met" if gate["passed"] else "not met", gate["text"])
@@ -81,17 +90,29 @@ def _register(context: StageContext, client: MlflowClient, run_id: str, policy: 
     with context.publish() as out:
         write_json(out / "card.json", card)
         _log_files(context, client, run_id, out)
-        client.log_batch(run_id, tags=run_tags({"seam.promoted": promoted, "seam.registered": f"{card['registered_model']}/{card['version']}"}))
+        client.log_batch(
+            run_id,
+            tags=run_tags(
+                {"seam.promoted": promoted, "seam.registered": f"{card['registered_model']}/{card['version']}"}
+            ),
+        )
     shown = {name: card[name] for name in ("registered_model", "version")}
     return context.result({**shown, "aliases": ", ".join(registration["aliases"])})
 
 
 def _version(
-    context: StageContext, client: MlflowClient, run_id: str, policy: RegistryPolicy, chosen: dict[str, Any], data: ImageData
+    context: StageContext,
+    client: MlflowClient,
+    run_id: str,
+    policy: RegistryPolicy,
+    chosen: dict[str, Any],
+    data: ImageData,
 ) -> tuple[ModelVersion, str]:
     """The student's version in the registry, and the digest that identifies it."""
     source = transfer_source(context)
-    learner = load_student(context, StudentName(chosen["method"], chosen["seed"]), chosen["student_sha256"], source, data)
+    learner = load_student(
+        context, StudentName(chosen["method"], chosen["seed"]), chosen["student_sha256"], source, data
+    )
     image_size = context.params.targets[context.target].image_size
     digest = _digest(source, chosen, data, image_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -105,12 +126,17 @@ def _version(
             image_shape=data.image_shape,
             image_size=image_size,
             example=data.x_train[:2],
-            description=f"{context.target}: {source.architecture} transferred by {chosen['method']}, {len(data.classes)} classes. {policy.description}",
+            description=(
+                f"{context.target}: {source.architecture} transferred by {chosen['method']}, {len(data.classes)}"
+                f" classes. {policy.description}"
+            ),
         )
         return find_or_create_version(client, run_id, served), digest
 
 
-def load_student(context: StageContext, name: StudentName, sha256: str, source: TransferSource, data: ImageData) -> Student:
+def load_student(
+    context: StageContext, name: StudentName, sha256: str, source: TransferSource, data: ImageData
+) -> Student:
     """A published student, in eval mode, on the CPU.
 
     Raises:
@@ -119,7 +145,10 @@ def load_student(context: StageContext, name: StudentName, sha256: str, source: 
     path = stage_folder(context.root, "transfer", context.target, name) / "student.safetensors"
     found = sha256_file(path) if path.is_file() else "no file"
     if found != sha256:
-        raise DataError(f"{path}: expected the student that was compared, sha256 {sha256}, got {found}; run the stages transfer and compare_transfers again.")
+        raise DataError(
+            f"{path}: expected the student that was compared, sha256 {sha256}, got {found}; run the stages transfer and"
+            " compare_transfers again."
+        )
     example = source.preprocess()(torch.from_numpy(data.x_train[:1]))
     learner = student(source.network, example, len(data.classes), name.seed)
     load_weights(learner, path)
@@ -146,21 +175,44 @@ def log_comparison(context: StageContext, client: MlflowClient, run_id: str, com
     for name in context.params.transfer.students:
         path = stage_folder(context.root, "transfer", context.target, name) / "history.csv"
         rows = [row for row in read_rows(path) if row["phase"] == "training"] if path.is_file() else []
-        log_history(client, run_id, [{k: row[k] for k in ("epoch", "loss", "val_accuracy")} for row in rows[1:]], name.folder, "epoch")
+        log_history(
+            client,
+            run_id,
+            [{k: row[k] for k in ("epoch", "loss", "val_accuracy")} for row in rows[1:]],
+            name.folder,
+            "epoch",
+        )
     have = client.get_run(run_id).data.metrics
     now = int(time.time() * 1000)
-    log_metrics(client, run_id, [Metric(key, value, now, 0) for key, value in final_metrics(comparison).items() if have.get(key) != value])
+    log_metrics(
+        client,
+        run_id,
+        [Metric(key, value, now, 0) for key, value in final_metrics(comparison).items() if have.get(key) != value],
+    )
     data, hashes = context.params.targets[context.target], _hashes(context)
     digest = hashes["dataset_sha256"]
     profile = {key: comparison[key] for key in ("num_train", "num_val", "num_test")}
-    dataset = Dataset(Path(data.path).stem, digest[:32], "local", json.dumps({"uri": data.path, "kind": data.kind}), profile=json.dumps(profile))
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training"), InputTag("sha256", digest)])])
-    tags = {f"seam.hardware.{k}": v for k, v in hardware().items()} | {f"seam.version.{k}": v for k, v in versions().items()}
+    dataset = Dataset(
+        Path(data.path).stem,
+        digest[:32],
+        "local",
+        json.dumps({"uri": data.path, "kind": data.kind}),
+        profile=json.dumps(profile),
+    )
+    client.log_inputs(
+        run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training"), InputTag("sha256", digest)])]
+    )
+    tags = {f"seam.hardware.{k}": v for k, v in hardware().items()} | {
+        f"seam.version.{k}": v for k, v in versions().items()
+    }
     client.log_batch(run_id, tags=run_tags({**tags, **{f"seam.{k}": v for k, v in hashes.items()}}))
 
 
 def final_metrics(comparison: dict[str, Any]) -> dict[str, float]:
-    """One number for each thing measured: METHOD/accuracy (a mean over seeds), METHOD/accuracy_sd, METHOD/above_floor."""
+    """One number for each thing measured.
+
+    METHOD/accuracy (a mean over seeds), METHOD/accuracy_sd, METHOD/above_floor.
+    """
     found: dict[str, float | None] = {}
     for method, row in comparison["methods"].items():
         for key in _MEASURES:
@@ -174,7 +226,9 @@ def _hashes(context: StageContext) -> dict[str, str]:
     return {
         "dataset_sha256": sha256_file(context.artifact("validate_target", "dataset.safetensors")),
         "source_sha256": sha256_file(context.artifact("fetch_source", "source.safetensors")),
-        "adversarial_sha256": read_json(context.artifact("attack_target", "attack.json"))["sha256"]["adversarial.safetensors"],
+        "adversarial_sha256": read_json(context.artifact("attack_target", "attack.json"))["sha256"][
+            "adversarial.safetensors"
+        ],
     }
 
 

@@ -13,29 +13,34 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from seam.batches import accuracy, predict
-from seam.configs import SearchConfig
+from seam.configs.search import SearchConfig
 from seam.errors import SuspectResultWarning
 from seam.files import write_csv, write_json
-from seam.head import SourceOnProblem
-from seam.hybrid import search_hybrid
-from seam.macs import weight_macs
-from seam.masks import apply_masks, save_mask_pack
-from seam.norms import put_norm_tensors, save_norms
+from seam.masks.masks import apply_masks
+from seam.masks.pack import save_mask_pack
+from seam.measures.macs import weight_macs
+from seam.networks.head import SourceOnProblem
+from seam.networks.norms import put_norm_tensors, save_norms
+from seam.networks.predict import accuracy, predict
+from seam.networks.source import Preprocess, Source
+from seam.networks.state_dicts import save_weights
 from seam.runtime import start
-from seam.search import MaskSearch
-from seam.search_result import Round, SearchResult
-from seam.source import Preprocess, Source, save_weights
-from tasks.models import problem_images, problem_source
-from tasks.stage import StageContext, StageResult, collect_warnings, main
-from tasks.tracking import search_logger
+from seam.search.hybrid import search_hybrid
+from seam.search.mask_search import MaskSearch
+from seam.search.result import Round, SearchResult
+from tasks.inputs.problem import problem_images, problem_source
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
+from tasks.tracking.runs import search_logger
 
 _HISTORY = ("round", "cross_entropy", "density", "val_accuracy", "accepted")
 _FRONTIER = ("density", "val_accuracy", "round")
 
 
 def search(context: StageContext) -> StageResult:
-    """Search, continuing a killed one; publish mask pack, heads, normalisation layers, history, and the frontier with its masks."""
+    """Search, continuing a killed one.
+
+    Publish mask pack, heads, normalisation layers, history, and the frontier with its masks.
+    """
     config, source = context.params.search, problem_source(context)
     bar = tqdm(desc=f"search {context.problem}", unit="round", total=config.max_rounds, disable=None)
     with collect_warnings() as doubts, search_logger(context) as log, bar:
@@ -76,7 +81,14 @@ def search(context: StageContext) -> StageResult:
             },
         )
     best = result.best
-    return context.result({"density": best.density, "val_accuracy": best.val_accuracy, "rounds": len(result.rounds), "seconds": round(result.seconds, 1)})
+    return context.result(
+        {
+            "density": best.density,
+            "val_accuracy": best.val_accuracy,
+            "rounds": len(result.rounds),
+            "seconds": round(result.seconds, 1),
+        }
+    )
 
 
 def checkpoint_of(context: StageContext) -> Path:
@@ -84,7 +96,9 @@ def checkpoint_of(context: StageContext) -> Path:
     return context.work_folder / "checkpoint.safetensors"
 
 
-def prepare(context: StageContext, source: Source, config: SearchConfig | None = None, left: SearchResult | None = None) -> MaskSearch:
+def prepare(
+    context: StageContext, source: Source, config: SearchConfig | None = None, left: SearchResult | None = None
+) -> MaskSearch:
     """The search of this problem, before its first round.
 
     Args:
@@ -109,7 +123,19 @@ def prepare(context: StageContext, source: Source, config: SearchConfig | None =
         network = copy.deepcopy(network)
         apply_masks(network, left.masks)
         put_norm_tensors(network, left.norms)
-    return MaskSearch(network, preprocess, train, val, problem.num_classes, config, runtime, context.params.seed, source_val_accuracy, macs, spare)
+    return MaskSearch(
+        network,
+        preprocess,
+        train,
+        val,
+        problem.num_classes,
+        config,
+        runtime,
+        context.params.seed,
+        source_val_accuracy,
+        macs,
+        spare,
+    )
 
 
 def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], None]) -> Callable[[Round], None]:
@@ -122,8 +148,15 @@ def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], N
         if best is None or now.accepted or config.method == "budget":
             best = now
         bar.update(now.round + 1 - bar.n)
-        bar.set_postfix(ce=f"{now.cross_entropy:.3f}", density=f"{now.density:.3f}", val=f"{now.val_accuracy:.3f}", best=f"{best.density:.3f}")
-        now_and_best = f"density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}, best density {best.density:.3f}"
+        bar.set_postfix(
+            ce=f"{now.cross_entropy:.3f}",
+            density=f"{now.density:.3f}",
+            val=f"{now.val_accuracy:.3f}",
+            best=f"{best.density:.3f}",
+        )
+        now_and_best = (
+            f"density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}, best density {best.density:.3f}"
+        )
         context.progress((now.round + 1) / config.max_rounds, f"round {now.round + 1}, {now_and_best}")
         log({name: value for name, value in asdict(now).items() if name != "accepted"})
 
@@ -132,12 +165,16 @@ def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], N
 
 def _doubt(result: SearchResult, config: SearchConfig) -> None:
     if config.select_on == "test":
-        _warn("candidates were chosen on the test split, as published: the accuracy on test flatters the result; use search.select_on=val.")
+        _warn(
+            "candidates were chosen on the test split, as published: the accuracy on test flatters the result; use"
+            " search.select_on=val."
+        )
     if not result.met_floor:
         _warn(
-            f"no candidate reached a val accuracy of {result.floor:.3f}; kept the best compromise:"
-            f" val accuracy {result.best.val_accuracy:.3f} at density {result.best.density:.3f}. Raise search.accuracy_tolerance, search.target"
-            f"{', search.channels_target' if config.structure == 'hybrid' else ''} or search.max_rounds, or lower search.accuracy_floor."
+            f"no candidate reached a val accuracy of {result.floor:.3f}; kept the best compromise: val accuracy"
+            f" {result.best.val_accuracy:.3f} at density {result.best.density:.3f}. Raise search.accuracy_tolerance,"
+            f" search.target{', search.channels_target' if config.structure == 'hybrid' else ''} or search.max_rounds,"
+            " or lower search.accuracy_floor."
         )
     if result.best.density > 0.999:
         _warn("the search removed almost nothing; lower search.target, or raise search.alpha or search.max_rounds.")

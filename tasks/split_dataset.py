@@ -6,26 +6,31 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from seam.datasets.prepared import ImageData, load_prepared
+from seam.data.prepared import ImageData, load_prepared
+from seam.data.problems import IntArray, TargetProblem
+from seam.data.splits import carve_val, identical_groups
 from seam.errors import DataError
 from seam.files import write_bytes, write_json
-from seam.problems import IntArray, TargetProblem, carve_val, identical_groups
-from tasks.stage import StageContext, StageResult, main
+from tasks.project.stage import StageContext, StageResult, main
 
 _MOST_SPARE = 5
-"""Left-over negatives kept, as a multiple of the train split: enough variety, and a bound on memory."""
+"""Left-over negatives kept, as a multiple of the train split: enough variety, and a bound on
+memory."""
 
 
 def split_dataset(context: StageContext) -> StageResult:
     """Write splits.safetensors (`train`, `spare`, `val`, `test` and `y_train`, ..., all int64) and summary.json.
 
-    `spare` are the negatives of a binary problem that the draw for `train` left over, at most five times as many as `train`.
-    `train`, `spare` and `val` index the data set's train images, `test` its test images. Validation is carved out before the
-    problem's images are selected, so an image is on the same side in every problem and in the source's training. Images that
-    are byte-identical are on the same side too: one drawn for validation goes back to train when a copy is there.
+    `spare` are the negatives of a binary problem that the draw for `train` left over, at most five
+    times as many as `train`. `train`, `spare` and `val` index the data set's train images, `test`
+    its test images. Validation is carved out before the problem's images are selected, so an image
+    is on the same side in every problem and in the source's training. Images that are
+    byte-identical are on the same side too: one drawn for validation goes back to train when a copy
+    is there.
 
     Raises:
-        DataError: an unknown class, a target class that a split has no image of, or an image in two splits.
+        DataError: an unknown class, a target class that a split has no image of, or an image in two
+            splits.
     """
     params = context.params
     data = load_prepared(context.root / "artifacts" / "validate_data" / "dataset.safetensors")
@@ -40,10 +45,16 @@ def split_dataset(context: StageContext) -> StageResult:
     taken[splits["train"]] = True
     left_over = np.random.default_rng(params.seed).permutation(np.flatnonzero(~taken))
     splits["spare"] = np.sort(left_over[: _MOST_SPARE * len(splits["train"])])
-    labels = {name: problem.target_labels(data.y_test[i] if name == "test" else data.y_train[i]) for name, i in splits.items()}
+    labels = {
+        name: problem.target_labels(data.y_test[i] if name == "test" else data.y_train[i]) for name, i in splits.items()
+    }
     check_nothing_empty(problem, {name: y for name, y in labels.items() if name != "spare"})
     check_no_leak(problem, data, splits)
-    counts = {name: {c: int((y == label).sum()) for label, c in enumerate(problem.classes)} for name, y in labels.items() if name != "spare"}
+    counts = {
+        name: {c: int((y == label).sum()) for label, c in enumerate(problem.classes)}
+        for name, y in labels.items()
+        if name != "spare"
+    }
     summary = {
         "problem": problem.name,
         "classes": list(problem.classes),
@@ -68,7 +79,10 @@ def check_nothing_empty(problem: TargetProblem, labels: dict[str, IntArray]) -> 
         missing = [c for label, c in enumerate(problem.classes) if not (y == label).any()]
         if missing:
             remedy = "raise split_dataset.val_fraction or add images" if split == "val" else "add images"
-            raise DataError(f"problem '{problem.name}': expected images of every class in {split}, none of: {', '.join(missing)}; {remedy}.")
+            raise DataError(
+                f"problem '{problem.name}': expected images of every class in {split}, none of: {', '.join(missing)};"
+                f" {remedy}."
+            )
 
 
 def check_no_leak(problem: TargetProblem, data: ImageData, splits: dict[str, IntArray]) -> None:
@@ -78,9 +92,18 @@ def check_no_leak(problem: TargetProblem, data: ImageData, splits: dict[str, Int
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         twins = _twins(images[first], images[second])
         if twins is not None:
-            i, j = (int((learnt if name == "train" else splits[name])[twin]) for name, twin in zip((first, second), twins, strict=True))
-            where = f"image {i} of the data set's train ({first}) and image {j} of its {'test' if second == 'test' else 'train'} ({second})"
-            raise DataError(f"problem '{problem.name}': expected no image in two splits, {where} are identical; remove one of the two and validate again.")
+            i, j = (
+                int((learnt if name == "train" else splits[name])[twin])
+                for name, twin in zip((first, second), twins, strict=True)
+            )
+            where = (
+                f"image {i} of the data set's train ({first}) and image {j} of its"
+                f" {'test' if second == 'test' else 'train'} ({second})"
+            )
+            raise DataError(
+                f"problem '{problem.name}': expected no image in two splits, {where} are identical; remove one of the"
+                " two and validate again."
+            )
 
 
 def _twins(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> tuple[int, int] | None:

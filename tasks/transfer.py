@@ -1,4 +1,4 @@
-"""One student: the source transferred to a target by one method, and what it does on test images, attacked ones and noisy ones."""
+"""One student: the source transferred by one method, and its answers to clean, attacked and noisy test images."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from seam.backdoor import backdoor_inheritance
-from seam.batches import LabelledImages
-from seam.datasets.prepared import ImageData
+from seam.configs.methods import TransferConfig
+from seam.data.images import LabelledImages
+from seam.data.prepared import ImageData
+from seam.defects.backdoor import backdoor_inheritance
+from seam.defects.feature_attack import random_noise
+from seam.defects.inheritance import defect_inheritance
+from seam.defects.whitebox import whitebox_accuracy
 from seam.errors import SuspectResultWarning
 from seam.files import sha256_file, write_bytes, write_csv, write_json
-from seam.macs import count
-from seam.masks import maskable, save_mask_pack
+from seam.masks.masks import maskable
+from seam.masks.pack import save_mask_pack
+from seam.measures.macs import count
 from seam.methods.protocol import Target, Watch, convolutions
-from seam.robustness import defect_inheritance, random_noise
+from seam.methods.transfer import Transferred
+from seam.methods.transfer import transfer as make_student
+from seam.networks.state_dicts import save_weights
+from seam.networks.student import Student
 from seam.runtime import Runtime, start
-from seam.search_result import Round
-from seam.source import save_weights
-from seam.student import Student
-from seam.training import Epoch
-from seam.transfer import Transferred
-from seam.transfer import transfer as make_student
-from seam.transfer_configs import TransferConfig
-from seam.whitebox import whitebox_accuracy
-from tasks.stage import StageContext, StageResult, collect_warnings, main
-from tasks.students import StudentName, config_of
-from tasks.transfer_files import Adversarial, TransferSource, split_images, target_data, transfer_source
+from seam.search.result import Round
+from seam.training.loop import Epoch
+from tasks.inputs.target import Adversarial, TransferSource, split_images, target_data, transfer_source
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
+from tasks.project.students import StudentName, config_of
 
 _HISTORY = ("phase", "epoch", "loss", "density", "val_accuracy")
 _MEASURING = 0.9
@@ -44,8 +46,9 @@ _MEASURING = 0.9
 def transfer(context: StageContext) -> StageResult:
     """Train one student, continuing a killed one, measure it on test, and publish both.
 
-    Writes student.safetensors, mask.safetensors (without entries where nothing is removed), history.csv, predictions.safetensors
-    (`labels`, `clean`, `adversarial`, `noise`) and metrics.json.
+    Writes student.safetensors, mask.safetensors (without entries where nothing is removed),
+    history.csv, predictions.safetensors (`labels`, `clean`, `adversarial`, `noise`) and
+    metrics.json.
 
     Raises:
         SourceError: the source lacks what the method needs, or the loss is not finite.
@@ -61,7 +64,9 @@ def transfer(context: StageContext) -> StageResult:
     target = Target(train, val, source.preprocess(), len(data.classes))
     begin = time.perf_counter()
     with collect_warnings() as doubts:
-        made = make_student(name.base, source.network, target, config, runtime, name.seed, _watch(context, config, len(train)))
+        made = make_student(
+            name.base, source.network, target, config, runtime, name.seed, _watch(context, config, len(train))
+        )
         seconds = time.perf_counter() - begin
         context.progress(_MEASURING, "measure on test")
         predictions = _predictions(context, made.student, source, data, adversarial, runtime)
@@ -110,7 +115,10 @@ def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Wat
         context.progress(_MEASURING * done / max(1, rounds + epochs), text)
 
     def on_round(now: Round) -> None:
-        show(now.round + 1, f"round {now.round + 1}/{rounds}, density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}")
+        show(
+            now.round + 1,
+            f"round {now.round + 1}/{rounds}, density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}",
+        )
 
     def on_epoch(now: Epoch) -> None:
         show(rounds + now.epoch, f"epoch {now.epoch}/{epochs}, val accuracy {now.val_accuracy:.3f}")
@@ -122,7 +130,12 @@ def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Wat
 
 @torch.no_grad()
 def _predictions(
-    context: StageContext, learner: Student, source: TransferSource, data: ImageData, adversarial: Adversarial, runtime: Runtime
+    context: StageContext,
+    learner: Student,
+    source: TransferSource,
+    data: ImageData,
+    adversarial: Adversarial,
+    runtime: Runtime,
 ) -> dict[str, Tensor]:
     """Labels the student gives clean, attacked and noisy test images, in float32, on the CPU."""
     found: dict[str, list[Tensor]] = {"clean": [], "adversarial": [], "noise": []}
@@ -145,7 +158,10 @@ def _measured(predictions: dict[str, Tensor]) -> dict[str, Any]:
     control = defect_inheritance(clean, predictions["noise"], labels)
     chance = float(labels.bincount().max()) / len(labels)
     if attacked.accuracy <= chance:
-        text = f"accuracy {attacked.accuracy:.2%}, always naming the commonest class gives {chance:.2%}; its rate of defects means nothing."
+        text = (
+            f"accuracy {attacked.accuracy:.2%}, always naming the commonest class gives {chance:.2%}; its rate of"
+            " defects means nothing."
+        )
         warnings.warn(f"the student is at chance on test: {text}", SuspectResultWarning, stacklevel=2)
     noise = {"robust_accuracy": control.robust_accuracy, "defect_inheritance_rate": control.defect_inheritance_rate}
     return {**asdict(attacked), "num_images": len(labels), "random_noise": noise}
@@ -158,20 +174,30 @@ def _targeted(context: StageContext, predictions: dict[str, Tensor]) -> dict[str
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SuspectResultWarning)  # said of the untargeted rate
-        found = backdoor_inheritance(predictions["clean"], predictions["adversarial"], predictions["labels"], config.backdoor.target_class)
+        found = backdoor_inheritance(
+            predictions["clean"], predictions["adversarial"], predictions["labels"], config.backdoor.target_class
+        )
     return {"targeted_rate": found.targeted_rate}
 
 
-def _withstood(context: StageContext, learner: Student, source: TransferSource, data: ImageData, runtime: Runtime) -> dict[str, Any]:
+def _withstood(
+    context: StageContext, learner: Student, source: TransferSource, data: ImageData, runtime: Runtime
+) -> dict[str, Any]:
     """The student under attacks on itself: nobody shall read few inherited defects as robustness."""
     params = context.params
-    count = len(data.y_test) if params.transfer.whitebox_images is None else min(params.transfer.whitebox_images, len(data.y_test))
+    count = (
+        len(data.y_test)
+        if params.transfer.whitebox_images is None
+        else min(params.transfer.whitebox_images, len(data.y_test))
+    )
     rows = np.sort(np.random.default_rng(params.seed).permutation(len(data.y_test))[:count])
     images = LabelledImages(torch.from_numpy(data.x_test[rows]), torch.from_numpy(data.y_test[rows])).to(runtime.device)
     found = {}
     for attack in _attacks(params.transfer.fab):
         context.progress(0.95, f"white-box {attack}")
-        done = whitebox_accuracy(learner, images, source.mean, source.std, attack, params.transfer.whitebox, params.seed)
+        done = whitebox_accuracy(
+            learner, images, source.mean, source.std, attack, params.transfer.whitebox, params.seed
+        )
         found[attack] = {key: value for key, value in asdict(done).items() if key != "attack"}
     return found
 
@@ -205,7 +231,13 @@ def _sizes(learner: Student, example: Tensor) -> dict[str, Any]:
 
 def _history(made: Transferred) -> Iterator[dict[str, Any]]:
     for now in made.start.rounds:
-        yield {"phase": "search", "epoch": now.round + 1, "loss": now.cross_entropy, "density": now.density, "val_accuracy": now.val_accuracy}
+        yield {
+            "phase": "search",
+            "epoch": now.round + 1,
+            "loss": now.cross_entropy,
+            "density": now.density,
+            "val_accuracy": now.val_accuracy,
+        }
     for epoch in made.epochs:
         yield {"phase": "training", **asdict(epoch)}
 

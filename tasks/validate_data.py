@@ -1,4 +1,4 @@
-"""Read the raw data set, check it with Great Expectations, and write it decoded in one file, with its manifest and Data Docs."""
+"""Read the raw data set, check it with Great Expectations, write it in one file, with manifest and Data Docs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from seam.configs import DataConfig
-from seam.datasets.load import fetch, load_raw
-from seam.datasets.prepared import ImageData, save_prepared
-from seam.datasets.raw import without_copies
+from seam.configs.data import DataConfig
+from seam.data.formats.load import fetch, load_raw
+from seam.data.prepared import ImageData, save_prepared
+from seam.data.raw import without_copies
 from seam.errors import DataError
 from seam.files import write_bytes, write_json
-from tasks.data_guard import check_data_unchanged
-from tasks.expectations import Outcome, check, class_expectations, explain, image_expectations
-from tasks.manifest import COLUMNS, assemble, channel_statistics, class_table, image_table
-from tasks.stage import StageContext, StageResult, main
+from tasks.inputs.expectations import Outcome, check, class_expectations, explain, image_expectations
+from tasks.inputs.manifest import COLUMNS, assemble, channel_statistics, class_table, image_table
+from tasks.project.data_guard import check_data_unchanged
+from tasks.project.stage import StageContext, StageResult, main
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
     """Read and check a data set, and publish what is known of it.
 
     Raises:
-        DataError: the data changed against its .dvc file, has another structure, or fails an expectation (one line for
-            each, naming files). Nothing is published then.
+        DataError: the data changed against its .dvc file, has another structure, or fails an
+            expectation (one line for each, naming files). Nothing is published then.
     """
     path = context.root / config.path
     check_data_unchanged(context.root, config.path)
@@ -61,7 +61,12 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
             shutil.copytree(docs, out / "data_docs")
     context.progress(1.0, "done")
     height, width, channels = data.image_shape
-    summary = {"num_train": len(data.y_train), "num_test": len(data.y_test), "num_classes": len(data.classes), "expectations": len(outcomes)}
+    summary = {
+        "num_train": len(data.y_train),
+        "num_test": len(data.y_test),
+        "num_classes": len(data.classes),
+        "expectations": len(outcomes),
+    }
     return context.result({**summary, "image": f"{height}x{width}x{channels}"})
 
 
@@ -87,8 +92,13 @@ def _report(data: ImageData, classes: pd.DataFrame, outcomes: list[Outcome]) -> 
         "num_train": len(data.y_train),
         "num_test": len(data.y_test),
         "classes": list(data.classes),
-        "images_per_class": {str(r["class"]): {"train": int(r["num_train"]), "test": int(r["num_test"])} for r in classes.to_dict("records")},
-        "expectations": [{"description": o.description, "type": o.type, "column": o.column, "success": o.success} for o in outcomes],
+        "images_per_class": {
+            str(r["class"]): {"train": int(r["num_train"]), "test": int(r["num_test"])}
+            for r in classes.to_dict("records")
+        },
+        "expectations": [
+            {"description": o.description, "type": o.type, "column": o.column, "success": o.success} for o in outcomes
+        ],
     }
 
 

@@ -1,9 +1,12 @@
-"""Read the data set that a network is transferred to, check it, and write it decoded in one file: as validate_data does."""
+"""Read the data set that a network is transferred to, check it, and write it decoded in one file.
+
+As validate_data does.
+"""
 
 from __future__ import annotations
 
 from seam.errors import DataError
-from tasks.stage import StageContext, StageResult, main
+from tasks.project.stage import StageContext, StageResult, main
 from tasks.validate_data import validate
 
 

@@ -17,15 +17,17 @@ import pytest
 import torch
 from torch import nn
 
-from seam.datasets.prepared import ImageData, save_prepared
+from seam.data.prepared import ImageData, save_prepared
 from seam.files import read_json, sha256_file, write_json
-from seam.head import Reengineered, TargetHead
-from seam.norms import norm_tensors, save_norms
-from seam.masks import apply_masks, maskable, save_mask_pack
-from seam.models import build
-from seam.source import SourceInfo, save_source, save_weights
-from tasks.params import Params, parse_params
-from tasks.stage import StageContext
+from seam.networks.head import Reengineered, TargetHead
+from seam.networks.norms import norm_tensors, save_norms
+from seam.masks.masks import apply_masks, maskable
+from seam.masks.pack import save_mask_pack
+from seam.networks.build import build
+from seam.networks.source import SourceInfo, save_source
+from seam.networks.state_dicts import save_weights
+from tasks.project.params import Params, parse_params
+from tasks.project.stage import StageContext
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = """
@@ -33,7 +35,8 @@ from torch import nn
 
 
 def tiny(num_classes):
-    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, num_classes))
+    body = (nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    return nn.Sequential(*body, nn.Linear(16, num_classes))
 """
 CLASSES = ("zero", "one", "<two>")
 
@@ -56,7 +59,7 @@ def empty_mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registry_project(tmp_path: Path, empty_mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> StageContext:
-    """A context for register_model of the problem `zero` (class "zero" against the rest), local store, results made up."""
+    """A context for register_model of the problem `zero` (zero against the rest), local store, made-up results."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return make_registry_project(tmp_path / "project", empty_mlflow_store)
 
@@ -69,10 +72,16 @@ def other_registry_project(tmp_path: Path, empty_mlflow_store: Path) -> Callable
 
 @pytest.fixture
 def brightness_npz(tmp_path: Path) -> Path:
-    """Three classes of noise, each of another brightness: dark, grey, light; 48 images to train on, 12 to test, 16 x 16 pixels."""
+    """Three classes of noise, each of another brightness: dark, grey, light.
+
+    48 images to train on, 12 to test, 16 x 16 pixels.
+    """
     rng = np.random.default_rng(0)
     labels = {"train": np.arange(48) % 3, "test": np.arange(12) % 3}
-    images = {k: (rng.integers(0, 80, (len(y), 16, 16, 3)) + 80 * y[:, None, None, None]).astype(np.uint8) for k, y in labels.items()}
+    images = {
+        k: (rng.integers(0, 80, (len(y), 16, 16, 3)) + 80 * y[:, None, None, None]).astype(np.uint8)
+        for k, y in labels.items()
+    }
     arrays = {f"x_{k}": v for k, v in images.items()} | {f"y_{k}": v for k, v in labels.items()}
     np.savez(tmp_path / "three.npz", **arrays, classes=np.array(["dark", "grey", "light"]))
     return tmp_path / "three.npz"
@@ -112,9 +121,20 @@ def _write_data(context: StageContext) -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(12, dtype=np.int64) % 3
     images = rng.integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)
-    save_prepared(ImageData(images, labels, images[:6], labels[:6], CLASSES), context.artifact("validate_data", "dataset.safetensors"))
+    save_prepared(
+        ImageData(images, labels, images[:6], labels[:6], CLASSES),
+        context.artifact("validate_data", "dataset.safetensors"),
+    )
     write_json(context.artifact("validate_data", "validation.json"), {"success": True})
-    summary = {"problem": "zero", "classes": ["zero", "other"], "source_classes": list(CLASSES), "train": 6, "val": 2, "test": 4, "seed": 0}
+    summary = {
+        "problem": "zero",
+        "classes": ["zero", "other"],
+        "source_classes": list(CLASSES),
+        "train": 6,
+        "val": 2,
+        "test": 4,
+        "seed": 0,
+    }
     write_json(context.artifact("split_dataset", "summary.json"), summary)
 
 
@@ -123,7 +143,9 @@ def _write_source(context: StageContext, architecture: str) -> nn.Module:
     network = build(architecture, 3)
     folder = context.folder("prepare_source")
     folder.mkdir(parents=True)
-    save_source(network, SourceInfo(architecture, CLASSES, (0.5,) * 3, (0.25,) * 3, (8, 8, 1), "", 0.9, True, 163), folder)
+    save_source(
+        network, SourceInfo(architecture, CLASSES, (0.5,) * 3, (0.25,) * 3, (8, 8, 1), "", 0.9, True, 163), folder
+    )
     return network
 
 
@@ -142,26 +164,68 @@ def _write_search(context: StageContext, network: nn.Module) -> None:
     apply_masks(network, masks)
     save_weights(Reengineered(network, head), context.artifact("finetune", "reengineered_finetuned.safetensors"))
     rows = [f"{i},{0.9 - 0.2 * i},{1 - 0.25 * i},{0.5 + 0.1 * i},True" for i in range(4)]
-    context.artifact("search", "history.csv").write_text("\n".join(["round,cross_entropy,density,val_accuracy,accepted", *rows]) + "\n")
+    context.artifact("search", "history.csv").write_text(
+        "\n".join(["round,cross_entropy,density,val_accuracy,accepted", *rows]) + "\n"
+    )
     context.artifact("search", "frontier.csv").write_text("density,val_accuracy,round\n0.5,0.9,3\n0.25,0.8,3\n")
     context.artifact("search", "candidates").mkdir()
     for number, share in enumerate((0.5, 0.25)):
         cut = {name: torch.rand(p.shape, generator=generator) < share for name, p in maskable(network).items()}
         save_mask_pack(cut, source_sha256, context.artifact("search", f"candidates/{number}.safetensors"))
-    finetuned = [f"{e},{m},{0.5 - 0.1 * e},{0.8 + 0.05 * e}" for m in ("reengineered_finetuned", "standard_finetuned") for e in range(2)]
-    context.artifact("finetune", "history.csv").write_text("\n".join(["epoch,model,loss,val_accuracy", *finetuned]) + "\n")
-    about = {"density": 0.25, "val_accuracy": 0.8, "rounds": 4, "best_round": 3, "seconds": 1.5, "mask_sha256": digest, "source_val_accuracy": 0.9}
-    about |= {"head_only_val_accuracy": 0.9, "device": "cpu", "precision": "fp32", "threads": 1, "warnings": ["<script>doubt</script>"]}
+    finetuned = [
+        f"{e},{m},{0.5 - 0.1 * e},{0.8 + 0.05 * e}"
+        for m in ("reengineered_finetuned", "standard_finetuned")
+        for e in range(2)
+    ]
+    context.artifact("finetune", "history.csv").write_text(
+        "\n".join(["epoch,model,loss,val_accuracy", *finetuned]) + "\n"
+    )
+    about = {
+        "density": 0.25,
+        "val_accuracy": 0.8,
+        "rounds": 4,
+        "best_round": 3,
+        "seconds": 1.5,
+        "mask_sha256": digest,
+        "source_val_accuracy": 0.9,
+    }
+    about |= {
+        "head_only_val_accuracy": 0.9,
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 1,
+        "warnings": ["<script>doubt</script>"],
+    }
     write_json(context.artifact("search", "metrics.json"), about)
 
 
 def _write_results(context: StageContext) -> None:
     def entry(accuracy: float, kept: int) -> dict[str, Any]:
-        sizes = {"params_total": 180, "params_nonzero": kept, "density": kept / 180, "macs_dense": 7000, "macs_nonzero": 7000 * kept // 180}
-        return {"accuracy": accuracy, **sizes, "accuracy_per_class": {"zero": accuracy, "other": accuracy}, "num_images": 200}
+        sizes = {
+            "params_total": 180,
+            "params_nonzero": kept,
+            "density": kept / 180,
+            "macs_dense": 7000,
+            "macs_nonzero": 7000 * kept // 180,
+        }
+        return {
+            "accuracy": accuracy,
+            **sizes,
+            "accuracy_per_class": {"zero": accuracy, "other": accuracy},
+            "num_images": 200,
+        }
 
-    evaluated = {"source": entry(0.95, 180), "reengineered": entry(0.94, 45), "standard_finetuned": entry(0.97, 180), "reengineered_finetuned": entry(0.96, 45)}
-    evaluated_too = {"head_only": entry(0.955, 180), "restricted": entry(0.951, 180), "reengineered_refit": entry(0.945, 45)}
+    evaluated = {
+        "source": entry(0.95, 180),
+        "reengineered": entry(0.94, 45),
+        "standard_finetuned": entry(0.97, 180),
+        "reengineered_finetuned": entry(0.96, 45),
+    }
+    evaluated_too = {
+        "head_only": entry(0.955, 180),
+        "restricted": entry(0.951, 180),
+        "reengineered_refit": entry(0.945, 45),
+    }
     evaluated_too |= {
         "adapted": entry(0.96, 180),
         "retrained": entry(0.9, 180),
@@ -171,16 +235,44 @@ def _write_results(context: StageContext) -> None:
     }
     write_json(context.artifact("evaluate", "metrics.json"), {**evaluated, "baselines": evaluated_too, "warnings": []})
     rates = {"source": 0.8, "reengineered": 0.5, "standard_finetuned": 0.6, "reengineered_finetuned": 0.3}
-    attacked = {name: {"accuracy": 0.95, "robust_accuracy": 1 - rate, "defect_inheritance_rate": rate} for name, rate in rates.items()}
+    attacked = {
+        name: {"accuracy": 0.95, "robust_accuracy": 1 - rate, "defect_inheritance_rate": rate}
+        for name, rate in rates.items()
+    }
     write_json(context.artifact("evaluate_robustness", "metrics.json"), attacked)
-    write_json(context.artifact("evaluate_robustness", "attack.json"), {"input_space": "normalized", "eps_normalized": 0.1, "warnings": []})
+    write_json(
+        context.artifact("evaluate_robustness", "attack.json"),
+        {"input_space": "normalized", "eps_normalized": 0.1, "warnings": []},
+    )
 
     def timing(p50: float) -> dict[str, Any]:
-        return {f"batch{n}": {"latency_ms_p50": n * p50, "latency_ms_p95": n * p50 * 1.5, "num_threads": 1, "batch_size": n, "repeats": 100} for n in (1, 16)}
+        return {
+            f"batch{n}": {
+                "latency_ms_p50": n * p50,
+                "latency_ms_p95": n * p50 * 1.5,
+                "num_threads": 1,
+                "batch_size": n,
+                "repeats": 100,
+            }
+            for n in (1, 16)
+        }
 
-    measured = {"deepsparse": {"unavailable": "not installed"}, "onnxruntime": {"source": timing(0.5), "reengineered": timing(0.4)}}
+    measured = {
+        "deepsparse": {"unavailable": "not installed"},
+        "onnxruntime": {"source": timing(0.5), "reengineered": timing(0.4)},
+    }
     write_json(context.artifact("benchmark_latency", "metrics.json"), measured)
-    export = {"source": {"opset": 17, "model": "source"}, "reengineered": {"opset": 17, "model": "reengineered_finetuned"}, "hardware": {}, "engines": {}}
+    export = {
+        "source": {"opset": 17, "model": "source"},
+        "reengineered": {"opset": 17, "model": "reengineered_finetuned"},
+        "hardware": {},
+        "engines": {},
+    }
     write_json(context.artifact("benchmark_latency", "export.json"), export)
-    rows = ["density,macs,val_accuracy,onnxruntime_ms,deepsparse_ms", "1.0,7000,0.9,0.4,", "0.5,3500,0.9,0.3,", "0.25,1700,0.8,0.2,"]
+    rows = [
+        "density,macs,val_accuracy,onnxruntime_ms,deepsparse_ms",
+        "1.0,7000,0.9,0.4,",
+        "0.5,3500,0.9,0.3,",
+        "0.25,1700,0.8,0.2,",
+    ]
     context.artifact("benchmark_latency", "frontier.csv").write_text("\n".join(rows) + "\n")

@@ -1,4 +1,7 @@
-"""The ResNet20 variant of karanchahal/distiller's CIFAR-100 weights: a stem of 64 channels, no ReLU after the addition, 2x2 features."""
+"""The ResNet20 variant of karanchahal/distiller's CIFAR-100 weights.
+
+A stem of 64 channels, no ReLU after the addition, 2x2 features.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ class _Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         same = stride == 1 and inputs == outputs
-        self.shortcut = nn.Sequential() if same else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut = (
+            nn.Sequential()
+            if same
+            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seam.models.vgg_cifar import VggCifar
+from seam.networks.vgg_cifar import VggCifar
 
 
 def vgg16_half(num_classes: int) -> VggCifar:

@@ -15,8 +15,8 @@ from seam.compaction.layers import Layer, read_inputs
 def mark_live(known: Constants) -> set[fx.Node]:
     """Set `live` of every channel that something which matters reads.
 
-    Weights whose outputs nothing reads become zero. An operand of a sum or product that is constant in all live channels is
-    freed from its tie, and goes into `known.fixed`.
+    Weights whose outputs nothing reads become zero. An operand of a sum or product that is constant
+    in all live channels is freed from its tie, and goes into `known.fixed`.
 
     Returns:
         The operations whose results are needed.
@@ -31,7 +31,10 @@ def mark_live(known: Constants) -> set[fx.Node]:
 
 
 def mark_kept(known: Constants, needed: set[fx.Node], multiple: int = 1) -> None:
-    """Set `kept` of every channel that is live or tied to a kept one; of each value at least one is, and a multiple of `multiple`, or all."""
+    """Set `kept` of every channel that is live or tied to a kept one.
+
+    Of each value at least one is, and a multiple of `multiple`, or all.
+    """
     values = [channels for node, channels in known.channels.items() if node in needed]
     ties = [(tie, node) for node in known.ties if node in needed for tie in known.ties[node]]
     for channels in values:
@@ -71,7 +74,9 @@ def _read_by_layer(known: Constants, node: fx.Node, layer: Layer, channels: Chan
 
 def _read_tied(known: Constants, node: fx.Node, channels: Channels) -> None:
     ties = known.ties[node]
-    several = f"tied to other channels by '{node.name}'" if len(ties) > 1 and known.traced.kind(node) in ARITHMETIC else ""
+    several = (
+        f"tied to other channels by '{node.name}'" if len(ties) > 1 and known.traced.kind(node) in ARITHMETIC else ""
+    )
     for tie in ties:
         source = known.channels[tie.source]
         live, by = tie.rows(source.live, channels.live)

@@ -14,13 +14,19 @@ from seam.compaction.trace import Traced
 
 
 def attend(projected: Float[Tensor, "batch tokens features"], heads: int) -> Float[Tensor, "batch tokens values"]:
-    """Attention of tokens to each other; queries, keys and values of all heads lie one after the other in the features."""
+    """Attention of tokens to each other.
+
+    Queries, keys and values of all heads lie one after the other in the features.
+    """
     query, key, value = projected.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 class SplitAttention(nn.Module):
-    """The projections of an `nn.MultiheadAttention` without some of its heads; what those add is in the bias of the second."""
+    """The projections of an `nn.MultiheadAttention` without some of its heads.
+
+    What those add is in the bias of the second.
+    """
 
     def __init__(self, full: nn.MultiheadAttention, heads: Bool[Tensor, " heads"]) -> None:
         super().__init__()
@@ -39,11 +45,13 @@ class SplitAttention(nn.Module):
 def split_attention(traced: Traced) -> dict[str, str]:
     """Make two linear layers and `attend` of every self-attention, and leave out the heads that have no effect.
 
-    Such a head has values (in the sense of queries, keys and values) that nothing reads, or that are the same for every token:
-    attention averages them, so that they come out as they are, and go into the bias behind. What is made exports to ONNX.
+    Such a head has values (in the sense of queries, keys and values) that nothing reads, or that
+    are the same for every token: attention averages them, so that they come out as they are, and go
+    into the bias behind. What is made exports to ONNX.
 
     Args:
-        traced: changed in place; attention `x` becomes the layers `x.project_in` and `x.project_out`.
+        traced: changed in place; attention `x` becomes the layers `x.project_in` and
+            `x.project_out`.
 
     Returns:
         Attention with heads without effect that could not be removed -> the reason.
@@ -78,7 +86,12 @@ def _why_not(traced: Traced, full: nn.MultiheadAttention, node: fx.Node) -> str:
         return "it runs more than once, or has hooks"
     if full.in_proj_weight is None or full.bias_k is not None or full.add_zero_attn or not full.batch_first:
         return "its attention is of another kind than torchvision's vision transformer has"
-    if len(node.args) != 3 or len(set(node.args)) > 1 or not set(node.kwargs) <= {"need_weights"} or len(traced.shapes[node.all_input_nodes[0]]) != 3:
+    if (
+        len(node.args) != 3
+        or len(set(node.args)) > 1
+        or not set(node.kwargs) <= {"need_weights"}
+        or len(traced.shapes[node.all_input_nodes[0]]) != 3
+    ):
         return "it is not a batch of tokens that attend to each other, without a mask"
     if any(user.target is not operator.getitem or (user.args[1] != 0 and user.users) for user in node.users):
         return "its attention weights are used"

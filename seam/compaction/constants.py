@@ -1,7 +1,8 @@
 """Which channels of a traced network are constant, and which go together: from input to output.
 
-An operation is a *layer* (convolution, linear), which mixes channels; or a *tie*, which maps channels to channels; or it asks
-for a shape; everything else is a *barrier*: it reads every channel, and of its result nothing is known.
+An operation is a *layer* (convolution, linear), which mixes channels; or a *tie*, which maps
+channels to channels; or it asks for a shape; everything else is a *barrier*: it reads every
+channel, and of its result nothing is known.
 """
 
 from __future__ import annotations
@@ -20,7 +21,22 @@ from seam.compaction.layers import Layer, constant_outputs, fold_constants, grou
 from seam.compaction.trace import LAYERS, PER_CHANNEL, Traced
 
 _ACTIVATIONS = (
-    *("relu", "relu6", "leakyrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "sigmoid", "logsigmoid", "tanh", "hardtanh"),
+    *(
+        "relu",
+        "relu6",
+        "leakyrelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "softplus",
+        "sigmoid",
+        "logsigmoid",
+        "tanh",
+        "hardtanh",
+    ),
     *("hardswish", "hardsigmoid", "clamp", "identity", "contiguous", "clone", "detach", "dropout", "stochasticdepth"),
 )
 _PRODUCTS = ("mul", "imul")
@@ -55,9 +71,12 @@ class Channels:
 
 @dataclass(frozen=True)
 class Tie:
-    """Each `block` channels of `source` go with `repeat` channels of the result, the first of which is `offset`: all stay, or none.
+    """Each `block` channels of `source` go with `repeat` channels of the result, the first of which is `offset`.
 
-    An activation ties 1 with 1, the flattening of an image 1 with its pixels, a grouped convolution the inputs of a group with its outputs.
+    All stay, or none.
+
+    An activation ties 1 with 1, the flattening of an image 1 with its pixels, a grouped convolution
+    the inputs of a group with its outputs.
     """
 
     source: fx.Node
@@ -68,7 +87,9 @@ class Tie:
     def rows(self, source: Tensor, result: Tensor) -> tuple[Tensor, Tensor]:
         """Views of two vectors, one row for each block: (blocks, block) and (blocks, repeat)."""
         blocks = len(source) // self.block
-        return source.view(blocks, self.block), result[self.offset : self.offset + blocks * self.repeat].view(blocks, self.repeat)
+        return source.view(blocks, self.block), result[self.offset : self.offset + blocks * self.repeat].view(
+            blocks, self.repeat
+        )
 
 
 _Tied: TypeAlias = tuple[Tensor, list[Tie]] | None
@@ -78,8 +99,8 @@ _Tied: TypeAlias = tuple[Tensor, list[Tie]] | None
 class Constants:
     """What is known of each value, given the values it is computed from.
 
-    On the way the layers change, and compute the same: what constant channels add goes into biases, and the weights that
-    read them become zero.
+    On the way the layers change, and compute the same: what constant channels add goes into biases,
+    and the weights that read them become zero.
 
     Args:
         traced: the network.
@@ -89,7 +110,8 @@ class Constants:
         channels: what is known of each value that has channels.
         layers: those that are known; each has weights of its own now.
         ties: between the channels of values.
-        fixed: sum or product of which nothing is known -> its operand that does not depend on the input.
+        fixed: sum or product of which nothing is known -> its operand that does not depend on the
+            input.
     """
 
     def __init__(self, traced: Traced, in_training: bool = False) -> None:
@@ -155,13 +177,22 @@ class Constants:
             return
         for operand, other in (operands, operands[::-1]):
             known = self.channels.get(operand)
-            if known is not None and not known.constant.isnan().any() and self.traced.shapes.get(other) == self.traced.shapes[node]:
+            if (
+                known is not None
+                and not known.constant.isnan().any()
+                and self.traced.shapes.get(other) == self.traced.shapes[node]
+            ):
                 self.fixed[node] = operand
 
     def _pointwise(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
         operands, rank = node.all_input_nodes, self._rank(source)
         constants = [k.constant for n in operands if (k := self.along(n, known.axis)) and self._rank(n) == rank]
-        if len(constants) < len(operands) or len({len(c) for c in constants}) > 1 or self._mixes(node, known.axis) or self._is_random(node):
+        if (
+            len(constants) < len(operands)
+            or len({len(c) for c in constants}) > 1
+            or self._mixes(node, known.axis)
+            or self._is_random(node)
+        ):
             return None
         shape = [-1 if axis == known.axis else 1 for axis in range(rank)]
         values = {n: c.clone().view(shape) for n, c in zip(operands, constants, strict=True)}
@@ -173,12 +204,18 @@ class Constants:
         return result, [Tie(n) for n in operands]
 
     def _mixes(self, node: fx.Node, axis: int) -> bool:
-        """Whether an operation that holds numbers for each channel means another axis, or takes statistics of its input."""
-        return self.traced.kind(node) in PER_CHANNEL and (axis != 1 or getattr(self.traced.called(node), "running_mean", 0) is None)
+        """Whether an operation with numbers for each channel means another axis, or takes statistics of its input."""
+        return self.traced.kind(node) in PER_CHANNEL and (
+            axis != 1 or getattr(self.traced.called(node), "running_mean", 0) is None
+        )
 
     def _is_random(self, node: fx.Node) -> bool:
         at = _TRAINING.get(self.traced.kind(node))
-        return at is not None and node.op == "call_function" and node.kwargs.get("training", (*node.args, 1, 1, 1)[at]) is not False
+        return (
+            at is not None
+            and node.op == "call_function"
+            and node.kwargs.get("training", (*node.args, 1, 1, 1)[at]) is not False
+        )
 
     def _pool(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
         if known.axis != 1 or self.traced.shapes[node][:2] != self.traced.shapes[source][:2]:
@@ -210,7 +247,11 @@ class Constants:
             return None
         constants = [k.constant for part in parts if (k := self.along(part, known.axis))]
         ends = torch.tensor([0, *map(len, constants)]).cumsum(0).tolist()
-        return (torch.cat(constants), [Tie(*tie) for tie in zip(parts, ends, strict=False)]) if len(constants) == len(parts) else None
+        return (
+            (torch.cat(constants), [Tie(*tie) for tie in zip(parts, ends, strict=False)])
+            if len(constants) == len(parts)
+            else None
+        )
 
     def _pad(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
         widths = cast("Any", node.args[1]) if len(node.args) == 2 else ()
@@ -220,11 +261,16 @@ class Constants:
         at = pad_position(known.axis, self._rank(source))
         before, after = (*widths, *[0] * (at + 2))[at : at + 2]
         at_border = any((*widths[:at], *widths[at + 2 :]))
-        return F.pad(_beside_zeros(known) if at_border else known.constant, (before, after)), [Tie(source, offset=before)]
+        return F.pad(_beside_zeros(known) if at_border else known.constant, (before, after)), [
+            Tie(source, offset=before)
+        ]
 
     def _slice(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
         index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
-        other_axes = all(isinstance(i, slice) for i in index) and index[known.axis : known.axis + 1] in ((), (slice(None),))
+        other_axes = all(isinstance(i, slice) for i in index) and index[known.axis : known.axis + 1] in (
+            (),
+            (slice(None),),
+        )
         return (known.constant, [Tie(source)]) if other_axes else None
 
 

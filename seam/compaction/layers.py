@@ -45,8 +45,9 @@ def read_inputs(layer: Layer) -> Bool[Tensor, " in"]:
 def fold_constants(layer: Layer, constants: Float[Tensor, " in"]) -> None:
     """Move what constant inputs add to the outputs into the bias; the weights that read them become zero.
 
-    Where zeros are padded only a constant of zero is one everywhere. The others become one: the largest carries the weights
-    of all, which is exact. In a grouped convolution they stay as they are.
+    Where zeros are padded only a constant of zero is one everywhere. The others become one: the
+    largest carries the weights of all, which is exact. In a grouped convolution they stay as they
+    are.
 
     Args:
         layer: changed in place. It gets a bias if it has none and needs one.
@@ -69,7 +70,11 @@ def fold_constants(layer: Layer, constants: Float[Tensor, " in"]) -> None:
         layer.bias = parameter((shift if layer.bias is None else layer.bias + shift).to(layer.weight))
 
 
-def _merge(weight: Float[Tensor, "outputs inputs positions"], constants: Float[Tensor, " inputs"], which: Bool[Tensor, " inputs"]) -> None:
+def _merge(
+    weight: Float[Tensor, "outputs inputs positions"],
+    constants: Float[Tensor, " inputs"],
+    which: Bool[Tensor, " inputs"],
+) -> None:
     """Let the largest of several constant inputs carry the weights of all, in place."""
     if not which.any():
         return
@@ -119,7 +124,9 @@ def fold_norms(traced: Traced) -> None:
         if source is None or traced.kind(source) not in LAYERS or len(source.users) > 1:
             continue
         layer, norm = traced.called(source), traced.called(node)
-        if norm.running_var is not None and len(traced.shapes[source]) == layer.weight.dim():  # else it normalises another axis
+        if (
+            norm.running_var is not None and len(traced.shapes[source]) == layer.weight.dim()
+        ):  # else it normalises another axis
             _fold_norm(layer, norm)
             node.replace_all_uses_with(source)
             traced.module.graph.erase_node(node)

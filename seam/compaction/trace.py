@@ -53,9 +53,12 @@ class Traced:
         return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
 
     def kind(self, node: fx.Node) -> str:
-        """What `node` does, whatever its spelling: "conv" of Conv2d, "relu" of relu_; empty where it may not be what it is called.
+        """What `node` does, whatever its spelling: "conv" of Conv2d, "relu" of relu_.
 
-        Layers whose weights are read in more than one place, or that have hooks, are none of the known kinds.
+        Empty where it may not be what it is called.
+
+        Layers whose weights are read in more than one place, or that have hooks, are none of the
+        known kinds.
         """
         if node.op == "call_module":
             name = type(self.called(node)).__name__ if self._is_ordinary(node) else ""
@@ -69,7 +72,7 @@ class Traced:
         return "" if holds_weights and node.op != "call_module" else kind
 
     def _is_ordinary(self, node: fx.Node) -> bool:
-        """Whether `node` calls one of torch's own modules that has no hooks, and no weights that are read elsewhere too."""
+        """Whether `node` calls one of torch's own modules, without hooks or weights that are read elsewhere."""
         module = self.called(node)
         shared = self._uses[str(node.target)] > 1 and len(module.state_dict()) > 0
         hooked = module._forward_hooks or module._forward_pre_hooks
@@ -84,7 +87,8 @@ def trace(network: nn.Module, images: Tensor) -> Traced:
         images: a batch of two or more, so that a size of one is a size of one for every batch.
 
     Raises:
-        NotFollowedError: torch.fx cannot trace it, or it changes in place a value that is read again.
+        NotFollowedError: torch.fx cannot trace it, or it changes in place a value that is read
+            again.
     """
     try:
         with _types_unchecked():
@@ -166,7 +170,9 @@ class _Recorder(fx.Interpreter):
         result = super().run_node(n)
         if isinstance(result, Tensor):
             self.shapes[n] = result.shape
-        changed = {_memory(value) for value, version in zip(sources, versions, strict=True) if value._version != version}
+        changed = {
+            _memory(value) for value, version in zip(sources, versions, strict=True) if value._version != version
+        }
         if changed:
             self._find_overwritten(n, changed)
         return result

@@ -1,16 +1,19 @@
-"""Methods that transfer a trained network to another data set, by name; the text at the top of each one's file is its card."""
+"""Methods that transfer a trained network to another data set, by name.
+
+The text at the top of each one's file is its card.
+"""
 
 from __future__ import annotations
 
 import inspect
 import sys
 
-from seam.methods import magnitude, random_mask, remos, retrain, seam_transfer, standard
+from seam.methods import magnitude, random_mask, remos, retrain, seam, standard
 from seam.methods.protocol import Method
 
 METHODS: dict[str, Method] = {
     "standard": standard.start,
-    "seam": seam_transfer.start,
+    "seam": seam.start,
     "remos": remos.start,
     "magnitude": magnitude.start,
     "random_mask": random_mask.start,

@@ -1,13 +1,13 @@
 """Magnitude-pruned fine-tuning: the smallest weights of the convolutions removed, whatever the target.
 
-What it does: the convolutions' weights (and biases, where they have any) with the smallest |w|, over all layers together, are set
-to zero; then the student is fine-tuned.
+What it does: the convolutions' weights (and biases, where they have any) with the smallest |w|,
+over all layers together, are set to zero; then the student is fine-tuned.
 
-When to use it: a control that costs nothing. It removes as many weights as SeaM and keeps what the source relied on most; in
-ReMoS's tables its students inherit nearly as much as fine-tuned ones.
+When to use it: a control that costs nothing. It removes as many weights as SeaM and keeps what the
+source relied on most; in ReMoS's tables its students inherit nearly as much as fine-tuned ones.
 
-Differences from the paper: ReMoS's released code of this baseline does not run; this is the rule it names. Its removal is SeaM's,
-`removal`, and not a value of its own.
+Differences from the paper: ReMoS's released code of this baseline does not run; this is the rule it
+names. Its removal is SeaM's, `removal`, and not a value of its own.
 
 Published settings (ReMoS): 0.8 of the weights removed, 10,000 steps, 0.005 for the network.
 """
@@ -16,14 +16,18 @@ from __future__ import annotations
 
 from torch import nn
 
-from seam.baseline_masks import magnitude_mask
+from seam.configs.methods import TransferConfig
+from seam.masks.unsearched import magnitude_mask
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, convolutions, fresh_student, remove
 from seam.runtime import Runtime
-from seam.transfer_configs import TransferConfig
 
 
-def start(source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT) -> StartingPoint:
-    """Remove `config.removal` of the convolutions' weights, the smallest; arguments as in `seam.methods.protocol.Method`.
+def start(
+    source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT
+) -> StartingPoint:
+    """Remove `config.removal` of the convolutions' weights, the smallest.
+
+    Arguments as in `seam.methods.protocol.Method`.
 
     Raises:
         SourceError: the source has no classifier to replace, or no convolution.

@@ -1,4 +1,7 @@
-"""What the methods of a transfer share: what they are given, what they return, and how weights are ranked and removed."""
+"""What the methods of a transfer share.
+
+What they are given, what they return, and how weights are ranked and removed.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seam import baseline_masks
-from seam.batches import LabelledImages
+from seam.configs.methods import TransferConfig
+from seam.configs.training import StudentTraining
+from seam.data.images import LabelledImages
 from seam.errors import MaskError, SourceError
-from seam.masks import Masks, apply_masks, density
+from seam.masks import masks as ranking
+from seam.masks.masks import Masks, apply_masks, density
+from seam.networks.student import Student, student
 from seam.runtime import Runtime
-from seam.search_result import Round
-from seam.student import Student, student
-from seam.training import Epoch
-from seam.transfer_configs import StudentTraining, TransferConfig
+from seam.search.result import Round
+from seam.training.loop import Epoch
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Watch:
     """Where a long computation keeps its state, and whom it tells of its progress."""
 
     folder: Path | None = None
-    """Of this transfer alone; a killed transfer continues from what lies there to the same result. None: nothing is kept."""
+    """Of this transfer alone; a killed transfer continues from what lies there to the same result.
+    None: nothing is kept."""
     on_round: Callable[[Round], None] | None = None
     """Called after every new round of a search."""
     on_epoch: Callable[[Epoch], None] | None = None
@@ -76,7 +81,8 @@ class Watch:
 
 SILENT = Watch()
 Method = Callable[[nn.Module, Target, TransferConfig, Runtime, int, Watch], StartingPoint]
-"""(source, target, config, runtime, seed, watch) -> where fine-tuning starts. The source, in eval mode, is not changed.
+"""(source, target, config, runtime, seed, watch) -> where fine-tuning starts. The source, in eval
+mode, is not changed.
 
 The same seed gives the same result, and the same fresh classifier whatever the method.
 """
@@ -86,16 +92,19 @@ def fresh_student(source: nn.Module, target: Target, seed: int) -> Student:
     """The source with a fresh classifier for the target, on the CPU.
 
     Raises:
-        SourceError: see `seam.student.student`.
+        SourceError: see `seam.networks.student.student`.
     """
     device = next(source.parameters()).device
     return student(source, target.example(device), target.num_classes, seed).cpu()
 
 
 def convolutions(learner: Student) -> nn.Module:
-    """A tree of modules with the student's convolutions under their names and nothing else: what a transfer's masks are over.
+    """A tree of modules with the student's convolutions under their names and nothing else.
 
-    The new classifier is left out, also where it is a convolution. The layers are the student's own, not copies.
+    What a transfer's masks are over.
+
+    The new classifier is left out, also where it is a convolution. The layers are the student's
+    own, not copies.
 
     Raises:
         SourceError: there is none.
@@ -120,9 +129,16 @@ def convolution_layers(learner: Student) -> dict[str, nn.Conv2d]:
     Raises:
         SourceError: there is none.
     """
-    found = {name: m for name, m in learner.network.named_modules() if isinstance(m, nn.Conv2d) and name != learner.classifier}
+    found = {
+        name: m
+        for name, m in learner.network.named_modules()
+        if isinstance(m, nn.Conv2d) and name != learner.classifier
+    }
     if not found:
-        raise SourceError(f"{type(learner.network).__name__}: expected convolutions before the classifier, whose weights can be removed, got none.")
+        raise SourceError(
+            f"{type(learner.network).__name__}: expected convolutions before the classifier, whose weights can be"
+            " removed, got none."
+        )
     return found
 
 
@@ -133,7 +149,9 @@ def remove(learner: Student, masks: Masks, rounds: tuple[Round, ...] = ()) -> St
 
 
 def keep_highest(scores: Mapping[str, Tensor], removal: float) -> Masks:
-    """The masks, on the CPU, that keep exactly round((1 - removal) * weights) of the highest scores; of equal scores the first ones.
+    """The masks, on the CPU, that keep exactly round((1 - removal) * weights) of the highest scores.
+
+    Of equal scores the first ones.
 
     Args:
         scores: parameter name -> a score for each of its weights; all tensors are ranked together.
@@ -147,4 +165,4 @@ def keep_highest(scores: Mapping[str, Tensor], removal: float) -> Masks:
     flat = torch.cat([s.detach().reshape(-1).cpu() for s in scores.values()])
     if flat.isnan().any():
         raise MaskError("expected a score for every weight, got NaN; check the source's weights and normalisation.")
-    return baseline_masks.keep_highest(scores, flat, 1 - removal)
+    return ranking.keep_highest(scores, flat, 1 - removal)

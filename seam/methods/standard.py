@@ -1,26 +1,29 @@
 """Standard fine-tuning: all weights of the source, a fresh classifier, nothing removed.
 
-What it does: the student starts as the source with a new classifier, and all of it is trained on the target.
+What it does: the student starts as the source with a new classifier, and all of it is trained on
+the target.
 
-When to use it: the yardstick of accuracy. It inherits the most: in SeaM's five data sets 73% of what it gets right is lost under
-the feature attack on the source.
+When to use it: the yardstick of accuracy. It inherits the most: in SeaM's five data sets 73% of
+what it gets right is lost under the feature attack on the source.
 
 Differences from the paper: none but the protocol's (the epoch is chosen on val, not on test).
 
-Published settings (SeaM section 5.4, for ResNet18 and ResNet50): SGD, 0.005 for the network and 0.05 for the classifier, no momentum,
-weight decay 1e-4, batch 64, 300 epochs.
+Published settings (SeaM section 5.4, for ResNet18 and ResNet50): SGD, 0.005 for the network and
+0.05 for the classifier, no momentum, weight decay 1e-4, batch 64, 300 epochs.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
+from seam.configs.methods import TransferConfig
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch, fresh_student
 from seam.runtime import Runtime
-from seam.transfer_configs import TransferConfig
 
 
-def start(source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT) -> StartingPoint:
+def start(
+    source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT
+) -> StartingPoint:
     """The source with a fresh classifier; arguments as in `seam.methods.protocol.Method`.
 
     Raises:

@@ -1,8 +1,9 @@
 """Stages that do nothing but write the outputs dvc.yaml declares, for tests of the orchestration around them.
 
-With this folder on PYTHONPATH a child process has them in place of the real ones; a test loads the file by its path.
-SEAM_STUB="search@digit-3=error,evaluate@digit-3=kill" makes stages misbehave:
-error (a SeamError), crash (a bug), kill (kill -9 of this process), interrupt (Ctrl-C), slow (progress for some seconds).
+With this folder on PYTHONPATH a child process has them in place of the real ones; a test loads the
+file by its path. SEAM_STUB="search@digit-3=error,evaluate@digit-3=kill" makes stages misbehave:
+error (a SeamError), crash (a bug), kill (kill -9 of this process), interrupt (Ctrl-C), slow
+(progress for some seconds).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ RESULTS = {
     ("compare_transfers", "comparison.json"): {"classes": ["a", "b"], "num_test": 4, "methods": {}, "warnings": []},
     ("benchmark_latency", "export.json"): {model: {"model": model} for model in ("source", "reengineered")},
 }
-STUBBED = {f"tasks.{name}" for name in (*STAGES, "tracking", "search_together")}
+STUBBED = {f"tasks.{name}" for name in (*STAGES, "tracking.runs", "inputs.search_together")}
 
 
 class _Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -56,8 +57,8 @@ class _Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.util.spec_from_loader(name, self) if name in STUBBED else None
 
     def exec_module(self, module: Any) -> None:
-        name = module.__name__.removeprefix("tasks.")
-        if name == "tracking":
+        name = module.__name__.rpartition(".")[2]
+        if name == "runs":
             module.check_server = module.sweep_stale_runs = lambda *_: []
         else:
             setattr(module, name, _together if name == "search_together" else _body)
@@ -135,7 +136,9 @@ def _content(context: Any, name: str) -> str:
         return "{}" if name.endswith(".json") else f"{context.stage} {context.problem} {context.params.search.alpha}\n"
     model = f"seam-{'transfer-' if context.stage == 'register_transfer' else ''}{context.problem}"
     _register(context.root / "mlflow/mlflow.db", model)
-    return json.dumps({"registered_model": model, "version": 1, "aliases": ["champion"], "run_id": "0" * 32, "gates": []})
+    return json.dumps(
+        {"registered_model": model, "version": 1, "aliases": ["champion"], "run_id": "0" * 32, "gates": []}
+    )
 
 
 def _register(database: Path, model: str) -> None:
@@ -152,15 +155,21 @@ def make_project(root: Path) -> Path:
 
     from dvc.repo import Repo
 
-    from tasks.params import change_params
+    from tasks.project.params import change_params
 
     root.mkdir()
     for name in ("flows", "tasks", "seam"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml", "prefect.yaml"):
         shutil.copy(REPOSITORY / name, root)
-    change_params(root / "params.yaml", ["problems={digit-3: ['3'], low-digits: ['0', '1']}", "data.path=data/digits.npz"])
-    for name, text in {"data/digits.npz": "stub", "mlflow/registry.yaml": "gates: []\n", ".gitignore": "/artifacts/\n/mlflow/mlflow.db\n"}.items():
+    change_params(
+        root / "params.yaml", ["problems={digit-3: ['3'], low-digits: ['0', '1']}", "data.path=data/digits.npz"]
+    )
+    for name, text in {
+        "data/digits.npz": "stub",
+        "mlflow/registry.yaml": "gates: []\n",
+        ".gitignore": "/artifacts/\n/mlflow/mlflow.db\n",
+    }.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text)
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)

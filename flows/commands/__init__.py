@@ -1,0 +1,1 @@
+"""One file for each command of `seam` that is more than a few lines."""

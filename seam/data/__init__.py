@@ -1,0 +1,1 @@
+"""What images and classes there are: problems, problem sets, splits, labelled images."""

@@ -1,0 +1,74 @@
+"""What a data set says it holds, known before any image is opened; and its images, decoded one at a time."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from seam.data.raw import RawData, RawImage, Split, decode, same_mode
+from seam.data.resize import resize_and_crop
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """One image of a data set, not yet opened."""
+
+    file: Path
+    split: Split
+    label: int
+    """Index into the classes."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a data set, train first, and its classes, in their order."""
+
+    images: tuple[ListedImage, ...]
+    classes: tuple[str, ...]
+
+
+def read_images(listing: Listing, image_size: int | None = None) -> RawData:
+    """Decode the images, in the order of the listing, on all cores this process may use.
+
+    Gray images stay gray unless one image is in colour: then all become RGB. A file that does not
+    decode is part of the result, with its error.
+
+    Args:
+        listing: what to read.
+        image_size: each image is brought to this side (short side, then centre crop) before the
+            next one is decoded, so that full-size originals are never held together; None: keep the
+            sizes.
+    """
+    Image.init()  # formats register themselves when first needed, which threads must not do at once
+    with ThreadPoolExecutor(_cores()) as pool:
+        found = pool.map(partial(_read, image_size=image_size), listing.images)
+        images = tuple(tqdm(found, total=len(listing.images), desc="images", unit="image", disable=None))
+    return same_mode(RawData(images, listing.classes))
+
+
+def _read(listed: ListedImage, image_size: int | None) -> RawImage:
+    path = str(listed.file)
+    try:
+        with Image.open(listed.file) as image:
+            pixels = decode(image)
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as e:  # SyntaxError: Pillow's, for a broken PNG
+        return RawImage(path, listed.split, listed.label, None, " ".join(str(e).split()) or type(e).__name__)
+    if image_size is not None:
+        pixels = np.array(resize_and_crop(pixels, image_size))  # a copy: the crop alone would keep all it was cut from
+    return RawImage(path, listed.split, listed.label, pixels)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,74 @@
+"""The prepared data set: every image decoded once, as uint8 arrays in one memory-mapped file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from seam.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images and source labels of one data set."""
+
+    x_train: npt.NDArray[np.uint8]
+    """Shape (n, height, width, channels), channels 1 or 3."""
+    y_train: npt.NDArray[np.int64]
+    """Shape (n,), indices into `classes`."""
+    x_test: npt.NDArray[np.uint8]
+    y_test: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        height, width, channels = self.x_train.shape[1:]
+        return height, width, channels
+
+
+def save_prepared(data: ImageData, path: Path) -> None:
+    """Write `data` as one safetensors file, atomically."""
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "x_train": np.ascontiguousarray(data.x_train),
+        "y_train": data.y_train.astype(np.int64),
+        "x_test": np.ascontiguousarray(data.x_test),
+        "y_test": data.y_test.astype(np.int64),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.touch()
+        permissions = temporary.stat().st_mode  # save_file would leave it to its owner alone
+        save_file(
+            arrays, temporary, metadata={"classes": json.dumps(list(data.classes))}
+        )  # from the arrays, without a copy of gigabytes
+        temporary.chmod(permissions)
+        with temporary.open("rb+") as f:
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_prepared(path: Path) -> ImageData:
+    """Read what `save_prepared` wrote.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as f:
+            classes = tuple(json.loads(f.metadata()["classes"]))
+            arrays = {name: f.get_tensor(name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    except (OSError, SafetensorError, KeyError, TypeError) as e:
+        raise DataError(f"{path}: expected a prepared data set, got {e}; run the stage validate_data again.") from e
+    return ImageData(classes=classes, **arrays)

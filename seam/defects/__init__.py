@@ -1,0 +1,1 @@
+"""Defects a model inherits from its source: attacks, backdoors, and their rates."""

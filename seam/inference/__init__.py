@@ -1,0 +1,1 @@
+"""Inference: export, engines, 8-bit weights, latency."""

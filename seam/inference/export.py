@@ -1,0 +1,161 @@
+"""ONNX export, checked against torch before the file gets its name."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from seam.errors import ExportError
+from seam.files import write_bytes
+
+OPSET = 17
+"""DeepSparse 1.8 reads up to opset 19 and IR 9; the TorchScript exporter writes both for opset
+17."""
+TOLERANCE = 1e-4
+"""Largest difference from torch, relative to the largest output (absolute below 1)."""
+_CHECKED_BATCHES = (1, 3)
+
+
+class Serving(nn.Module):
+    """Images as they come from disk, to the probabilities of the target classes."""
+
+    def __init__(self, model: nn.Module, preprocess: nn.Module) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.model = model
+
+    def forward(self, images: UInt8[Tensor, "batch height width channels"]) -> Float[Tensor, "batch classes"]:
+        """Probabilities of the target classes, each row sums to 1."""
+        probabilities: Tensor = self.model(self.preprocess(images)).softmax(dim=1)
+        return probabilities
+
+
+def export_onnx(model: nn.Module, example_input: Float[Tensor, "batch channels height width"], path: Path) -> float:
+    """Write `model` as ONNX: `input` (any batch size) to `logits`, float32.
+
+    Args:
+        model: masked weights are exact zeros in it, so that a sparse engine finds them. It is not
+            changed.
+        example_input: only its shape and type are used.
+        path: of the file; it appears whole and checked, or not at all. The same weights give the
+            same bytes.
+
+    Returns:
+        Largest absolute difference from torch over seeded random inputs.
+
+    Raises:
+        ExportError: an operator cannot be exported, the model is not valid, or its outputs differ
+            from torch's.
+    """
+    inputs = [torch.rand((n, *example_input.shape[1:]), generator=_generator()) for n in _CHECKED_BATCHES]
+    return _export(model, inputs, "input", "logits", path)
+
+
+def export_serving_onnx(
+    model: nn.Module, preprocess: nn.Module, image_shape: tuple[int, int, int], path: Path
+) -> float:
+    """Write preprocessing, model and softmax as one ONNX file.
+
+    `images` (uint8 NHWC, any batch size) to `probabilities`.
+
+    Args:
+        model: normalised float32 NCHW to target logits. It is not changed.
+        preprocess: uint8 NHWC to the input of `model` (seam.networks.source.Preprocess).
+        image_shape: (height, width, channels) of the images as stored.
+        path: of the file; it appears whole and checked, or not at all. The same weights give the
+            same bytes.
+
+    Returns:
+        Largest absolute difference of the probabilities from torch's over seeded random images.
+
+    Raises:
+        ExportError: as for `export_onnx`.
+    """
+    inputs = [
+        torch.randint(0, 256, (n, *image_shape), dtype=torch.uint8, generator=_generator()) for n in _CHECKED_BATCHES
+    ]
+    return _export(Serving(model, preprocess), inputs, "images", "probabilities", path)
+
+
+def write_unchecked(
+    model: nn.Module, example_input: Tensor, path: Path, input_name: str = "input", output_name: str = "logits"
+) -> None:
+    """Write `model`, in eval mode and on the CPU, as ONNX with any batch size; raises whatever the exporter does."""
+    axes = {name: {0: "batch"} for name in (input_name, output_name)}
+    names: dict[str, Any] = {"input_names": [input_name], "output_names": [output_name], "dynamic_axes": axes}
+    torch.onnx.export(model, (example_input,), str(path), opset_version=OPSET, dynamo=False, **names)
+
+
+def _export(model: nn.Module, inputs: list[Tensor], input_name: str, output_name: str, path: Path) -> float:
+    frozen = copy.deepcopy(model).cpu().float().eval()
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the TorchScript exporter is deprecated; the other one writes what DeepSparse cannot read
+        unchecked = Path(folder) / "model.onnx"
+        try:
+            write_unchecked(frozen, inputs[0], unchecked, input_name, output_name)
+            onnx.checker.check_model(str(unchecked), full_check=True)
+        except Exception as e:  # the exporter raises many kinds, none its own
+            raise ExportError(
+                f"{path}: expected a model that exports to ONNX opset {OPSET}, got {_one_line(e)}; replace that"
+                " operator."
+            ) from e
+        content = unchecked.read_bytes()
+        expected = [frozen(x).numpy() for x in inputs]
+    difference = _largest_difference(content, inputs, expected, path)
+    write_bytes(path, content)
+    return difference
+
+
+def _largest_difference(
+    content: bytes, inputs: list[Tensor], expected: list[npt.NDArray[np.float32]], path: Path
+) -> float:
+    """Largest absolute difference between ONNX Runtime and torch; ExportError beyond the tolerance."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    largest = 0.0
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        outputs = [session.run(None, {name: x.numpy()})[0] for x in inputs]
+    except Exception as e:  # its exceptions share no base class of their own
+        raise ExportError(
+            f"{path}: expected ONNX Runtime to run the exported model for any batch size, got {_one_line(e)}"
+        ) from e
+    for got, wanted in zip(outputs, expected, strict=True):
+        if got.shape != wanted.shape:
+            raise ExportError(
+                f"{path}: expected outputs of shape {wanted.shape}, got {got.shape}; the model must work for any batch"
+                " size, use x.flatten(1)."
+            )
+        difference = float(np.abs(got - wanted).max())
+        allowed = TOLERANCE * max(1.0, float(np.abs(wanted).max()))
+        if not difference <= allowed:  # also when it is NaN
+            raise ExportError(
+                f"{path}: ONNX Runtime differs from torch by {difference:.3g}, expected at most {allowed:.3g};"
+                " the model does something the export does not carry over (or gives NaN)."
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}"

@@ -1,0 +1,149 @@
+"""Groups of channels that stay or go together, found in a network's graph."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, fx, nn
+
+from seam.compaction.analysis import reads_every_channel
+from seam.compaction.constants import Constants
+from seam.compaction.layers import Layer, groups_of
+from seam.compaction.trace import NotFollowedError, trace
+from seam.errors import NoChannelsError
+
+_SUMS = ("add", "iadd", "sub", "isub", "cat", "concat", "concatenate")
+
+
+@dataclass(frozen=True)
+class ChannelGroups:
+    """Which channels of which layers are one group. -1: a channel that always stays."""
+
+    number: int
+    outputs: dict[str, Int[Tensor, " out"]]
+    """Layer -> group of each of its output channels."""
+    inputs: dict[str, Int[Tensor, " in"]]
+    """Layer -> group of each of its input channels (of the whole layer, also where it is
+    grouped)."""
+    dispensable: frozenset[str] = frozenset()
+    """Layers that may lose all their channels, all of them at once: what they make is added to
+    something that does not need them."""
+
+
+def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> ChannelGroups:
+    """Find the groups of channels that can be removed from a network, each as a whole.
+
+    Args:
+        network: in eval mode; it is not changed.
+        images: two or more, of which only shape and type are used.
+
+    Raises:
+        NoChannelsError: the network cannot be followed, or none of its channels can be removed.
+    """
+    kind = type(network).__name__
+    try:
+        known = Constants(trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), images.cpu()))
+    except NotFollowedError as e:
+        raise NoChannelsError(
+            f"search.structure channels: the channels of {kind} cannot be followed ({e}); use search.structure:"
+            " weights."
+        ) from e
+    first, total = {}, 0
+    for node, channels in known.channels.items():
+        first[node], total = total, total + len(channels.constant)
+    group = _joined(known, first, total)
+    stays = np.unique(
+        np.concatenate(
+            [group[:0], *(group[first[n] : first[n] + len(known.channels[n].constant)] for n in _pinned(known))]
+        )
+    )
+    number_of = np.full(total, -1)
+    free = np.setdiff1d(group, stays)
+    number_of[free] = np.arange(len(free))
+
+    def groups(node: fx.Node) -> Int[Tensor, " channels"]:
+        return torch.from_numpy(number_of[group[first[node] : first[node] + len(known.channels[node].constant)]])
+
+    outputs, inputs = {}, {}
+    for node, layer in known.layers.items():
+        name, source = str(node.target), node.all_input_nodes[0]
+        outputs[name] = groups(node)
+        read = known.along(source, known.channels[node].axis)
+        inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups(source)
+    if not len(free):
+        raise NoChannelsError(
+            f"search.structure channels: none of the channels of {kind} can be removed; use search.structure: weights."
+        )
+    return ChannelGroups(len(free), outputs, inputs, _dispensable(known, outputs))
+
+
+def _dispensable(known: Constants, outputs: Mapping[str, Tensor]) -> frozenset[str]:
+    """The insides of residual blocks: layers without which the network's output still depends on its input."""
+    found: frozenset[str] = frozenset()
+    for name in outputs:
+        together = _together(name, outputs)
+        if all(bool((outputs[n] >= 0).all()) for n in together) and _connected(known, found | together):
+            found |= together
+    return found
+
+
+def _together(name: str, outputs: Mapping[str, Tensor]) -> frozenset[str]:
+    """The layers that share channels with this one, and those that share channels with them."""
+    found: frozenset[str] = frozenset({name})
+    before: frozenset[str] = frozenset()
+    while found != before:
+        before, channels = found, torch.cat([outputs[n] for n in found])
+        found = frozenset(n for n, ids in outputs.items() if bool(torch.isin(ids, channels).any()))
+    return found
+
+
+def _connected(known: Constants, removed: frozenset[str]) -> bool:
+    """Whether the output still depends on the input, were these layers' outputs constant.
+
+    A sum does if an operand does, all else if all do.
+    """
+    depends: dict[fx.Node, bool] = {}
+    for node in known.traced.nodes:
+        read = [depends[source] for source in node.all_input_nodes if source in depends]
+        if node.op == "placeholder":
+            depends[node] = True
+        elif read:
+            some = any(read) if known.traced.kind(node) in _SUMS else all(read)
+            depends[node] = some and not (node in known.layers and str(node.target) in removed)
+    return depends[known.traced.nodes[-1]]
+
+
+def _joined(known: Constants, first: dict[fx.Node, int], total: int) -> npt.NDArray[np.int64]:
+    """Group of each channel of each value."""
+    ends: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for node, ties in known.ties.items():
+        for tie in ties:
+            source, result = (
+                torch.arange(first[n], first[n] + len(known.channels[n].constant)) for n in (tie.source, node)
+            )
+            together = torch.cat(tie.rows(source, result), dim=1)
+            ends[0].append(together[:, :1].expand_as(together).flatten())
+            ends[1].append(together.flatten())
+    one, other = (torch.cat(e).numpy() if e else np.empty(0, int) for e in ends)
+    joined = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
+    labels = connected_components(joined, directed=False)[1]
+    return np.asarray(labels, np.int64)
+
+
+def _pinned(known: Constants) -> list[fx.Node]:
+    """Values all of whose channels have to stay."""
+    unknown = [node for node in known.traced.nodes if node not in known.channels]
+    unread = [node for node in known.layers if known.along(node.all_input_nodes[0], known.channels[node].axis) is None]
+    return [source for node in (*unknown, *unread) for source in reads_every_channel(known, node)]
+
+
+def _inputs_of(layer: Layer) -> int:
+    return layer.weight.shape[1] * groups_of(layer)

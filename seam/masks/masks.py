@@ -1,0 +1,88 @@
+"""Binary masks over a network's weights: which tensors have one, scores to mask, packing to one bit a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from seam.errors import MaskError, SearchError
+
+Masks = Mapping[str, Tensor]
+"""Parameter name -> boolean tensor of its shape, True where the weight is kept."""
+
+
+def maskable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Every weight and bias of convolutions, linear layers and attention, in the order of the modules.
+
+    Source: SeaM's published code (convolutions and linear layers, biases included, BatchNorm not),
+    *same*.
+
+    Raises:
+        SearchError: there is none.
+    """
+    owners = (_ConvNd, nn.Linear, nn.MultiheadAttention)
+    found = {
+        f"{prefix}.{name}" if prefix else name: parameter
+        for prefix, module in network.named_modules()
+        if isinstance(module, owners)
+        for name, parameter in module.named_parameters(recurse=False)
+    }
+    if not found:
+        raise SearchError(
+            f"{type(network).__name__} has no convolution, linear or attention weights to mask; SeaM needs at least"
+            " one."
+        )
+    return found
+
+
+def density(masks: Masks) -> float:
+    """Fraction of weights kept, in [0, 1]."""
+    return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
+
+
+@torch.no_grad()
+def apply_masks(network: nn.Module, masks: Masks) -> None:
+    """Zero the removed weights of `network`, in place.
+
+    Raises:
+        MaskError: a mask for a weight that does not exist or has another shape.
+    """
+    parameters = dict(network.named_parameters())
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise MaskError(
+                f"mask for '{name}': the network has no such weight; is it the source this mask was made for?"
+            )
+        weight = parameters[name]
+        if mask.shape != weight.shape:
+            raise MaskError(
+                f"mask for '{name}' has shape {tuple(mask.shape)}, expected {tuple(weight.shape)} to match the weight."
+            )
+        weight.masked_fill_(~mask.to(weight.device), 0)
+
+
+def keep_highest(parameters: Mapping[str, Tensor], scores: Shaped[Tensor, " weights"], density: float) -> Masks:
+    """The masks, on the CPU, that keep exactly round(density * weights) of the highest scores.
+
+    Of equal scores the first ones.
+    """
+    if not 0 <= density <= 1:
+        raise MaskError(f"density must be in [0, 1], got {density}.")
+    if not torch.isfinite(scores).all():
+        raise MaskError(
+            "expected finite scores of the weights, got NaN or infinite ones; check the source's weights and"
+            " normalisation."
+        )
+    kept = torch.zeros(len(scores), dtype=torch.bool)
+    kept[scores.argsort(descending=True, stable=True)[: round(density * len(scores))]] = True
+    return split_like(kept, parameters)
+
+
+def split_like(flat: Shaped[Tensor, " weights"], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Views of a flat tensor by name, each of the shape of that name's tensor."""
+    pieces = flat.split([t.numel() for t in tensors.values()])
+    return {name: piece.view(t.shape) for (name, t), piece in zip(tensors.items(), pieces, strict=True)}

@@ -1,0 +1,78 @@
+"""Networks by name: one small file per architecture family."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from seam.errors import ConfigError
+from seam.networks.resnet_cifar import ResNetCifar
+from seam.networks.vgg_cifar import VggCifar
+
+_DEPTHS = (20, 32, 44, 56)
+BUILT_IN: dict[str, Callable[..., nn.Module]] = {
+    **{f"resnet{depth}": partial(ResNetCifar, depth) for depth in _DEPTHS},
+    **{f"resnet{depth}_a": partial(ResNetCifar, depth, padded=True) for depth in _DEPTHS},
+    "vgg16_bn_cifar": VggCifar,
+}
+"""Name -> function of `num_classes`. Every network takes (batch, 3, height, width) and returns
+(batch, num_classes)."""
+
+
+def build(architecture: str, num_classes: int) -> nn.Module:
+    """A new network with random weights.
+
+    Args:
+        architecture: a name in `BUILT_IN`, `torchvision:NAME`, or `path/to/file.py:function`.
+        num_classes: number of logits.
+
+    Raises:
+        ConfigError: no such name, file or function, or the function failed.
+    """
+    if architecture in BUILT_IN:
+        return BUILT_IN[architecture](num_classes=num_classes)
+    kind, _, name = architecture.rpartition(":")
+    if kind == "torchvision":
+        return _from_torchvision(name, num_classes)
+    if kind.endswith(".py"):
+        return _from_file(Path(kind), name, num_classes)
+    raise ConfigError(
+        f"architecture '{architecture}': expected {', '.join(BUILT_IN)}, torchvision:NAME or path/to/file.py:function."
+    )
+
+
+def _from_torchvision(name: str, num_classes: int) -> nn.Module:
+    from torchvision.models import get_model, list_models
+
+    if name not in list_models():
+        raise ConfigError(
+            f"architecture 'torchvision:{name}': torchvision has no model of that name; see"
+            " torchvision.models.list_models()."
+        )
+    network: nn.Module = get_model(name, weights=None, num_classes=num_classes)
+    return network
+
+
+def _from_file(path: Path, function: str, num_classes: int) -> nn.Module:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ConfigError(f"architecture '{path}:{function}': no such Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        network = getattr(module, function)(num_classes=num_classes)
+    except Exception as e:
+        got = f"{type(e).__name__}: {e}"
+        raise ConfigError(
+            f"architecture '{path}:{function}': expected {function}(num_classes={num_classes}) to build a network, got"
+            f" {got}"
+        ) from e
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"architecture '{path}:{function}': expected a torch.nn.Module, got {type(network).__name__}."
+        )
+    return network

@@ -1,0 +1,93 @@
+"""Training batches: shuffled and augmented on the device, a function of seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seam.data.images import LabelledImages
+
+
+def training_batches(
+    data: LabelledImages, preprocess: nn.Module, batch_size: int, augment: str, seed: int, epoch: int
+) -> Iterator[tuple[Float[Tensor, "batch 3 h w"], Int[Tensor, " batch"]]]:
+    """One epoch, shuffled, augmented and normalised; a function of (seed, epoch) alone, so a resumed run sees the same.
+
+    The last batch is dropped when it is smaller than half a batch (and not the only one).
+
+    Args:
+        data: on the device that computes.
+        preprocess: uint8 NHWC to the network's input.
+        batch_size: images a step.
+        augment: "crop_flip", "crop" (shift by up to an eighth of the side, zero padding),
+            "resized_crop_flip" (a window of 8 to 100% of the area) or "none".
+        seed: of the run.
+        epoch: 0, 1, ...
+    """
+    generator = torch.Generator().manual_seed(hash((seed, epoch)) % 2**63)
+    device = data.labels.device
+    count = len(data)
+    order = torch.randperm(count, generator=generator).to(device)
+    cut = _cut(data, preprocess, augment, generator)
+    for start in range(0, count, batch_size):
+        chosen = order[start : start + batch_size]
+        if start and len(chosen) < batch_size / 2:
+            return
+        yield cut(chosen), data.labels[chosen]
+
+
+def _cut(
+    data: LabelledImages, preprocess: nn.Module, augment: str, generator: torch.Generator
+) -> Callable[[Tensor], Tensor]:
+    """(indices of images) -> their augmented, normalised windows; everything drawn for the epoch now."""
+    if augment == "none":
+        return lambda chosen: preprocess(data.images[chosen])
+    if augment == "resized_crop_flip":
+        windows = _resized_windows(len(data), generator).to(data.labels.device)
+        return lambda chosen: _resize(preprocess(data.images[chosen]), windows[chosen])
+    rows, columns = _shifted_windows(data, augment, generator)
+    pad = data.images.shape[1] // 8
+
+    def shifted(chosen: Tensor) -> Tensor:
+        padded = nn.functional.pad(data.images[chosen], (0, 0, pad, pad, pad, pad))
+        batch = torch.arange(len(chosen), device=chosen.device)
+        images: Tensor = preprocess(padded[batch[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]])
+        return images
+
+    return shifted
+
+
+def _shifted_windows(data: LabelledImages, augment: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Source rows and columns of every image's shifted (and flipped) window: two (images, side) index tensors."""
+    count, height, width, _ = data.images.shape
+    pad = height // 8
+    shift = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=generator)
+    rows = shift[0] + torch.arange(height)
+    columns = shift[1] + torch.arange(width)
+    if augment == "crop_flip":
+        flip = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(flip, columns.flip(1), columns)
+    device = data.labels.device
+    return rows.to(device), columns.to(device)
+
+
+def _resized_windows(count: int, generator: torch.Generator) -> Float[Tensor, "images 2 3"]:
+    """Affine maps of windows of 8 to 100% of the area, sides 3:4 to 4:3, cut off at the image's own, half flipped."""
+    drawn = torch.rand(5, count, generator=generator)
+    area, ratio = 0.08 + 0.92 * drawn[0], (4 / 3) ** (2 * drawn[1] - 1)
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    maps = torch.zeros(count, 2, 3)
+    maps[:, 0, 0] = torch.where(drawn[4] < 0.5, -width, width)
+    maps[:, 1, 1] = height
+    maps[:, 0, 2] = (1 - width) * (2 * drawn[2] - 1)
+    maps[:, 1, 2] = (1 - height) * (2 * drawn[3] - 1)
+    return maps
+
+
+def _resize(images: Float[Tensor, "batch 3 h w"], windows: Float[Tensor, "batch 2 3"]) -> Float[Tensor, "batch 3 h w"]:
+    """Each image's window, brought to the image's size (bilinear)."""
+    grid = nn.functional.affine_grid(windows, list(images.shape), align_corners=False)
+    return nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)

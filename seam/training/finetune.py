@@ -1,0 +1,202 @@
+"""Training of whole models on the target problem.
+
+Fine-tuning, adaptation of head and normalisation layers alone, and training from scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seam.configs.networks import SourceConfig
+from seam.configs.search import SearchConfig
+from seam.configs.training import FinetuneConfig
+from seam.data.images import LabelledImages, redrawn
+from seam.masks.masks import Masks, apply_masks
+from seam.networks.head import Reengineered
+from seam.networks.norms import norm_parameters
+from seam.runtime import Runtime
+from seam.training.loop import Epoch, Loss, TrainingPlan, train
+from seam.training.narrow import narrow
+
+TEMPERATURE = 4.0
+"""Of distillation."""
+
+
+def finetune(
+    model: Reengineered,
+    masks: Masks | None,
+    preprocess: nn.Module,
+    train_data: LabelledImages,
+    val_data: LabelledImages,
+    config: FinetuneConfig,
+    runtime: Runtime,
+    seed: int,
+    *,
+    checkpoint: Path | None = None,
+    key: str = "",
+    on_epoch: Callable[[Epoch], None] | None = None,
+    spare: LabelledImages | None = None,
+    teacher: nn.Module | None = None,
+) -> list[Epoch]:
+    """Fine-tune all weights and the head in place; the epoch with the best val accuracy is kept.
+
+    Source: SeaM section 3.3; the defaults are its published settings (SGD without momentum,
+    constant rates). *Differs*: removed weights stay removed unless `config.regrow`, and the epoch
+    is chosen on val, not on test. Channels that nothing reads any more are left out of the training
+    (`seam.training.narrow`), which changes nothing but its time.
+
+    Args:
+        model: the network and its target head.
+        masks: weights that are removed, by name in `model.network`; None: all are kept.
+        preprocess: uint8 NHWC images to the model's input.
+        train_data: to learn from.
+        val_data: to choose the epoch on.
+        config: the numbers.
+        runtime: device and precision.
+        seed: of shuffling and augmentation.
+        checkpoint: see `seam.training.loop.train`.
+        key: see `seam.training.loop.train`.
+        on_epoch: see `seam.training.loop.train`.
+        spare: further negatives of a binary problem; every epoch then draws as many as `train_data`
+            has, from both.
+        teacher: the source, eval mode; needed where `config.distill` is above 0.
+
+    Raises:
+        ValueError: it is needed and not there.
+    """
+    if config.distill and teacher is None:
+        raise ValueError(f"distill {config.distill:g} needs a teacher, got none")
+    whole, held = model.to(runtime.device), {} if masks is None or config.regrow else masks
+    train_data = train_data.to(runtime.device)
+    narrowed = narrow(whole.network, held, preprocess.to(runtime.device)(train_data.images[:2])) if held else None
+    if narrowed is not None:
+        model, held, key = Reengineered(narrowed.network, whole.head), narrowed.masks, f"{key} narrowed"
+    held = {name: mask.to(runtime.device) for name, mask in held.items()}
+    loss_of = (
+        distilled(model, teacher.to(runtime.device), config.distill) if teacher is not None and config.distill else None
+    )
+    model.requires_grad_(True)
+    groups = [
+        {"params": list(model.network.parameters()), "lr": config.lr},
+        {"params": list(model.head.parameters()), "lr": config.lr_head},
+    ]
+    optimizer = torch.optim.SGD(
+        groups, momentum=config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay
+    )
+    plan = TrainingPlan(
+        config.epochs, config.batch_size, config.augment, seed, cosine=config.schedule == "cosine", keep_best=True
+    )
+    history = train(
+        model,
+        optimizer,
+        preprocess,
+        train_data,
+        val_data,
+        plan,
+        runtime,
+        after_step=(lambda: apply_masks(model.network, held)) if held else None,
+        checkpoint=checkpoint,
+        key=key,
+        on_epoch=on_epoch,
+        negatives=redrawn(train_data, spare),
+        loss_of=loss_of,
+    )
+    if narrowed is not None:
+        narrowed.restore(whole.network)
+    whole.eval().requires_grad_(False)
+    return history
+
+
+def distilled(model: Reengineered, teacher: nn.Module, weight: float) -> Loss:
+    """Cross-entropy on the target labels + weight * T^2 * KL(softmax(teacher / T) || softmax(network / T)).
+
+    The second term is over the source's classes.
+
+    Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", T = `TEMPERATURE`.
+    One class against the rest says little about an image; what the source takes it for says more.
+
+    Args:
+        model: learns; its network has the classes of `teacher`.
+        teacher: the source, eval mode.
+        weight: of the second term.
+    """
+
+    def loss(images: Tensor, labels: Tensor) -> Tensor:
+        logits = model.network(images)
+        own = F.cross_entropy(model.head(logits).float(), labels)
+        with torch.no_grad():
+            wanted = F.softmax(teacher(images).float() / TEMPERATURE, dim=1)
+        return own + weight * TEMPERATURE**2 * F.kl_div(
+            F.log_softmax(logits.float() / TEMPERATURE, dim=1), wanted, reduction="batchmean"
+        )
+
+    return loss
+
+
+def adapt(
+    model: Reengineered,
+    preprocess: nn.Module,
+    train_data: LabelledImages,
+    val_data: LabelledImages,
+    epochs: int,
+    config: SearchConfig,
+    runtime: Runtime,
+    seed: int,
+) -> None:
+    """Train head and normalisation layers in place, at the search's rates, which decay to 0; every other weight stays.
+
+    This is what a mask's model gets beside the mask: with it, masks that no search found are
+    compared with one that was.
+
+    Args:
+        model: the network, masked or not, and its target head.
+        preprocess: uint8 NHWC images to the model's input.
+        train_data: to learn from.
+        val_data: measured on, for nothing but the loop's history.
+        epochs: passes over `train_data`.
+        config: rates, batch size and augmentation.
+        runtime: device and precision.
+        seed: of shuffling and augmentation.
+    """
+    head, norms = list(model.head.parameters()), norm_parameters(model.network)
+    for parameter in (*head, *norms):
+        parameter.requires_grad_()
+    groups = [{"params": head, "lr": config.lr_head}, {"params": norms, "lr": config.lr_norms}]
+    plan = TrainingPlan(epochs, config.batch_size, config.augment, seed, cosine=True, keep_best=False)
+    train(model, torch.optim.Adam(groups), preprocess, train_data, val_data, plan, runtime)
+    model.requires_grad_(False)
+
+
+def train_from_scratch(
+    network: nn.Module,
+    preprocess: nn.Module,
+    train_data: LabelledImages,
+    val_data: LabelledImages,
+    config: SourceConfig,
+    runtime: Runtime,
+    seed: int,
+    **resume: Any,
+) -> list[Epoch]:
+    """Train all weights in place: SGD with Nesterov momentum, a warm-up, then a cosine to 0; the last epoch is kept.
+
+    Args:
+        network: with fresh weights; maps normalised images to logits.
+        preprocess: uint8 NHWC images to the network's input.
+        train_data: to learn from.
+        val_data: to measure on after every epoch.
+        config: epochs, rate, batch size, weight decay and augmentation.
+        runtime: device and precision.
+        seed: of shuffling and augmentation.
+        resume: checkpoint, key and on_epoch of `seam.training.loop.train`.
+    """
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay
+    )
+    plan = TrainingPlan(config.epochs, config.batch_size, config.augment, seed, cosine=True, keep_best=False)
+    return train(network, optimizer, preprocess, train_data, val_data, plan, runtime, **resume)

@@ -1,0 +1,190 @@
+"""The one training loop of whole networks: for a source that does not exist yet, and for fine-tuning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seam.checkpoint import Pacer, load_state, optimizer_tensors, restore_optimizer, save_state
+from seam.data.images import LabelledImages, Redrawn
+from seam.errors import SourceError
+from seam.networks.predict import accuracy, predict
+from seam.runtime import Runtime
+from seam.training.batches import training_batches
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(normalised images, labels) -> the batch's mean loss, with its gradient."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images, measured at its end; epoch 0 is the model before any."""
+
+    epoch: int
+    loss: float | None
+    """Mean loss of the epoch's batches; None for epoch 0."""
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The numbers of one training."""
+
+    epochs: int
+    batch_size: int
+    augment: str
+    seed: int
+    cosine: bool
+    """Warm up for a tenth of the steps, then follow a cosine to zero; otherwise constant rates."""
+    keep_best: bool
+    """Keep the epoch with the best val accuracy (the first of equals, epoch 0 included); otherwise
+    the last."""
+    label_smoothing: float = 0.0
+    """Share of every label that is spread over all classes, in [0, 1)."""
+    seed_dropout: bool = False
+    """Seed torch's global state at every epoch, so that a resumed training draws the same dropout;
+    otherwise the state is left as it is."""
+
+
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    preprocess: nn.Module,
+    train_data: LabelledImages,
+    val_data: LabelledImages,
+    plan: TrainingPlan,
+    runtime: Runtime,
+    *,
+    after_step: Callable[[], None] | None = None,
+    checkpoint: Path | None = None,
+    key: str = "",
+    on_epoch: Callable[[Epoch], None] | None = None,
+    negatives: Redrawn | None = None,
+    loss_of: Loss | None = None,
+) -> list[Epoch]:
+    """Train `model` in place, on the device of `runtime`, and leave it there in eval mode.
+
+    Args:
+        model: maps normalised images to logits.
+        optimizer: over its parameters; must be SGD or another whose state is tensors.
+        preprocess: uint8 NHWC images to the model's input.
+        train_data: to learn from.
+        val_data: to measure on after every epoch.
+        plan: the numbers.
+        runtime: device and precision.
+        after_step: called after every optimizer step (for example, to keep removed weights at
+            zero).
+        checkpoint: file holding the state after an epoch, see `Pacer`; a killed training continues
+            from it to the same result.
+        key: digest of everything the training depends on, see `seam.checkpoint`.
+        on_epoch: called after every new epoch.
+        negatives: `train_data` with negatives that are drawn anew for every epoch; None: every
+            epoch has the same images.
+        loss_of: what is minimised; None: cross-entropy with the plan's label smoothing.
+
+    Raises:
+        SourceError: the loss is not finite.
+    """
+    model.to(runtime.device)
+    preprocess.to(runtime.device)
+    train_data, val_data = train_data.to(runtime.device), val_data.to(runtime.device)
+    loss_of = loss_of or (
+        lambda images, labels: F.cross_entropy(model(images).float(), labels, label_smoothing=plan.label_smoothing)
+    )
+    base_rates = [g["lr"] for g in optimizer.param_groups]
+    steps_per_epoch = sum(1 for _ in range(0, len(train_data), plan.batch_size))
+    history, best = _resume(checkpoint, key, model, optimizer)
+    if not history:
+        history.append(Epoch(0, None, _val_accuracy(model, val_data, preprocess)))
+        best = _snapshot(model)
+    pacer = Pacer()
+    while len(history) <= plan.epochs:
+        number = len(history)
+        model.train()
+        if plan.seed_dropout:
+            torch.manual_seed(hash((plan.seed, number)) % 2**63)
+        total = torch.zeros((), device=runtime.device)
+        steps = 0
+        drawn = train_data if negatives is None else negatives.epoch(plan.seed, number)
+        for images, labels in training_batches(drawn, preprocess, plan.batch_size, plan.augment, plan.seed, number):
+            if plan.cosine:
+                _set_rates(
+                    optimizer, base_rates, ((number - 1) * steps_per_epoch + steps) / (plan.epochs * steps_per_epoch)
+                )
+            optimizer.zero_grad(set_to_none=True)
+            with runtime.autocast():
+                loss = loss_of(images, labels)
+            loss.backward()
+            optimizer.step()
+            if after_step is not None:
+                after_step()
+            total += loss.detach()
+            steps += 1
+        mean_loss = float(total) / steps
+        if not math.isfinite(mean_loss):
+            raise SourceError(
+                f"training, epoch {number}: the loss is {mean_loss}, expected a finite number; lower the learning rate."
+            )
+        now = Epoch(number, mean_loss, _val_accuracy(model, val_data, preprocess))
+        if now.val_accuracy > max(e.val_accuracy for e in history):
+            best = _snapshot(model)
+        history.append(now)
+        if checkpoint is not None and pacer.due():
+            _save(checkpoint, key, model, optimizer, history, best)
+        if on_epoch is not None:
+            on_epoch(now)
+    if plan.keep_best:
+        model.load_state_dict(best)
+    model.eval()
+    return history
+
+
+def _val_accuracy(model: nn.Module, data: LabelledImages, preprocess: nn.Module) -> float:
+    model.eval()
+    return accuracy(predict(model, data, preprocess), data.labels)
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, base_rates: list[float], share: float) -> None:
+    """Learning rates at `share` of the training: linear warm-up for a tenth, then half a cosine."""
+    factor = min(1.0, 0.1 + 9 * share) if share < 0.1 else 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
+    for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+        group["lr"] = rate * factor
+
+
+def _snapshot(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+def _save(
+    path: Path,
+    key: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: list[Epoch],
+    best: Mapping[str, Tensor],
+) -> None:
+    tensors = {f"now.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in best.items()}
+    tensors |= optimizer_tensors(optimizer, "optimizer")
+    save_state(path, key, tensors, {"history": [asdict(e) for e in history]})
+
+
+def _resume(
+    path: Path | None, key: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[list[Epoch], dict[str, Any]]:
+    """The history and the best weights so far; model and optimizer are put back where the checkpoint left them."""
+    state = None if path is None else load_state(path, key)
+    if state is None:
+        return [], {}
+    tensors, values = state
+    model.load_state_dict({k.removeprefix("now."): v for k, v in tensors.items() if k.startswith("now.")})
+    restore_optimizer(optimizer, tensors, "optimizer")
+    best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
+    return [Epoch(**e) for e in values["history"]], best

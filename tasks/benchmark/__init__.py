@@ -1,0 +1,1 @@
+"""What the latency benchmark measures beside the models themselves."""

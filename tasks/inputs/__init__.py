@@ -1,0 +1,1 @@
+"""What stages read: data, checkpoints, the models and images of a problem or target."""

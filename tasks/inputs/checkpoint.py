@@ -1,0 +1,153 @@
+"""The tensors of the checkpoint that the parameters name.
+
+A file, one that is fetched, or a version in the MLflow registry.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from seam.errors import SourceError
+from seam.networks.checkpoints_online import fetch_state_dict, is_online
+from seam.networks.state_dicts import read_state_dict
+from tasks.project.environment import tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+REGISTRY = "models:/"
+SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
+_VERSION = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state dict and where it came from."""
+
+    tensors: dict[str, Tensor]
+    fetched_from: str | None
+    """An address, or "models:/NAME/VERSION" (an alias is resolved); None: a file of the project."""
+
+
+def is_file(checkpoint: str) -> bool:
+    """Whether a checkpoint is named by its path."""
+    return not checkpoint.startswith(REGISTRY) and not is_online(checkpoint)
+
+
+def files_of(architecture: str, checkpoint: str | None) -> list[str]:
+    """The files outside the project's code that a network is made from, as they are named in the parameters."""
+    file, is_python, _ = architecture.rpartition(".py:")
+    return ([checkpoint] if checkpoint and is_file(checkpoint) else []) + ([f"{file}.py"] if is_python else [])
+
+
+def fetch_checkpoint(checkpoint: str, architecture: str, root: Path) -> Checkpoint:
+    """Read a checkpoint, wherever it is.
+
+    Nothing is unpickled, and only `hub:` runs code (see `seam.networks.checkpoints_online`).
+
+    Args:
+        checkpoint: as in the parameters: a path relative to `root`, torchvision:WEIGHTS, an
+            address, hub:OWNER/REPO:NAME, models:/NAME/VERSION or models:/NAME@ALIAS.
+        architecture: as in the parameters.
+        root: the project.
+
+    Raises:
+        SourceError: it is not there, or is not a state dict.
+        TrackingError: the MLflow store cannot be used.
+    """
+    if checkpoint.startswith(REGISTRY):
+        return _from_registry(checkpoint, root)
+    if is_online(checkpoint):
+        return Checkpoint(fetch_state_dict(checkpoint, architecture), checkpoint)
+    return Checkpoint(read_state_dict(root / checkpoint), None)
+
+
+def _from_registry(checkpoint: str, root: Path) -> Checkpoint:
+    """The one checkpoint file among the artifacts of a model version."""
+    with tempfile.TemporaryDirectory() as folder:
+        name, found = registered_files(checkpoint, root, Path(folder))
+        return Checkpoint(_only_state_dict(found, name), name)
+
+
+def registered_files(address: str, root: Path, folder: Path) -> tuple[str, Path]:
+    """Fetch the artifacts of a registered model into `folder`.
+
+    Args:
+        address: models:/NAME/VERSION or models:/NAME@ALIAS.
+        root: the project, whose MLflow store it is in.
+        folder: where to put them.
+
+    Returns:
+        models:/NAME/VERSION, and where they are.
+
+    Raises:
+        SourceError: it is no such address, or there is no such version, or its files are gone.
+        TrackingError: the MLflow store cannot be used.
+    """
+    match = _VERSION.fullmatch(address)
+    if match is None:
+        raise SourceError(
+            f"{address}: expected models:/NAME/VERSION or models:/NAME@ALIAS; correct prepare_source.checkpoint."
+        )
+    from mlflow.artifacts import download_artifacts  # here: it takes seconds, and most checkpoints are files
+    from mlflow.exceptions import MlflowException
+
+    from tasks.tracking.store import connect, tracking_errors
+
+    client, uri = connect(root), tracking_uri(root)
+    with tracking_errors(uri):
+        version = _version(client, match, uri)
+        name = f"{REGISTRY}{version.name}/{version.version}"
+        location = client.get_model_version_download_uri(
+            version.name, version.version
+        )  # a models:/ address is looked up in the process-wide store
+        try:
+            found = Path(
+                download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=uri, registry_uri=uri)
+            )
+        except (OSError, MlflowException) as e:
+            if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+                raise
+            raise SourceError(
+                f"{name}: expected its files at {location}, got {' '.join(str(e).split())}; register the model again."
+            ) from e
+        return name, found
+
+
+def _version(client: MlflowClient, match: re.Match[str], uri: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    from tasks.tracking.store import one_line, shown
+
+    try:
+        if match["alias"]:
+            return client.get_model_version_by_alias(match["name"], match["alias"])
+        return client.get_model_version(match["name"], match["version"])
+    except MlflowException as e:
+        if e.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise SourceError(
+            f"{match[0]}: expected a version in the registry at {shown(uri)}, got none ({one_line(e)}); correct the"
+            " name or register it."
+        ) from e
+
+
+def _only_state_dict(artifacts: Path, name: str) -> dict[str, Tensor]:
+    """Of a folder of artifacts, or of the one file."""
+    top = artifacts if artifacts.is_dir() else artifacts.parent
+    files = sorted(f for f in ([artifacts] if artifacts.is_file() else artifacts.rglob("*")) if f.suffix in SUFFIXES)
+    if len(files) != 1:
+        found = ", ".join(str(f.relative_to(top)) for f in files) or "none"
+        raise SourceError(
+            f"{name}: expected exactly one {', '.join(SUFFIXES)} file among its artifacts, got {found}; register a"
+            " state dict alone."
+        )
+    return read_state_dict(files[0], f"{name} ({files[0].relative_to(top)})")

@@ -1,0 +1,99 @@
+"""The manifest of a raw data set: one row an image, one row a class, and what the pixels are like."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from seam.data.prepared import ImageData
+from seam.data.raw import RawData, RawImage, Split
+
+COLUMNS = ["path", "split", "label", "class", "width", "height", "mode", "sha256", "mean", "std", "decodes"]
+"""Columns of the published manifest. `sha256` is of shape and pixels; `mean` and `std` are of
+pixels in [0, 1]."""
+
+
+def image_table(data: RawData, root: Path) -> pd.DataFrame:
+    """One row an image: `COLUMNS`, and `error` (why it does not decode) and `twin` (of a test image.
+
+    The same image in train).
+
+    Paths below `root` are relative to it. What cannot be known of an image that does not decode is
+    null.
+    """
+    rows = tqdm(data.images, desc="manifest", unit="image", disable=None)
+    table = pd.DataFrame([_row(image, data.classes, root) for image in rows], columns=[*COLUMNS, "error"])
+    table = table.astype({"width": "Int64", "height": "Int64", "mean": "float64", "std": "float64"})
+    train = table[(table["split"] == "train") & table["decodes"]].drop_duplicates("sha256").set_index("sha256")["path"]
+    table["twin"] = table["sha256"].map(train).where(table["split"] == "test")
+    return table
+
+
+def class_table(images: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """One row a class: `class`, `num_train`, `num_test`, counting images that decode."""
+    decoded = images[images["decodes"]]
+
+    def counts(split: Split) -> list[int]:
+        labels = decoded.loc[decoded["split"] == split, "label"]
+        return [int((labels == i).sum()) for i in range(len(classes))]
+
+    return pd.DataFrame({"class": list(classes), "num_train": counts("train"), "num_test": counts("test")})
+
+
+def assemble(data: RawData) -> ImageData:
+    """The arrays of a data set whose images all decode to one shape."""
+    train = [i for i in data.images if i.split == "train"]
+    test = [i for i in data.images if i.split == "test"]
+    return ImageData(
+        x_train=np.stack(list(_pixels(train))),
+        y_train=np.array([i.label for i in train], dtype=np.int64),
+        x_test=np.stack(list(_pixels(test))),
+        y_test=np.array([i.label for i in test], dtype=np.int64),
+        classes=data.classes,
+    )
+
+
+def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of every channel, pixels in [0, 1], from exact counts of the 256 values.
+
+    Args:
+        images: shape (n, height, width, channels).
+    """
+    values = np.arange(256) / 255
+    counts = np.zeros((images.shape[3], 256), dtype=np.int64)
+    for image in images:  # one at a time: bincount makes eight bytes of every value
+        for channel in range(images.shape[3]):
+            counts[channel] += np.bincount(image[..., channel].ravel(), minlength=256)
+    shares = counts / counts[0].sum()
+    means = [float(share @ values) for share in shares]
+    return means, [float(np.sqrt(share @ (values - mean) ** 2)) for share, mean in zip(shares, means, strict=True)]
+
+
+def _row(image: RawImage, classes: tuple[str, ...], root: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "path": image.path.removeprefix(f"{root}/"),
+        "split": image.split,
+        "label": image.label,
+        "class": classes[image.label] if 0 <= image.label < len(classes) else None,
+        "decodes": image.pixels is not None,
+        "error": image.error,
+    }
+    if image.pixels is not None:
+        height, width, _ = image.pixels.shape
+        digest = hashlib.sha256(str(image.pixels.shape).encode() + image.pixels.tobytes()).hexdigest()
+        row |= {"width": width, "height": height, "mode": image.mode, "sha256": digest}
+        row |= {"mean": float(image.pixels.mean()) / 255, "std": float(image.pixels.std()) / 255}
+    return row
+
+
+def _pixels(images: list[RawImage]) -> Iterator[npt.NDArray[np.uint8]]:
+    for image in images:
+        assert image.pixels is not None, f"{image.path} passed validation and has no pixels"
+        yield image.pixels

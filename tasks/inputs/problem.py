@@ -1,0 +1,73 @@
+"""The models and images of a problem, as the stages after the search read them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+
+from seam.compaction import ENGINE_BLOCK, Compacted, compact
+from seam.data.images import LabelledImages
+from seam.data.prepared import load_prepared
+from seam.masks.masks import apply_masks
+from seam.masks.pack import MaskPack, load_mask_pack
+from seam.networks.head import Reengineered, SourceOnProblem, TargetHead
+from seam.networks.norms import load_norms
+from seam.networks.source import Source, load_source
+from seam.networks.state_dicts import load_weights
+from tasks.project.stage import StageContext
+
+MODELS = ("source", "reengineered", "standard_finetuned", "reengineered_finetuned", "head_only")
+
+
+def problem_source(context: StageContext) -> Source:
+    """The prepared source."""
+    return load_source(context.folder("prepare_source"))
+
+
+def problem_masks(context: StageContext, source: Source) -> MaskPack:
+    """The problem's mask pack, checked to belong to `source`."""
+    return load_mask_pack(context.artifact("search", "mask.safetensors"), source.info.sha256)
+
+
+def problem_images(context: StageContext, split: Literal["train", "spare", "val", "test"]) -> LabelledImages:
+    """Images (uint8 NHWC) and target labels of one split of the problem, on the CPU; see split_dataset."""
+    data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
+    splits = load_file(context.artifact("split_dataset", "splits.safetensors"))
+    images = data.x_test if split == "test" else data.x_train
+    return LabelledImages(torch.from_numpy(images[splits[split]]), torch.from_numpy(splits[f"y_{split}"]))
+
+
+def load_model(context: StageContext, name: str) -> nn.Module:
+    """One of `MODELS`: normalised images to target logits, eval mode, on the CPU, gradients off."""
+    source = problem_source(context)
+    problem = context.target_problem(source.info.classes)
+    if name == "source":
+        return (
+            SourceOnProblem(source.network, problem.target_indices, len(source.info.classes))
+            .requires_grad_(False)
+            .eval()
+        )
+    model = Reengineered(source.network, TargetHead(len(source.info.classes), problem.num_classes))
+    if name in ("reengineered", "head_only"):
+        load_weights(
+            model.head, context.artifact("search", f"{'head' if name == 'reengineered' else name}.safetensors")
+        )
+        if name == "reengineered":
+            apply_masks(model.network, problem_masks(context, source).masks)
+            load_norms(model.network, context.artifact("search", "norms.safetensors"))
+    else:
+        load_weights(model, context.artifact("finetune", f"{name}.safetensors"))
+    return model.requires_grad_(False).eval()
+
+
+def load_compacted(context: StageContext, name: str, height: int, width: int) -> Compacted:
+    """One of `MODELS` without the channels that are without effect, in the blocks that engines compute in."""
+    return compact(load_model(context, name), torch.zeros(1, 3, height, width), ENGINE_BLOCK)
+
+
+def load_models(context: StageContext) -> dict[str, nn.Module]:
+    """All of `MODELS` by name, each with its own weights."""
+    return {name: load_model(context, name) for name in MODELS}

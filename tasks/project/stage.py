@@ -1,0 +1,191 @@
+"""What every stage shares: where it reads and writes, how its folder is published whole, how it runs alone."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seam.data.problems import TargetProblem
+from seam.errors import SeamError, SuspectResultWarning
+from tasks.project.params import Params, load_params
+from tasks.project.stages import PROBLEM_STAGES, TARGET_STAGES
+from tasks.project.students import StudentName, parse_method
+from tasks.project.subject import check_problem, check_target, label_of, stage_folder
+
+logger = logging.getLogger(__name__)
+
+Scalar = str | int | float | bool | None
+Progress = Callable[[float, str], None]
+"""Called with (share done in [0, 1], a short text) as a stage goes on."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage hands back: a few scalars to show, and the files it made."""
+
+    stage: str
+    problem: str | None
+    """The target problem, or the target data set of a transfer."""
+    summary: Mapping[str, Scalar]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Where one run of one stage reads and writes."""
+
+    stage: str
+    params: Params
+    root: Path
+    problem: str | None = None
+    """The target problem; for the stages of a transfer, the target data set."""
+    progress: Progress = field(default=lambda share, text: None, compare=False)
+    student: StudentName | None = None
+    """Of the stage `transfer`."""
+
+    def folder(self, stage: str) -> Path:
+        """The published folder of a stage, of this problem (or target, and student) where the stage has one."""
+        return stage_folder(self.root, stage, self.problem, self.student)
+
+    def artifact(self, stage: str, name: str) -> Path:
+        """A file that an earlier stage published."""
+        return self.folder(stage) / name
+
+    @property
+    def work_folder(self) -> Path:
+        """Scratch of this stage beside its folder: unfinished outputs and checkpoints survive a kill here."""
+        published = self.folder(self.stage)
+        return published.with_name(f"{published.name}.partial")
+
+    def target_problem(self, source_classes: tuple[str, ...]) -> TargetProblem:
+        """This problem over the classes of the source."""
+        assert self.problem is not None, f"{self.stage} is not a stage of a problem"
+        return TargetProblem.of(self.problem, self.params.problems[self.problem], source_classes)
+
+    @property
+    def target(self) -> str:
+        """The target data set's name."""
+        assert self.problem is not None, f"{self.stage} is not a stage of a target"
+        return self.problem
+
+    @contextmanager
+    def publish(self) -> Iterator[Path]:
+        """A new empty folder to write outputs to; it replaces the published one when the block ends without error.
+
+        The published folder is at any moment the old one, absent, or the new one, never a mixture.
+        """
+        published = self.folder(self.stage)
+        outputs = self.work_folder / "outputs"
+        shutil.rmtree(outputs, ignore_errors=True)
+        outputs.mkdir(parents=True)
+        yield outputs
+        shutil.rmtree(published, ignore_errors=True)
+        outputs.replace(published)
+        shutil.rmtree(self.work_folder, ignore_errors=True)
+
+    def result(self, summary: Mapping[str, Scalar]) -> StageResult:
+        """The result of this stage, listing every file in its published folder."""
+        files = sorted(str(p.relative_to(self.root)) for p in self.folder(self.stage).iterdir())
+        return StageResult(self.stage, self.problem, dict(summary), tuple(files))
+
+
+def execute(body: Callable[[StageContext], StageResult], context: StageContext) -> StageResult:
+    """Run a stage's body; failures of the machine become one clear line like any other."""
+    try:
+        return body(context)
+    except OSError as e:
+        if e.errno != errno.ENOSPC and "No space left" not in str(e):
+            raise
+        free = shutil.disk_usage(context.root).free
+        raise SeamError(
+            f"{context.stage}: the disk is full ({free / 2**20:.0f} MiB free under {context.root}) while writing"
+            f" {e.filename or 'its outputs'}; free some space and run again, finished stages are kept."
+        ) from e
+
+
+@contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """The texts of SuspectResultWarnings raised inside the block (logged too), for the model card."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SuspectResultWarning)
+        yield texts
+    for w in caught:
+        if issubclass(w.category, SuspectResultWarning):
+            texts.append(str(w.message))
+            logger.warning("%s", w.message)
+        else:
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+
+
+def main(body: Callable[[StageContext], StageResult], description: str | None) -> None:
+    """Command line of a stage run alone.
+
+    `python -m tasks.<stage> [--problem NAME | --target NAME]`. Exits non-zero on failure.
+    """
+    stage = body.__name__
+    arguments = _arguments(stage, description)
+    log_to_terminal()
+    try:
+        params = load_params(arguments.params)
+        problem, student = _subject(arguments, params)
+        result = execute(body, StageContext(stage, params, Path.cwd(), problem, student=student))
+    except SeamError as e:
+        logger.debug("stage failed", exc_info=True)
+        sys.exit(f"error: {e}")
+    shown = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.summary.items())
+    logger.info("%s done: %s", label_of(stage, problem, student), shown)
+
+
+def log_to_terminal() -> None:
+    """For a command run alone; SEAM_LOG_LEVEL says how much."""
+    logging.basicConfig(
+        level=os.environ.get("SEAM_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+
+
+def _arguments(stage: str, description: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m tasks.{stage}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="parameters (default: params.yaml)"
+    )
+    if stage in PROBLEM_STAGES:
+        parser.add_argument(
+            "--problem", required=True, metavar="NAME", help="a name under `problems` in the parameters"
+        )
+    if stage in TARGET_STAGES:
+        parser.add_argument("--target", required=True, metavar="NAME", help="a name under `targets` in the parameters")
+    if stage == "transfer":
+        parser.add_argument(
+            "--method", required=True, metavar="METHOD", help="METHOD or METHOD-PERCENT, as in `transfer.methods`"
+        )
+        parser.add_argument("--seed", required=True, type=int, metavar="N", help="as in `transfer.seeds`")
+    return parser.parse_args()
+
+
+def _subject(arguments: argparse.Namespace, params: Params) -> tuple[str | None, StudentName | None]:
+    """The problem or target, and the student, that the command line names."""
+    given = vars(arguments)
+    if "problem" in given:
+        check_problem(params, given["problem"])
+        return given["problem"], None
+    if "target" not in given:
+        return None, None
+    check_target(params, given["target"])
+    if "method" not in given:
+        return given["target"], None
+    parse_method(given["method"])
+    return given["target"], StudentName(given["method"], given["seed"])

@@ -1,0 +1,49 @@
+"""The words and numbers of every report: how models are called, how values are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+MODELS = ("source", "reengineered", "reengineered_finetuned")
+LABELS = {
+    "source": "original",
+    "standard_finetuned": "original, fine-tuned",
+    "reengineered": "re-engineered",
+    "reengineered_finetuned": "re-engineered, fine-tuned",
+    "head_only": "original, all weights, new head",
+    "restricted": "original, only target classes' logits",
+    "adapted": "original, all weights, head and norm layers",
+    "reengineered_refit": "searched mask, same density",
+    "taylor_mask": "Taylor mask, same density",
+    "magnitude_mask": "magnitude mask, same density",
+    "random_mask": "random mask, same density",
+    "retrained": "trained from scratch on the problem",
+}
+"""How the models are called where people read."""
+Kind = Literal["count", "fraction", "milliseconds"]
+NOTHING = "\N{EN DASH}"
+
+
+def show(value: float | None, kind: Kind) -> str:
+    """A value as people read it: 12,345 or 1.23 M; 98.76%; 1.234 ms."""
+    if value is None:
+        return NOTHING
+    if kind == "fraction":
+        return f"{100 * value:.2f}%"
+    if kind == "milliseconds":
+        return f"{value:.3f} ms" if value < 10 else f"{value:.1f} ms"
+    return f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def show_change(before: float | None, after: float | None, kind: Kind) -> str:
+    """The change between two values: "+0.56 points" for fractions, "-82.1%" for the rest."""
+    if before is None or after is None or (kind != "fraction" and before == 0):
+        return NOTHING
+    text = f"{100 * (after - before):+.2f} points" if kind == "fraction" else f"{100 * (after / before - 1):+.1f}%"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def served_form(timed: Mapping[str, Any]) -> str:
+    """The model that consumers get, of those that an engine timed."""
+    return "compacted" if "compacted" in timed else "reengineered"

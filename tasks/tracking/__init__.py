@@ -1,0 +1,1 @@
+"""MLflow: runs, versions, gates. Nothing else talks to it."""

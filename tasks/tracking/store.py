@@ -1,0 +1,115 @@
+"""The MLflow store: where it is, whether it answers, its errors in one line."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from seam.errors import TrackingError
+from tasks.project.environment import tracking_uri
+
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # by default a lost server blocks every call for four minutes
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""Of the client, unless the user set them."""
+LOST = (MlflowException, requests.RequestException, SQLAlchemyError, sqlite3.Error, OSError)
+"""What a client raises when its store fails."""
+
+
+def check_server(uri: str, timeout: float = 3.0) -> None:
+    """Raise a TrackingError within seconds unless the tracking store at `uri` can be used."""
+    if uri.startswith(("http://", "https://")):
+        try:
+            answer = requests.get(f"{uri.rstrip('/')}/health", timeout=timeout)
+        except requests.RequestException as e:
+            raise _unreachable(uri, type(e).__name__) from e
+        if answer.status_code >= 400 and answer.status_code not in (401, 403):
+            raise _unreachable(uri, f"/health gives {answer.status_code}")
+    elif (database := sqlite_file(uri)) is not None:
+        _check_sqlite(uri, database)
+
+
+def connect(root: Path) -> MlflowClient:
+    """A client of the project's tracking store, checked.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    uri = tracking_uri(root)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    check_server(uri)
+    with locked(uri), tracking_errors(uri):  # four processes that create the same SQLite tables at once crash
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def tracking_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow and its stores raise into a TrackingError of one line."""
+    try:
+        yield
+    except LOST as e:
+        if isinstance(e, OSError) and not isinstance(e, requests.RequestException):
+            raise  # the machine's fault (a full disk), named by the stage
+        raise TrackingError(f"MLflow at {shown(uri)} failed: {one_line(e)}") from e
+
+
+def shown(uri: str) -> str:
+    """The address without a password."""
+    parts = urlsplit(uri)
+    return uri.replace(f"{parts.username or ''}:{parts.password}@", "***@") if parts.password else uri
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """An error's text on one line, shortened."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def _unreachable(uri: str, why: str) -> TrackingError:
+    return TrackingError(
+        f"MLflow server at {shown(uri)} does not answer ({why}); start it or unset MLFLOW_TRACKING_URI."
+    )
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a local store; None for any other."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute() if uri.startswith("sqlite:///") else None
+
+
+def _check_sqlite(uri: str, database: Path) -> None:
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(database, timeout=10)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except (sqlite3.Error, OSError) as e:
+        raise TrackingError(
+            f"MLflow store {shown(uri)} cannot be used ({one_line(e)}); repair or remove the file, or set"
+            " MLFLOW_TRACKING_URI."
+        ) from e
+
+
+@contextmanager
+def locked(uri: str) -> Iterator[None]:
+    """One process at a time, for a local store; a server looks after itself."""
+    database = sqlite_file(uri)
+    if database is None:
+        yield
+        return
+    with database.with_name(f"{database.name}.lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,153 @@
+"""The model registry: one version for each result, the alias by the gates' verdict."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc import save_model
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import Map
+
+SERVING_CODE = Path(__file__).with_name("serving_model.py")
+RESULT = "seam.result_sha256"
+"""Tag of a model version: what it was made from."""
+_NEEDS = ("mlflow", "numpy", "onnxruntime", "pandas")
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What becomes a model version."""
+
+    name: str
+    """Of the registered model."""
+    result_sha256: str
+    """Identifies the version: the same result is registered once."""
+    onnx: Path
+    """From seam.inference.export.export_serving_onnx."""
+    classes: Sequence[str]
+    image_shape: tuple[int, int, int]
+    image_size: int | None
+    """Side that other images are resized and cropped to; None: they are refused."""
+    example: npt.NDArray[np.uint8]
+    """Two or more images, uint8 NHWC."""
+    description: str
+
+
+def find_or_create_version(client: MlflowClient, run_id: str, served: ServedModel) -> ModelVersion:
+    """The version of this result, made in this run when there is none yet."""
+    try:
+        client.create_registered_model(served.name, description=served.description)
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    for version in sorted(client.search_model_versions(f"name = '{served.name}'"), key=lambda v: int(v.version)):
+        if version.tags.get(RESULT) == served.result_sha256:
+            return version
+    model_id = _find_logged_model(client, run_id, served.result_sha256) or _log_model(client, run_id, served)
+    source = client.get_logged_model(
+        model_id
+    ).artifact_location  # a models:/ address is looked up in the process-wide store, not the client's
+    return client.create_model_version(
+        served.name,
+        source,
+        run_id=run_id,
+        model_id=model_id,
+        tags={RESULT: served.result_sha256},
+        description=served.description,
+    )
+
+
+def set_alias(client: MlflowClient, version: ModelVersion, alias: str, promoted: bool) -> list[str]:
+    """Give the version the alias, or take it from this version (never from another); returns the version's aliases."""
+    aliases = client.get_registered_model(version.name).aliases
+    holds = str(aliases.get(alias, "")) == str(version.version)
+    if promoted and not holds:
+        client.set_registered_model_alias(version.name, alias, version.version)
+    elif holds and not promoted:
+        client.delete_registered_model_alias(version.name, alias)
+    return sorted(client.get_model_version(version.name, version.version).aliases)
+
+
+def _find_logged_model(client: MlflowClient, run_id: str, digest: str) -> str | None:
+    """A whole model that a killed registration left; half-written ones are deleted."""
+    experiment = client.get_run(run_id).info.experiment_id
+    found = None
+    for model in client.search_logged_models([experiment], f"tags.`{RESULT}` = '{digest}'"):
+        if model.status == LoggedModelStatus.READY:
+            found = model.model_id
+        else:
+            client.delete_logged_model(model.model_id)
+    return found
+
+
+def _log_model(client: MlflowClient, run_id: str, served: ServedModel) -> str:
+    experiment = client.get_run(run_id).info.experiment_id
+    model = client.create_logged_model(
+        experiment,
+        name=served.name,
+        source_run_id=run_id,
+        tags={RESULT: served.result_sha256},
+        model_type="image-classifier",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        about = Model(
+            artifact_path=model.artifact_location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id
+        )
+        save_serving_model(served, path, about)
+        client.log_model_artifacts(model.model_id, str(path))
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id)
+
+
+def save_serving_model(served: ServedModel, path: Path, about: Model | None = None) -> None:
+    """Write the MLflow model (code, network, classes, signature, example, requirements) into the new folder `path`."""
+    with tempfile.TemporaryDirectory() as folder:
+        classes, network = Path(folder) / "classes.json", Path(folder) / "model.onnx"
+        about_classes = {
+            "classes": list(served.classes),
+            "image_shape": list(served.image_shape),
+            "image_size": served.image_size,
+        }
+        classes.write_text(json.dumps(about_classes, indent=2) + "\n")
+        shutil.copyfile(served.onnx, network)
+        save_model(
+            str(path),
+            python_model=str(SERVING_CODE),
+            artifacts={"network": str(network), "classes": str(classes)},
+            signature=signature(served.image_shape, served.image_size),
+            input_example=served.example,
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _NEEDS],
+            mlflow_model=about,
+        )
+    for cache in path.rglob("__pycache__"):
+        shutil.rmtree(cache)
+
+
+def signature(image_shape: tuple[int, int, int], image_size: int | None) -> ModelSignature:
+    """Any number of uint8 images (of any size where they are resized) in; class, probability, probabilities out."""
+    height, width, channels = image_shape
+    size = (height, width) if image_size is None else (-1, -1)
+    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, *size, channels))])
+    outputs = Schema(
+        [
+            ColSpec(DataType.string, "class"),
+            ColSpec(DataType.double, "probability"),
+            ColSpec(Map(DataType.double), "probabilities"),
+        ]
+    )
+    return ModelSignature(inputs=inputs, outputs=outputs)

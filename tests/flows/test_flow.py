@@ -1,0 +1,308 @@
+"""The flow's own logic, with stub stages: order, what is skipped, what a failure does, what the run page shows."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import flows  # noqa: F401  telemetry off before Prefect is imported
+
+# isort: split
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+
+from flows import display, preflight
+from flows.pipeline import run_pipeline
+from flows.stage_cache import shared_cache
+from flows.transfer import run_transfers
+from seam.files import read_json
+
+STUBS = Path(__file__).parents[1] / "stub_stages/sitecustomize.py"
+ALL = [
+    "describe_machine@None",
+    "validate_data@None",
+    "split_dataset@digit-3",
+    "split_dataset@low-digits",
+    "prepare_source@None",
+    *(
+        f"{stage}@{problem}"
+        for problem in ("digit-3", "low-digits")
+        for stage in ("search", "finetune", "evaluate", "evaluate_robustness", "benchmark_latency", "register_model")
+    ),
+]
+
+
+TARGETS = [
+    "targets={flowers: {kind: image_folder, path: flowers}, pets: {kind: npz, path: data/digits.npz}}",
+    "transfer.methods=[standard, seam-50]",
+]
+ALL_TRANSFERS = [
+    "describe_machine@None",
+    *(f"{stage}@{target}" for stage in ("validate_target", "fetch_source") for target in ("flowers", "pets")),
+    *(
+        f"{stage}@{target}{student}"
+        for target in ("flowers", "pets")
+        for stage, student in (
+            ("attack_target", ""),
+            ("transfer", "-standard-0"),
+            ("transfer", "-seam-50-0"),
+            ("compare_transfers", ""),
+            ("register_transfer", ""),
+        )
+    ),
+]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def stubs() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("stub_stages_helper", STUBS)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.install()
+    yield module
+    module.remove()
+
+
+@pytest.fixture
+def project(tmp_path: Path, stubs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = stubs.make_project(tmp_path / "project")
+    monkeypatch.chdir(root)
+    yield root
+    shared_cache.cache_clear()
+
+
+def ran(root: Path) -> list[str]:
+    """Stages that really ran, in order; forgotten by the next call."""
+    record = root / "ran.txt"
+    lines = record.read_text().splitlines() if record.is_file() else []
+    record.unlink(missing_ok=True)
+    return lines
+
+
+def task_states(state: Any) -> dict[str, str]:
+    """Task run name -> state name, of the flow run that ended in `state`."""
+    with get_client(sync_client=True) as client:
+        from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
+
+        runs = client.read_task_runs(
+            task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+        )
+    return {run.name: run.state.name for run in runs if run.state}
+
+
+def test_order_then_nothing_twice_then_only_what_is_stale(server: None, project: Path) -> None:
+    """One project over time; the last but one step is a clone.
+
+    It has the card in its artifacts, and an empty registry.
+    """
+    state = run_pipeline(return_state=True)
+    assert state.is_completed(), state.message
+    assert ran(project) == ALL
+    again = run_pipeline(return_state=True)
+    assert again.is_completed() and ran(project) == []
+    states = task_states(again)
+    assert len(states) == len(ALL) and set(states.values()) == {"Cached"}
+    assert {"validate_data", "search [digit-3]", "register_model [low-digits]"} <= states.keys()
+    (project / "mlflow/mlflow.db").unlink()
+    shutil.rmtree(project / "artifacts/digit-3/search")
+    assert run_pipeline(return_state=True).is_completed()
+    assert ran(project) == ["register_model@digit-3", "register_model@low-digits"]
+    assert run_pipeline(["search.alpha=0.5"], None, ["digit-3"], return_state=True).is_completed()
+    done = ran(project)
+    assert (
+        done[0] == "search@digit-3"
+        and "prepare_source@None" not in done
+        and not any("low-digits" in name for name in done)
+    )
+    assert "alpha: 0.5" in (project / "params.yaml").read_text()
+
+
+def test_a_failing_problem_does_not_stop_the_others(
+    server: None, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAM_STUB", "search@digit-3=error")
+    state = run_pipeline(return_state=True)
+    assert state.is_failed()
+    assert (
+        state.message
+        == "1 of 2 target problems failed: search [digit-3]: search: expected a good stage, got a bad one; mend it"
+    )
+    assert ran(project) == [name for name in ALL if not name.endswith("@digit-3") or name.startswith("split")]
+    states = task_states(state)
+    assert states["search [digit-3]"] == "Failed" and states["register_model [low-digits]"] == "Completed"
+    assert "finetune [digit-3]" not in states
+    monkeypatch.delenv("SEAM_STUB")
+    assert run_pipeline(return_state=True).is_completed()
+    assert ran(project) == [name for name in ALL if name.endswith("@digit-3") and not name.startswith("split")]
+
+
+def test_searches_that_have_to_run_go_together(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One alone does not go together; a group that fails is left to the stages."""
+    assert run_pipeline(["runtime.searches_together=4"], return_state=True).is_completed()
+    assert ran(project) == [*ALL[:5], "together@digit-3+low-digits", *ALL[5:]]
+    assert run_pipeline(["search.alpha=0.75"], None, ["digit-3"], return_state=True).is_completed()
+    assert ran(project)[0] == "search@digit-3"
+    monkeypatch.setenv("SEAM_STUB", "search@digit-3=error")
+    state = run_pipeline(["search.alpha=0.5"], return_state=True)
+    assert state.is_failed() and task_states(state)["search together"] == "Left"
+    assert "search@low-digits" in ran(project)
+    monkeypatch.delenv("SEAM_STUB")
+    assert run_pipeline(["search.alpha=0.25", "runtime.searches_together=1"], return_state=True).is_completed()
+    assert not [name for name in ran(project) if name.startswith("together")]
+
+
+def test_a_gpu_searches_together_unless_told_not_to(
+    server: None, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "flows.pipeline.read_json", lambda path: {"gpu": "some GPU"} if path.name == "machine.json" else read_json(path)
+    )
+    assert run_pipeline(return_state=True).is_completed()
+    assert "together@digit-3+low-digits" in ran(project)
+    assert run_pipeline(["runtime.device=cpu"], return_state=True).is_completed()
+    assert not [name for name in ran(project) if name.startswith("together")]
+
+
+def test_a_failing_shared_stage_stops_all(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAM_STUB", "prepare_source=crash")
+    state = run_pipeline(return_state=True)
+    assert state.is_failed()
+    assert state.message == "prepare_source: unexpected ZeroDivisionError: a bug; the traceback is in the log"
+    assert ran(project) == ALL[:4]
+    assert not (project / "artifacts/prepare_source").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"problems": ["digit-4"]}, "unknown problem 'digit-4', expected one of: digit-3, low-digits"),
+        ({"overrides": ["search.alpa=1"]}, "did you mean 'search.alpha'?"),
+        ({"overrides": ["data.path=data/none.npz"]}, "does not exist"),
+    ],
+)
+def test_bad_input_ends_failed_before_any_stage(
+    server: None, project: Path, arguments: dict[str, Any], message: str
+) -> None:
+    state = run_pipeline(**arguments, return_state=True)
+    assert state.is_failed() and message in str(state.message) and "\n" not in str(state.message)
+    assert ran(project) == [] and not (project / "artifacts").exists()
+
+
+def test_what_a_run_page_shows(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAM_STUB", "search@digit-3=slow")
+    state = run_pipeline(problems=["digit-3"], return_state=True)
+    with get_client(sync_client=True) as client:
+        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+        made = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+        )
+    kinds = {artifact.key: artifact.type for artifact in made}
+    assert kinds["search-digit-3"] == "table"
+    assert kinds["search-digit-3-progress"] == "progress"
+    assert kinds["report-digit-3"] == "markdown" and "report.html" in next(
+        str(a.data) for a in made if a.key == "report-digit-3"
+    )
+    progress = next(a for a in made if a.key == "search-digit-3-progress")
+    assert progress.data == 100
+
+
+def test_the_terminal_shows_one_line_a_stage(server: None, project: Path) -> None:
+    from rich.console import Console
+
+    console = Console(record=True, width=120, force_terminal=False)
+    with display.shown_on(display.TerminalDisplay(console)):
+        run_pipeline(problems=["digit-3"], return_state=True)
+        run_pipeline(problems=["digit-3"], return_state=True)
+    lines = console.export_text().splitlines()
+    assert len(lines) == 20
+    assert lines[4].startswith("✓ search [digit-3]") and lines[4].endswith("s  density 0.125  rounds 3")
+    assert lines[14].startswith("= search [digit-3]") and "up to date" in lines[14]
+
+
+def test_full_disk_is_found_before_the_first_stage(
+    server: None, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "LEAST_FREE_MIB", 2**40)
+    state = run_pipeline(return_state=True)
+    assert state.is_failed() and "the disk is full, free some space" in str(state.message)
+
+
+def test_unreachable_tracking_server(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    state = run_pipeline(return_state=True)
+    assert state.is_failed() and "MLflow server at http://127.0.0.1:9 does not answer" in str(state.message)
+    assert ran(project) == []
+
+
+@pytest.fixture
+def with_images(project: Path) -> Path:
+    (project / "flowers").mkdir()
+    (project / "flowers/image").write_text("stub")
+    return project
+
+
+def test_transfers_run_in_order_then_only_what_is_new(server: None, with_images: Path) -> None:
+    state = run_transfers(TARGETS, return_state=True)
+    assert state.is_completed() and state.message == "2 of 2 targets done: flowers, pets."
+    assert ran(with_images) == ALL_TRANSFERS
+    again = run_transfers(return_state=True)
+    assert ran(with_images) == [] and set(task_states(again).values()) == {"Cached"}
+    assert "transfer [flowers seam-50 seed 0]" in task_states(again)
+    assert run_transfers(
+        ["transfer.methods=[standard, seam-50, retrain]"], None, ["flowers"], return_state=True
+    ).is_completed()
+    assert ran(with_images) == ["transfer@flowers-retrain-0", "compare_transfers@flowers", "register_transfer@flowers"]
+    (with_images / "mlflow/mlflow.db").unlink()
+    assert run_transfers(None, None, ["flowers"], return_state=True).is_completed()
+    assert ran(with_images) == ["register_transfer@flowers"]
+
+
+def test_a_failing_student_leaves_the_others_and_a_failing_attack_the_other_targets(
+    server: None, with_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAM_STUB", "transfer@flowers-standard-0=error,attack_target@pets=error")
+    state = run_transfers(TARGETS, return_state=True)
+    said = "2 of 2 targets failed or are incomplete: transfer [flowers standard seed 0]: transfer: expected"
+    assert state.is_failed() and str(state.message).startswith(said)
+    assert ran(with_images) == [*ALL_TRANSFERS[:6], "transfer@flowers-seam-50-0", "compare_transfers@flowers"]
+    monkeypatch.delenv("SEAM_STUB")
+    assert run_transfers(return_state=True).is_completed()
+    assert ran(with_images) == [
+        "transfer@flowers-standard-0",
+        "compare_transfers@flowers",
+        "register_transfer@flowers",
+        *ALL_TRANSFERS[10:],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "targets", "message"),
+    [
+        ([], [], "params.yaml has no target to transfer to; add one: seam transfer --set 'targets="),
+        (TARGETS, ["flower"], "unknown target 'flower', expected one of: flowers, pets"),
+        (["targets={flowers: {kind: image_folder, path: none}}"], [], "targets.flowers.path: "),
+        (["transfer.methods=[sem]"], [], "did you mean 'seam'?"),
+    ],
+)
+def test_transfers_that_cannot_begin_are_one_line(
+    server: None, project: Path, overrides: list[str], targets: list[str], message: str
+) -> None:
+    state = run_transfers(overrides, None, targets, return_state=True)
+    assert state.is_failed() and message in str(state.message) and "\n" not in str(state.message)
+    assert ran(project) == []

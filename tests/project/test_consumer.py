@@ -1,0 +1,175 @@
+"""The consumer: has MLflow, onnx and ONNX Runtime, has never heard of this project."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.project.environment import tracking_uri
+from tasks.project.stage import StageContext
+from tasks.register_model import register_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CHAMPION = "models:/seam-zero@champion"
+CONSUMER = f"""
+import sys
+import numpy as np
+import mlflow
+found = [m for m in ("torch", "seam", "tasks") if __import__("importlib").util.find_spec(m)]
+assert not found, "not a clean environment"
+model = mlflow.pyfunc.load_model("{CHAMPION}")
+print(sorted(set(model.predict(np.zeros((5, 8, 8, 1), np.uint8))["class"])))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def ask(port: int, images: np.ndarray) -> list[dict[str, object]]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps({"inputs": images.tolist()}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        predictions: list[dict[str, object]] = json.load(answer)["predictions"]
+        return predictions
+
+
+@pytest.fixture
+def served(registry_project: StageContext, tmp_path: Path) -> Iterator[int]:
+    """The port of `mlflow models serve` on the champion."""
+    register_model(registry_project)
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        CHAMPION,
+        "--env-manager",
+        "local",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-w",
+        "1",
+    ]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": tracking_uri(registry_project.root),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    log = tmp_path / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        for _ in range(240):
+            assert process.poll() is None, log.read_text()
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def test_a_rest_request_is_answered_with_class_names(served: int) -> None:
+    answers = ask(served, np.zeros((3, 8, 8, 1), np.uint8))
+    assert len(answers) == 3
+    for answer in answers:
+        assert answer["class"] in ("zero", "other")
+        probabilities = answer["probabilities"]
+        assert isinstance(probabilities, dict)
+        assert set(probabilities) == {"zero", "other"}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert answer["probability"] == pytest.approx(max(probabilities.values()))
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(served, np.zeros((3, 9, 9, 1), np.uint8))
+    assert refused.value.code == 400
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_clean_environment_loads_and_predicts(registry_project: StageContext, tmp_path: Path) -> None:
+    pinned = [
+        line
+        for line in (REPOSITORY / "requirements.txt").read_text().splitlines()
+        if re.match(r"[A-Za-z0-9_.-]+==", line)
+    ]
+    wanted = [line for line in pinned if line.partition("==")[0] in ("mlflow", "onnx", "onnxruntime")]
+    (tmp_path / "constraints.txt").write_text("\n".join(pinned) + "\n")
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-compile",
+        "--disable-pip-version-check",
+        "-c",
+        str(tmp_path / "constraints.txt"),
+        *wanted,
+    ]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode != 0 and re.search(
+        r"Failed to establish|No matching distribution|Temporary failure|Network is unreachable",
+        done.stdout + done.stderr,
+    ):
+        pytest.skip("no package index is reachable")
+    assert done.returncode == 0, done.stderr
+    register_model(registry_project)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri(registry_project.root)}
+    environment.pop("PYTHONPATH", None)
+    answer = subprocess.run(
+        [str(python), "-c", CONSUMER], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() in ("['zero']", "['other']", "['other', 'zero']")
+
+
+def test_an_unreachable_server_is_one_line_within_seconds(registry_project: StageContext) -> None:
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.register_model", "--problem", "zero"],
+        cwd=registry_project.root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: MLflow server at http://127.0.0.1:")
+    assert done.stderr.strip().splitlines()[-1].endswith("start it or unset MLFLOW_TRACKING_URI.")
+    assert "Traceback" not in done.stderr
+    assert not registry_project.folder("register_model").exists()

@@ -1,0 +1,70 @@
+"""What the README says of the default problems is what the results shipped with the project say."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PROBLEMS = ("digit-0", "low-digits")
+
+
+def _shipped(path):
+    """A JSON file of the shipped results, out of the project's DVC store by the hash in dvc.lock as committed.
+
+    A run here writes its own.
+    """
+    committed = subprocess.run(
+        ["git", "show", "HEAD:dvc.lock"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    stages = YAML(typ="safe").load(committed or (ROOT / "dvc.lock").read_text())["stages"].values()
+    md5 = next(out["md5"] for stage in stages for out in stage.get("outs", ()) if out["path"] == path)
+    return json.loads((ROOT / "storage" / "files" / "md5" / md5[:2] / md5[2:]).read_text())
+
+
+def _table():
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in README.split("<!-- table -->")[1].split("<!-- /table -->")[0].strip().splitlines()[3:]
+    ]
+    return {name: {"digit-0": (a, b.split(" (")[0]), "low-digits": (c, d.split(" (")[0])} for name, a, b, c, d in rows}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_the_readmes_table_is_what_was_measured(problem):
+    evaluated = _shipped(f"artifacts/{problem}/evaluate/metrics.json")
+    attacked = _shipped(f"artifacts/{problem}/evaluate_robustness/metrics.json")
+    latency = _shipped(f"artifacts/{problem}/benchmark_latency/metrics.json")
+    before, after = evaluated["source"], evaluated["reengineered_finetuned"]
+    rows = {name: cells[problem] for name, cells in _table().items()}
+    assert rows["weights"] == (f"{before['params_nonzero']:,}", f"{after['params_nonzero']:,}")
+    assert rows["multiply-adds"] == tuple(f"{m['macs_nonzero'] / 1e6:.2f} M" for m in (before, after))
+    assert rows["test accuracy"] == tuple(f"{m['accuracy']:.2%}" for m in (before, after))
+    assert rows["inherited defects (DIR)"] == tuple(
+        f"{attacked[m]['defect_inheritance_rate']:.2%}" for m in ("source", "reengineered_finetuned")
+    )
+    for name, engine in (
+        ("DeepSparse, batch 16", "deepsparse"),
+        ("ONNX Runtime, batch 16", "onnxruntime"),
+        ("OpenVINO, batch 16", "openvino"),
+    ):
+        assert rows[name] == tuple(
+            f"{latency[engine][m]['batch16']['latency_ms_p50']:.2f} ms" for m in ("source", "compacted")
+        )
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_the_shipped_results_keep_at_most_a_quarter_of_the_weights_within_a_point(problem):
+    evaluated = _shipped(f"artifacts/{problem}/evaluate/metrics.json")
+    for model in ("reengineered", "reengineered_finetuned"):
+        assert evaluated[model]["density"] <= 0.25
+        assert evaluated[model]["accuracy"] >= evaluated["source"]["accuracy"] - 0.01
+
+
+def test_the_pages_it_links_to_exist():
+    links = [part.split(")")[0] for part in README.split("](")[1:]]
+    assert links
+    assert all((ROOT / link).exists() for link in links if not link.startswith("http"))

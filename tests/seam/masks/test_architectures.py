@@ -1,0 +1,93 @@
+"""Masks on torchvision's architectures.
+
+What a mask may remove takes part, learns, and matters. Random weights, small images.
+"""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from seam.masks.masks import maskable
+from seam.masks.weights import ScoredWeights
+from seam.networks.build import build
+
+ARCHITECTURES = (
+    *(
+        "convnext_tiny",
+        "densenet121",
+        "efficientnet_b0",
+        "googlenet",
+        "mnasnet0_5",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+    ),
+    *("regnet_y_400mf", "resnet18", "resnet50", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t"),
+)
+SMALL_VIT = """
+from torchvision.models import VisionTransformer
+def vit(num_classes):
+    sizes = dict(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64)
+    return VisionTransformer(**sizes, num_classes=num_classes)
+"""
+
+
+def _settled(network, images):
+    """Statistics of these images in every BatchNorm, and no weight exactly zero: as if it had been trained."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        for parameter in maskable(network).values():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+        network.train()(images)
+    return network.eval()
+
+
+def _conforms(architecture, side):
+    torch.manual_seed(0)
+    images, labels = torch.randn(4, 3, side, side), torch.arange(4)
+    network = _settled(build(architecture, 10), images)
+    scored = ScoredWeights(network)
+    assert len(scored) == sum(p.numel() for p in maskable(network).values()) > 0
+    with torch.no_grad():
+        logits = network(images)
+        assert logits.shape == (4, 10)
+        assert torch.allclose(functional_call(network, scored.effective, (images,)), logits, rtol=1e-4, atol=1e-5)
+    nn.functional.cross_entropy(functional_call(network, scored.effective, (images,)), labels).backward()
+    idle = [
+        name for name, weight in scored.effective.items() if not weight.grad.any() and not name.startswith("aux")
+    ]  # trained with, never run
+    assert idle == []
+    scored.backward(drift=0.0)
+    assert torch.count_nonzero(scored.scores.grad) > 0.5 * torch.count_nonzero(
+        torch.cat([w.grad.reshape(-1) for w in scored.effective.values()])
+    )
+    with torch.no_grad():
+        scored.scores.fill_(-1.0)
+        scored.refresh()
+        assert scored.density() == 0
+        assert not torch.allclose(functional_call(network, scored.effective, (images,)), logits, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_masks_work_on_torchvisions(name):
+    _conforms(f"torchvision:{name}", 32)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet20_a", "vgg16_bn_cifar"])
+def test_masks_work_on_the_built_in_ones(name):
+    _conforms(name, 32)
+
+
+def test_masks_work_on_a_vision_transformer_of_ones_own(tmp_path):
+    (tmp_path / "small.py").write_text(SMALL_VIT)
+    _conforms(f"{tmp_path / 'small.py'}:vit", 32)
+
+
+def test_a_whole_vision_transformer_is_maskable():
+    with torch.device("meta"):
+        found = maskable(build("torchvision:vit_b_16", 10))
+    assert sum(name.endswith("in_proj_weight") for name in found) == 12
+    assert sum(p.numel() for p in found.values()) == 85_615_882

@@ -1,0 +1,157 @@
+"""Weights and multiply-adds, against counts made by hand."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from seam.errors import SearchError, SuspectResultWarning
+from seam.measures.macs import count, weight_macs
+from seam.networks.build import build
+
+
+class Tiny(nn.Module):
+    """Convolution with bias, grouped convolution with stride 2, BatchNorm, pooling, linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.grouped = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, bias=False)
+        self.bn = nn.BatchNorm2d(6)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(6, 5)
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.pool(self.bn(self.grouped(self.conv(x)).relu())).flatten(1))
+
+
+IMAGE = torch.zeros(1, 3, 8, 8)
+CONV = 4 * 3 * 9 * 8 * 8  # weights of conv * output positions
+GROUPED = 6 * 2 * 9 * 4 * 4  # 4 / 2 input channels a group, output 4 x 4
+FC = 6 * 5
+REST = 2 * 6 * 4 * 4 + 6 * 4 * 4  # BatchNorm: scale and shift; average pooling: one an input
+
+
+def test_dense_counts_equal_those_made_by_hand() -> None:
+    counts = count(Tiny(), IMAGE)
+    assert counts.params_total == (4 * 3 * 9 + 4) + 6 * 2 * 9 + (6 * 5 + 5)
+    assert counts.params_nonzero == counts.params_total
+    assert counts.density == 1.0
+    assert counts.macs_dense == counts.macs_nonzero == CONV + GROUPED + FC + REST
+
+
+def test_a_zero_weight_saves_its_multiply_adds_and_a_zero_bias_none() -> None:
+    net = Tiny()
+    with torch.no_grad():
+        net.conv.weight[0] = 0  # 27 weights
+        net.conv.bias[:2] = 0
+        net.grouped.weight[1, 0, 0] = 0  # 3 weights
+        net.fc.weight[:, 3] = 0  # 5 weights
+    counts = count(net, IMAGE)
+    total = 112 + 108 + 35
+    assert counts.params_total == total
+    assert counts.params_nonzero == total - 27 - 2 - 3 - 5
+    assert counts.density == (total - 37) / total
+    assert counts.macs_dense == CONV + GROUPED + FC + REST
+    assert counts.macs_nonzero == counts.macs_dense - 27 * 64 - 3 * 16 - 5
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    net = Tiny().train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    count(net, torch.ones(4, 3, 8, 8))
+    assert net.training
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+    assert not any(p.grad is not None for p in net.parameters())
+
+
+def test_counts_are_for_one_image_whatever_the_batch() -> None:
+    assert count(Tiny(), IMAGE.expand(7, -1, -1, -1)) == count(Tiny(), IMAGE)
+
+
+def test_a_module_called_twice_counts_twice() -> None:
+    shared = nn.Linear(3, 3)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), shared, shared)
+    with torch.no_grad():
+        net[1].weight.fill_(1)
+        shared.weight.fill_(1)
+        shared.weight[0, 0] = 0
+    counts = count(net, IMAGE)
+    assert counts.macs_dense == 576 + 2 * 9
+    assert counts.macs_nonzero == 576 + 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("architecture", "classes", "side", "weights", "millions", "within"),
+    [
+        ("resnet20", 10, 32, 270_906, 41.22, 0.005),
+        ("resnet20", 100, 32, 276_756, 41.22, 0.01),
+        ("vgg16_bn_cifar", 10, 32, 15_245_130, 314.28, 0.005),
+        ("vgg16_bn_cifar", 100, 32, 15_291_300, 314.33, 0.01),
+        ("torchvision:resnet50", 1000, 224, 25_503_912, 4111.5, 0.05),
+    ],
+)
+def test_the_papers_networks_have_its_weights_and_multiply_adds(
+    architecture: str, classes: int, side: int, weights: int, millions: float, within: float
+) -> None:
+    counts = count(build(architecture, classes), torch.zeros(1, 3, side, side))
+    assert counts.params_total == weights
+    assert counts.macs_dense / 1e6 == pytest.approx(millions, abs=within)
+
+
+def test_a_shortcut_without_weights_saves_its_convolutions() -> None:
+    with_weights, without = (count(build(name, 10), torch.zeros(1, 3, 32, 32)) for name in ("resnet20", "resnet20_a"))
+    assert without.params_total == with_weights.params_total - 16 * 32 - 32 * 64
+    projections = 16 * 32 * 16 * 16 + 32 * 64 * 8 * 8
+    assert without.macs_dense == with_weights.macs_dense - projections - 2 * (
+        32 * 16 * 16 + 64 * 8 * 8
+    )  # and their BatchNorms
+
+
+class Attention(nn.Module):
+    """Three tokens (the channels) of four features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(2)[..., :4]
+        return self.attention(tokens, tokens, tokens, need_weights=False)[0]
+
+
+@torch.no_grad()
+def test_attention_by_hand() -> None:
+    network = Attention()
+    projections, scores = 3 * (3 * 4 * 4 + 4 * 4), 2 * 3 * 3 * 4
+    assert count(network, IMAGE).macs_dense == projections + scores
+    network.attention.in_proj_weight[:4] = 0
+    network.attention.out_proj.weight[0, 0] = 0
+    assert count(network, IMAGE).macs_nonzero == projections + scores - 3 * (4 * 4 + 1)
+    assert weight_macs(network, IMAGE) == {"attention.in_proj_weight": 3.0, "attention.out_proj.weight": 3.0}
+
+
+def test_uncounted_multiplications_are_reported() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.fc = nn.LSTM(4, 2, batch_first=True), nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.lstm(x.flatten(2)[..., :4])[0][:, -1])
+
+    with pytest.warns(SuspectResultWarning, match="multiply-adds leave out aten::"):
+        count(Recurrent(), IMAGE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SuspectResultWarning)
+        count(Tiny(), IMAGE)
+
+
+def test_a_network_without_weights_is_refused() -> None:
+    with pytest.raises(SearchError, match="no convolution, linear or attention"):
+        count(nn.Sequential(nn.Flatten()), IMAGE)

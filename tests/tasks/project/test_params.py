@@ -1,0 +1,111 @@
+"""params.yaml and the command line's changes to it."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from seam.errors import ConfigError
+from tasks.project.params import Params, change_params, load_params
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def params(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    return path
+
+
+def test_the_projects_file_lists_every_parameter():
+    written = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    assert list(written) == list(Params.model_fields)
+    for name, field in Params.model_fields.items():
+        if is_dataclass(field.annotation):
+            assert list(written[name]) == [f.name for f in fields(field.annotation)], name
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("search.alpa=1", "unknown parameter 'search.alpa'; did you mean 'search.alpha'?"),
+        ("serch.alpha=1", "unknown parameter 'serch'; did you mean 'search'?"),
+        ("search.alpha=-1", "alpha must be >= 0, got -1"),
+        ("search.alpha=much", "search.alpha: "),
+        ("seed=-1", "got -1"),
+        ("split_dataset.val_fraction=1", "val_fraction must be between 0 and 1, got 1"),
+        ("data.kind=zip", "data.kind: "),
+        ("problems={}", "at least one target problem"),
+        ("problems={Über: [a]}", "lower-case letters"),
+        ("search.alpha", "expected KEY=VALUE"),
+        ("search.alpha={", "not YAML"),
+        ("seed.x=1", "'seed' holds a value"),
+    ],
+)
+def test_bad_overrides_are_one_line_and_change_nothing(params, override, said):
+    before = params.read_bytes()
+    with pytest.raises(ConfigError) as caught:
+        change_params(params, [override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert params.read_bytes() == before
+
+
+def test_overrides_keep_comments_and_say_what_changed(params):
+    assert change_params(params, ["search.alpha=0.5", "problems={mine: [cat, 7]}"]) == [
+        "problems.digit-0: ['0'] -> (removed)",
+        "problems.low-digits: ['0', '1', '2', '3', '4'] -> (removed)",
+        "problems.mine: (default) -> ['cat', 7]",
+        "search.alpha: 1.0 -> 0.5",
+    ]
+    text = params.read_text()
+    assert "# every" in text.lower() and "alpha: 0.5" in text
+    assert load_params(params).problems == {"mine": ("cat", "7")}
+    before = params.stat().st_mtime_ns
+    assert change_params(params, ["search.alpha=0.5"]) == []
+    assert params.stat().st_mtime_ns == before
+
+
+def test_overlay_replaces_what_it_names(params, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("search: {alpha: 2.0}\nproblems: {cats: cat}\n")
+    change_params(params, ["seed=7"], overlay)
+    loaded = load_params(params)
+    assert (loaded.search.alpha, loaded.search.lr_scores, loaded.seed, loaded.problems) == (
+        2.0,
+        0.005,
+        7,
+        {"cats": ("cat",)},
+    )
+
+
+def test_files_that_are_not_parameters(tmp_path):
+    with pytest.raises(ConfigError, match="no such parameter file"):
+        load_params(tmp_path / "none.yaml")
+    bad = tmp_path / "bad.yaml"
+    for content, said in (("a: [", "expected YAML"), ("- 1", "expected a mapping")):
+        bad.write_text(content)
+        with pytest.raises(ConfigError, match=said):
+            load_params(bad)
+
+
+def test_the_papers_preset_is_the_published_search(params):
+    change_params(params, overlay=ROOT / "presets" / "paper.yaml")
+    search = load_params(params).search
+    assert (search.method, search.max_rounds, search.patience, search.select_on, search.head_start) == (
+        "drift",
+        300,
+        0,
+        "test",
+        "random",
+    )
+    assert (
+        search.lr_scores,
+        search.lr_head,
+        search.alpha,
+        search.head_only_every,
+        search.adam_eps,
+        search.batch_size,
+    ) == (0.05, 0.1, 1.0, 5, 1e-8, 64)

@@ -1,0 +1,292 @@
+"""The report and the closing table.
+
+Every figure from the files, one page that needs nothing else, nothing unescaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seam.files import read_json
+from tasks.project.stage import StageContext
+from tasks.report.card import attribution, build_card, claims, layer_densities, read_evidence
+from tasks.report.closing import ClosingRow, closing_table
+from tasks.report.problem import attribution_text, baselines, figures, plots, render_report, shaped, tiles
+from tasks.report.words import show, show_change
+from tasks.tracking.gates import Verdict
+
+Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
+REGISTRATION = {
+    "registered_model": "seam-zero",
+    "version": 1,
+    "aliases": ["champion"],
+    "run_id": "r",
+    "result_sha256": "d",
+}
+
+
+def render(context: StageContext) -> str:
+    evidence = read_evidence(context)
+    verdicts = [Verdict("accuracy_drop", True, "fine"), Verdict("fewer_weights", False, "too <many>")]
+    return render_report(
+        context,
+        build_card(context, evidence, verdicts, REGISTRATION),
+        evidence,
+        plots(evidence, "reengineered_finetuned"),
+    )
+
+
+def by_quantity(context: StageContext) -> dict[str, ClosingRow]:
+    return {row.quantity: row for row in closing_table(context.root, ["zero"])}
+
+
+def test_every_row_of_the_closing_table_is_in_the_files(registry_project: StageContext) -> None:
+    rows = by_quantity(registry_project)
+    assert rows["weights (non-zero)"].cells == ("180", "45", "45")
+    assert rows["weights (non-zero)"].change == "\N{MINUS SIGN}75.0%"
+    assert rows["MACs (non-zero)"].values == (7000, 1750, 1750)
+    assert rows["accuracy (test)"].cells == ("95.00%", "94.00%", "96.00%")
+    assert (rows["accuracy (test)"].change, rows["accuracy (test)"].improved) == ("+1.00 points", True)
+    assert rows["defect inheritance rate"].values == (0.8, 0.5, 0.3)
+    assert rows["latency p50, onnxruntime, batch 16"].values == (8.0, None, 6.4)
+    assert rows["latency p50, deepsparse"].note == "not installed"
+    for row in rows.values():
+        assert (registry_project.root / row.found_in).is_file()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "quantity"),
+    [(True, "accuracy (test), openvino_int8"), (False, "accuracy (test), openvino_int8, loses too much on val")],
+)
+def test_what_int8_costs_has_a_row(
+    registry_project: StageContext, edit_json: Edit, accepted: bool, quantity: str
+) -> None:
+    rounded = {
+        "source": {"test_accuracy": 0.95, "accepted": True},
+        "compacted": {"test_accuracy": 0.9, "accepted": accepted},
+    }
+    edit_json(
+        registry_project.artifact("benchmark_latency", "export.json"),
+        lambda e: e.update(int8={"openvino_int8": rounded}),
+    )
+    row = {row.quantity: row for row in closing_table(registry_project.root, ["zero"])}[quantity]
+    assert (row.values, row.change) == ((0.95, None, 0.9), "\N{MINUS SIGN}5.00 points")
+
+
+def test_the_timed_model_has_its_column(registry_project: StageContext, edit_json: Edit) -> None:
+    edit_json(
+        registry_project.artifact("benchmark_latency", "export.json"),
+        lambda e: e["reengineered"].update(model="reengineered"),
+    )
+    assert by_quantity(registry_project)["latency p50, onnxruntime, batch 1"].values == (0.5, 0.4, None)
+
+
+def test_a_worse_accuracy_is_not_an_improvement(registry_project: StageContext, edit_json: Edit) -> None:
+    edit_json(
+        registry_project.artifact("evaluate", "metrics.json"),
+        lambda m: m["reengineered_finetuned"].update(accuracy=0.9),
+    )
+    row = by_quantity(registry_project)["accuracy (test)"]
+    assert (row.change, row.improved) == ("\N{MINUS SIGN}5.00 points", False)
+
+
+def test_a_problem_without_results_has_no_rows(tmp_path: Path) -> None:
+    assert closing_table(tmp_path, ["nothing"]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (None, "count", "\N{EN DASH}"),
+        (0.98765, "fraction", "98.77%"),
+        (12345, "count", "12,345"),
+        (2_345_678, "count", "2.35 M"),
+        (0.12345, "milliseconds", "0.123 ms"),
+    ],
+)
+def test_show(value: float | None, kind: Any, text: str) -> None:
+    assert show(value, kind) == text
+
+
+def test_show_change() -> None:
+    assert show_change(8.0, 6.0, "milliseconds") == "\N{MINUS SIGN}25.0%"
+    assert show_change(0, 6.0, "count") == "\N{EN DASH}"
+
+
+def test_the_page_is_whole_and_needs_nothing_else(registry_project: StageContext) -> None:
+    page = render(registry_project)
+    links = re.findall(r"""(?:src|href|xlink:href)\s*=\s*["']([^"']*)""", page) + re.findall(r"url\(([^)]*)\)", page)
+    assert not [link for link in links if not link.startswith(("#", "data:"))]
+    assert "@import" not in page
+    assert "<script" not in page
+    for text in (
+        "75.0%",
+        "96.00%",
+        "models:/seam-zero@champion",
+        "89.89%",
+        "not installed",
+        "too &lt;many&gt;",
+        "&lt;script&gt;doubt&lt;/script&gt;",
+    ):
+        assert text in page
+
+
+def test_every_figure_has_words_and_every_id_is_unique(registry_project: StageContext) -> None:
+    ids: list[str] = []
+    labels: list[str | None] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            values = dict(attrs)
+            ids.extend(v for k, v in attrs if k == "id" and v)
+            if tag == "svg":
+                labels.append(values.get("aria-label"))
+
+    Reader().feed(render(registry_project))
+    assert len(labels) == 7
+    assert all(labels)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_results_give_the_same_bytes(registry_project: StageContext) -> None:
+    assert render(registry_project) == render(registry_project)
+    plot = plots(read_evidence(registry_project), "reengineered_finetuned")[0]
+    assert figures.to_svg(plot.draw) == figures.to_svg(plot.draw)
+
+
+def test_figures_take_the_colours_of_the_page(registry_project: StageContext) -> None:
+    for plot in plots(read_evidence(registry_project), "reengineered_finetuned"):
+        svg = figures.inline(plot.svg, plot.name, 'a "b" <c>')
+        assert not re.findall(r"#[0-9a-f]{6}", svg), plot.name
+        assert 'aria-label="a &quot;b&quot; &lt;c>"' in svg
+        assert "var(--ink)" in svg
+
+
+def test_the_headline(registry_project: StageContext) -> None:
+    shown = tiles(
+        closing_table(registry_project.root, ["zero"]), read_evidence(registry_project), "reengineered_finetuned"
+    )
+    assert [(t.value, t.change, t.good) for t in shown] == [
+        ("25.0%", "\N{MINUS SIGN}75.0%", True),
+        ("96.00%", "+1.00 points", True),
+        ("30.00%", "\N{MINUS SIGN}30.00 points", True),
+        ("6.400 ms", "\N{MINUS SIGN}20.0%", True),
+    ]
+
+
+def test_claims_beside_what_was_measured(registry_project: StageContext, edit_json: Edit) -> None:
+    here = [c["here"] for c in claims(read_evidence(registry_project), "reengineered_finetuned")]
+    assert here[:4] == ["75.00%", "+1.00 points", "not measured: not installed", "\N{MINUS SIGN}30.00 points"]
+    timing = {"batch16": {"latency_ms_p50": 4.0}}, {"batch16": {"latency_ms_p50": 3.0}}
+    edit_json(
+        registry_project.artifact("benchmark_latency", "metrics.json"),
+        lambda m: m.update(deepsparse={"source": timing[0], "reengineered": timing[1]}),
+    )
+    assert claims(read_evidence(registry_project), "reengineered_finetuned")[2]["here"] == "\N{MINUS SIGN}25.0%"
+
+
+def test_what_head_and_masks_do_to_the_accuracy(registry_project: StageContext) -> None:
+    evidence = read_evidence(registry_project)
+    wanted = {
+        "head_only": 0.005,
+        "adapted": 0.005,
+        "reengineered_refit": -0.015,
+        "taylor_mask": -0.025,
+        "magnitude_mask": -0.055,
+        "random_mask": -0.405,
+    }
+    assert attribution(evidence.evaluated) == pytest.approx(wanted)
+    separated = [(c["quantity"], c["here"]) for c in claims(evidence, "reengineered_finetuned")[4:]]
+    assert separated[:3] == [
+        ("accuracy, original, all weights, new head, against the original", "+0.50 points"),
+        ("accuracy, original, all weights, head and norm layers, against the new head alone", "+0.50 points"),
+        ("accuracy, searched mask, same density, against all weights", "\N{MINUS SIGN}1.50 points"),
+    ]
+    assert (
+        attribution_text(evidence)
+        == "The new head alone, with all weights, gains 0.50 points against the original. Training the normalisation"
+        " layers too gains 0.50 points against that. The searched mask, with the same training, costs 1.50 points"
+        " against all weights. So measured and at the same density, the Taylor mask costs 2.50 points, the magnitude"
+        " mask costs 5.50 points, the random mask costs 40.50 points. One test image is 0.50 points."
+    )
+    assert attribution_text(evidence) in render(registry_project)
+
+
+def test_an_effect_of_nothing_is_called_so(registry_project: StageContext, edit_json: Edit) -> None:
+    edit_json(
+        registry_project.artifact("evaluate", "metrics.json"),
+        lambda m: m["baselines"]["head_only"].update(accuracy=0.95),
+    )
+    assert attribution_text(read_evidence(registry_project)).startswith(
+        "The new head alone, with all weights, changes nothing against the original."
+    )
+
+
+def test_results_from_before_the_masks_were_compared_still_make_a_page(
+    registry_project: StageContext, edit_json: Edit
+) -> None:
+    path = registry_project.artifact("evaluate", "metrics.json")
+    edit_json(path, lambda m: m.update(baselines={n: m["baselines"][n] for n in ("head_only", "restricted")}))
+    evidence = read_evidence(registry_project)
+    assert [name for name, *_ in baselines(evidence)] == [
+        "original",
+        "original, only target classes' logits",
+        "original, all weights, new head",
+        "original, fine-tuned",
+        "re-engineered",
+        "re-engineered, fine-tuned",
+    ]
+    assert (
+        attribution_text(evidence)
+        == "The new head alone, with all weights, gains 0.50 points against the original. One test image is 0.50"
+        " points."
+    )
+    assert "same density" not in render(registry_project)
+    edit_json(path, lambda m: m.pop("baselines"))
+    assert attribution_text(read_evidence(registry_project)) == ""
+    assert "One test image" not in render(registry_project)
+
+
+def test_density_of_each_layer_by_hand() -> None:
+    import torch
+
+    masks = {
+        "a.weight": torch.tensor([True, False, False]),
+        "a.bias": torch.tensor([True]),
+        "b.weight": torch.tensor([False, False]),
+    }
+    assert layer_densities(masks) == {"a": 0.5, "b": 0.0}
+
+
+def test_no_engine_and_classes_without_images_still_make_a_page(
+    registry_project: StageContext, edit_json: Edit
+) -> None:
+    edit_json(
+        registry_project.artifact("benchmark_latency", "metrics.json"),
+        lambda m: m.update(onnxruntime={"unavailable": "gone"}),
+    )
+    edit_json(
+        registry_project.artifact("evaluate", "metrics.json"),
+        lambda m: m["source"]["accuracy_per_class"].update(zero=None),
+    )
+    assert render(registry_project).count("<svg") == 6
+
+
+def test_problems_in_words() -> None:
+    assert shaped(["3", "other"], ["1", "2", "3"]) == "class 3 against the rest of 3"
+    assert shaped(["1", "2", "3"], ["1", "2", "3"]) == "all 3 classes"
+    assert shaped(["1", "2"], ["1", "2", "3"]) == "2 of 3 classes: 1, 2"
+
+
+def test_the_card_knows_the_data(registry_project: StageContext) -> None:
+    (registry_project.root / "data.dvc").write_text("outs:\n- md5: abc.dir\n  path: data\n")
+    evidence = read_evidence(registry_project)
+    card = build_card(registry_project, evidence, [], REGISTRATION)
+    assert card["hashes"]["data_dvc_md5"] == "abc.dir"
+    assert card["search"] == read_json(registry_project.artifact("search", "metrics.json"))

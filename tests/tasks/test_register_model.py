@@ -1,0 +1,224 @@
+"""register_model: one run, one version, the alias by the gates, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.pyfunc import load_model
+
+from seam.errors import TrackingError
+from seam.files import read_json
+from tasks import register_model as stage
+from tasks.project.environment import tracking_uri
+from tasks.project.stage import StageContext
+from tasks.register_model import register_model
+
+NAME = "seam-zero"
+Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
+
+
+def client_of(context: StageContext) -> MlflowClient:
+    return MlflowClient(tracking_uri=tracking_uri(context.root), registry_uri=tracking_uri(context.root))
+
+
+def the_run(context: StageContext) -> Any:
+    client = client_of(context)
+    experiment = client.get_experiment_by_name("seam")
+    (run,) = client.search_runs([experiment.experiment_id])
+    return run
+
+
+def test_one_run_one_version_with_the_alias(
+    registry_project: StageContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = register_model(registry_project)
+    client, run = client_of(registry_project), the_run(registry_project)
+    assert result.summary["version"] == 1
+    assert result.summary["aliases"] == "champion"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["search.alpha"] == "1.0"
+    assert run.data.metrics["evaluate/reengineered_finetuned/accuracy"] == 0.96
+    assert run.data.metrics["evaluate/taylor_mask/accuracy"] == 0.935
+    assert run.data.metrics["latency/onnxruntime/source/batch16/p50_ms"] == 8.0
+    history = client.get_metric_history(run.info.run_id, "search/density")
+    assert [(m.step, m.value) for m in history] == [(0, 1.0), (1, 0.75), (2, 0.5), (3, 0.25)]
+    files = {f.path for f in client.list_artifacts(run.info.run_id)}
+    assert files == {
+        "report.html",
+        "card.json",
+        "mask.safetensors",
+        "head.safetensors",
+        "norms.safetensors",
+        "history.csv",
+        "frontier.csv",
+        "figures",
+    }
+    assert "figures/convergence.svg" in {f.path for f in client.list_artifacts(run.info.run_id, "figures")}
+    (dataset,) = run.inputs.dataset_inputs
+    assert (
+        dataset.dataset.digest
+        == read_json(registry_project.artifact("register_model", "card.json"))["hashes"]["dataset_sha256"][:32]
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["project"]  # no stray store in the working directory
+
+
+def test_the_fastest_engine_and_a_good_int8_model_go_with_the_version(
+    registry_project: StageContext, edit_json: Edit
+) -> None:
+    fastest = {
+        "batch16": {
+            side: {"engine": "openvino_int8", "model": "compacted", "latency_ms_p50": 0.5}
+            for side in ("source", "reengineered")
+        }
+    }
+    rounded = {
+        e: {name: {"accepted": good, "test_accuracy": 0.9} for name in ("source", "compacted")}
+        for e, good in (("a", False), ("openvino_int8", True))
+    }
+    about = {"fastest": fastest, "hardware": {"cpu": "a CPU"}, "int8": rounded}
+    edit_json(registry_project.artifact("benchmark_latency", "export.json"), lambda e: e.update(about))
+    registry_project.artifact("benchmark_latency", "int8").mkdir()
+    registry_project.artifact("benchmark_latency", "int8/compacted.onnx").write_text("int8")
+    register_model(registry_project)
+    client = client_of(registry_project)
+    assert (
+        client.get_model_version(NAME, "1").tags["seam.fastest.batch16"] == "openvino_int8, compacted: 0.5 ms on a CPU"
+    )
+    logged = {f.path for f in client.list_artifacts(the_run(registry_project).info.run_id)}
+    assert "compacted_int8.onnx" in logged
+
+
+def test_times_of_every_form_of_the_model_are_metrics(registry_project: StageContext, edit_json: Edit) -> None:
+    def add(measured: dict[str, Any]) -> None:
+        measured["onnxruntime"]["compacted"] = {"batch16": {"latency_ms_p50": 4.8, "latency_ms_p95": 5.0}}
+
+    edit_json(registry_project.artifact("benchmark_latency", "metrics.json"), add)
+    found = stage.final_metrics(stage.read_evidence(registry_project))
+    assert (
+        found["latency/onnxruntime/compacted/batch16/p50_ms"],
+        found["latency/onnxruntime/source/batch16/p50_ms"],
+    ) == (4.8, 8.0)
+    assert not any(name.startswith("latency/deepsparse") for name in found)  # it is unavailable
+
+
+def test_the_card_holds_everything(registry_project: StageContext) -> None:
+    register_model(registry_project)
+    card = read_json(registry_project.artifact("register_model", "card.json"))
+    assert (card["registered_model"], card["version"], card["aliases"]) == (NAME, 1, ["champion"])
+    assert card["run_id"] == the_run(registry_project).info.run_id
+    assert [g["passed"] for g in card["gates"]] == [True, True, True]
+    assert card["warnings"] == ["<script>doubt</script>"]
+    assert card["hashes"]["mask_sha256"] == card["search"]["mask_sha256"]
+    assert card["evaluate"]["source"]["accuracy"] == 0.95
+    assert {"seeds", "versions", "hardware", "attack", "benchmark_latency", "export", "params"} <= card.keys()
+
+
+def test_registered_twice_is_one_version(registry_project: StageContext) -> None:
+    register_model(registry_project)
+    before = the_run(registry_project)
+    register_model(registry_project)
+    client, after = client_of(registry_project), the_run(registry_project)
+    assert [v.version for v in client.search_model_versions(f"name = '{NAME}'")] == [1]
+    assert len(client.search_logged_models([after.info.experiment_id])) == 1
+    assert after.info.run_id == before.info.run_id
+    assert len(client.get_metric_history(after.info.run_id, "search/density")) == 4
+    assert len(client.get_metric_history(after.info.run_id, "evaluate/source/accuracy")) == 1
+
+
+def test_another_result_is_another_version(registry_project: StageContext) -> None:
+    register_model(registry_project)
+    changed = registry_project.params.model_copy(
+        update={"register_model": replace(registry_project.params.register_model, model="reengineered")}
+    )
+    context = StageContext("register_model", changed, registry_project.root, "zero")
+    register_model(context)
+    versions = client_of(context).search_model_versions(f"name = '{NAME}'")
+    assert sorted(v.version for v in versions) == [1, 2]
+    assert len({v.tags["seam.result_sha256"] for v in versions}) == 2
+
+
+def test_a_missed_gate_keeps_the_version_without_the_alias_and_says_why(
+    registry_project: StageContext, edit_json: Edit, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit_json(
+        registry_project.artifact("evaluate", "metrics.json"),
+        lambda m: m["reengineered_finetuned"].update(accuracy=0.94),
+    )
+    with caplog.at_level(logging.WARNING):
+        result = register_model(registry_project)
+    assert (result.summary["version"], result.summary["aliases"]) == (1, "")
+    assert (
+        "gate accuracy_drop not met: accuracy 94.00% against 95.00% of source on 200 test images: 2 images fewer right"
+        in caplog.text
+    )
+    card = read_json(registry_project.artifact("register_model", "card.json"))
+    assert not card["promoted"]
+    assert "2 images fewer" in registry_project.artifact("register_model", "report.html").read_text()
+    assert the_run(registry_project).info.status == "FINISHED"
+
+
+def test_a_tightened_gate_takes_the_alias_back(registry_project: StageContext) -> None:
+    register_model(registry_project)
+    policy = registry_project.root / "mlflow" / "registry.yaml"
+    policy.write_text(policy.read_text().replace("at_most: 0.5\n", "at_most: 0.1\n"))
+    assert register_model(registry_project).summary["aliases"] == ""
+    assert client_of(registry_project).get_registered_model(NAME).aliases == {}
+
+
+@pytest.mark.parametrize("interrupted", ["log_evidence", "set_alias", "_log_files"])
+def test_killed_anywhere_and_run_again_ends_the_same(
+    registry_project: StageContext, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    class Killed(BaseException):
+        """Like kill -9: no handler of the stage sees it as an error."""
+
+    def kill(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, interrupted, kill)
+        with pytest.raises(Killed):
+            register_model(registry_project)
+    assert the_run(registry_project).info.status == "RUNNING"
+    result = register_model(registry_project)
+    client, run = client_of(registry_project), the_run(registry_project)
+    assert (result.summary["version"], result.summary["aliases"], run.info.status) == (1, "champion", "FINISHED")
+    assert len(client.search_logged_models([run.info.experiment_id])) == 1
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "search/val_accuracy")] == [0, 1, 2, 3]
+
+
+def test_a_failure_marks_the_run_failed_and_publishes_nothing(
+    registry_project: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise TrackingError("no")
+
+    monkeypatch.setattr(stage, "find_or_create_version", fail)
+    with pytest.raises(TrackingError):
+        register_model(registry_project)
+    assert the_run(registry_project).info.status == "FAILED"
+    assert not registry_project.folder("register_model").exists()
+
+
+def test_the_champion_predicts_and_holds_no_pickle(
+    registry_project: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_model(registry_project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(registry_project.root))
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    model = load_model(f"models:/{NAME}@champion")
+    answer = model.predict(np.zeros((3, 8, 8, 1), np.uint8))
+    assert set(answer["class"]) <= {"zero", "other"}
+    assert not [
+        p for p in (registry_project.root / "mlflow").rglob("*") if p.suffix in (".pkl", ".pickle", ".pt", ".pth")
+    ]
+    assert json.loads(model.metadata.signature.inputs.to_json())[0]["tensor-spec"]["shape"] == [-1, 8, 8, 1]
