@@ -2,13 +2,16 @@
 
 Direct reuse, binary problems of CIFAR-10 and superclasses of CIFAR-100.
 
-    make reproduce-rq1                                                            # all ten problems of CIFAR-10
-    make reproduce-rq1 ARGS="--problems airplane,ship --seeds 0,1"                # some, twice
-    make reproduce-rq1 ARGS="--suite cifar100 --problems fish"                    # superclasses
-    make reproduce-rq1 ARGS="--suite cifar100-channels"                           # whole channels, for engines that compute zeros
-    make reproduce-rq1 ARGS="--suite flowers17-channels --set data.path=/path/to/flowers17 --set prepare_source.checkpoint=..."   # ResNet18, 224 px
-    make reproduce-rq1 ARGS="--set prepare_source.checkpoint=/path/to/weights.safetensors --set data.path=/path/to/data"
-    make reproduce-rq1 ARGS="--render"                                            # docs/results.md from the cards there are
+All ten problems of CIFAR-10; some of them, twice; superclasses; whole channels, for engines that
+compute zeros; ResNet18 at 224 pixels; local weights and data; docs/results.md from the cards there are:
+
+    make reproduce-rq1
+    make reproduce-rq1 ARGS="--problems airplane,ship --seeds 0,1"
+    make reproduce-rq1 ARGS="--suite cifar100 --problems fish"
+    make reproduce-rq1 ARGS="--suite cifar100-channels"
+    make reproduce-rq1 ARGS="--suite flowers17-channels --set data.path=/path --set prepare_source.checkpoint=..."
+    make reproduce-rq1 ARGS="--set prepare_source.checkpoint=/path/to/weights.safetensors --set data.path=/path"
+    make reproduce-rq1 ARGS="--render"
 
 Every (suite, seed) is a DVC project of its own under build/rq1/, with the stages of this project:
 what is done is not done again, a killed run goes on. Times are taken last, one after the other.

@@ -1,10 +1,14 @@
 """SeaM's RQ3 (figures 6 to 8): which defects come along when a network is transferred to another data set.
 
-    make reproduce-rq3 ARGS="--data mit67=/path/to/mit67 --data cub200=/path/to/cub200"    # the published sets, as their authors pack them
-    make reproduce-rq3 ARGS="--data flowers=/path/to/folder --image-size 96"                # any image folder (train/CLASS/*, test/CLASS/*), or .npz
-    make reproduce-rq3 ARGS="--data flowers=/path/to/folder --set 'transfer.seeds=[0]' --set transfer.checkpoint=/path/to/weights.safetensors"
-    make reproduce-rq3                                                                      # those of the published sets that are in data/
-    make reproduce-rq3 ARGS="--render"                                                      # docs/results.md from the cards there are
+The published sets, as their authors pack them; any image folder (train/CLASS/*, test/CLASS/*) or .npz;
+one seed with local weights; those of the published sets that are in data/; docs/results.md from the
+cards there are:
+
+    make reproduce-rq3 ARGS="--data mit67=/path/to/mit67 --data cub200=/path/to/cub200"
+    make reproduce-rq3 ARGS="--data flowers=/path/to/folder --image-size 96"
+    make reproduce-rq3 ARGS="--data flowers=/path --set 'transfer.seeds=[0]' --set transfer.checkpoint=/path"
+    make reproduce-rq3
+    make reproduce-rq3 ARGS="--render"
 
 Every target and preset is a DVC project of its own under build/rq3/, with the stages of this
 project: what is done is not done again, a killed run goes on. Methods, seeds and settings are those

@@ -10,6 +10,7 @@ from projects import ROOT
 from results_rq3 import section
 
 from seam.files import read_json, write_text
+from tasks.report.markdown import wrapped
 
 CARDS = ROOT / "benchmarks" / "results" / "rq1"
 PAGE = ROOT / "docs" / "results.md"
@@ -69,7 +70,8 @@ as good as two cores make it in an hour. In the suites of channels, fine-tuning 
 Their epochs and rates were raised after dog and ship had been seen with fewer (20 epochs: 91.9%, 8 epochs: 95.9%),
 and the search was made to spend all of its target after automobile had been seen with 19% of the multiply-adds
 (97.55%): truck alone is blind. The flowers' search is from before that. Compare times within a suite only: not all
-were taken on the same machine. """
+were taken on the same machine.
+"""
 
 
 def render() -> None:
@@ -81,7 +83,8 @@ def render() -> None:
         if any(c["suite"] == suite for c in cards)
     ]
     inherited = section()
-    write_text(PAGE, "\n".join([INTRODUCTION, *sections, *([inherited] if inherited else [])]))
+    page = "\n".join([INTRODUCTION, *sections, *([inherited] if inherited else [])])
+    write_text(PAGE, wrapped(page))
 
 
 def _section(suite: str, cards: Sequence[Card]) -> str:

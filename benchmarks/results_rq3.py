@@ -17,30 +17,36 @@ Card = dict[str, Any]
 
 INTRODUCTION = """## Which defects come along when a network is transferred (RQ3)
 
-`make reproduce-rq3`. Students of one ImageNet network, by every method under one protocol; the attack is made on the source alone, and never saw a student.
-[transfer.md](transfer.md) says how to read the columns. *Inherited*: of the test images a student gets right, the share it gets wrong when attacked (DIR).
-Brackets: paired 95% intervals over test images; \N{PLUS-MINUS SIGN}: standard deviation over seeds. Epochs are chosen on validation images; the test
-images are read once.
+`make reproduce-rq3`. Students of one ImageNet network, by every method under one protocol; the attack is made
+on the source alone, and never saw a student. [transfer.md](transfer.md) says how to read the columns.
+*Inherited*: of the test images a student gets right, the share it gets wrong when attacked (DIR). Brackets:
+paired 95% intervals over test images; \N{PLUS-MINUS SIGN}: standard deviation over seeds. Epochs are chosen on
+validation images; the test images are read once.
 
-The paper's means over its five data sets (accuracy / DIR, %): ResNet18: standard 80 / 79, ReMoS 74 / 40, SeaM 79 / 19; ResNet50: 85 / 66, 82 / 19, 84 / 14;
-ResNet18 with dropout, DIR: 44 / 20 / 12. Other networks and images than here, 300 epochs, epochs chosen on test.
+The paper's means over its five data sets (accuracy / DIR, %): ResNet18: standard 80 / 79, ReMoS 74 / 40, SeaM 79 /
+19; ResNet50: 85 / 66, 82 / 19, 84 / 14; ResNet18 with dropout, DIR: 44 / 20 / 12. Other networks and images than
+here, 300 epochs, epochs chosen on test.
 """
-READING = """What the runs below say. **The paper's claim holds on both targets, with 80% removed**: SeaM's students are more accurate than standard
-fine-tuning's (flowers17: 81.3 against 73.1%; cifar100_nature: 45.1 against 44.2%, within its interval), and inherit 13 instead of 66% and 29 instead
-of 77% of the defects, fewer than those of ReMoS at 3%. With 90% removed (flowers17) it is 9.6%, below ReMoS at its published 10% too, still at
-standard's accuracy. What it takes, and what it does not show:
+READING = """\
+What the runs below say. **The paper's claim holds on both targets, with 80% removed**: SeaM's students are more
+accurate than standard fine-tuning's (flowers17: 81.3 against 73.1%; cifar100_nature: 45.1 against 44.2%, within its
+interval), and inherit 13 instead of 66% and 29 instead of 77% of the defects, fewer than those of ReMoS at 3%. With
+90% removed (flowers17) it is 9.6%, below ReMoS at its published 10% too, still at standard's accuracy. What it
+takes, and what it does not show:
 
 - *How much is removed decides.* At 30 and 50% defects stay above half of standard fine-tuning's.
-- *Rounds of the search.* These runs have 40. With 10 (130 steps here) SeaM at 80% lost five points to standard fine-tuning on flowers17 (68.2% at DIR
-  23%, two seeds), where with 40 it gains eight.
-- *Passes over the images.* SeaM's student takes 60 (40 of search, 20 of fine-tuning), standard fine-tuning 20. With 60, standard fine-tuning stays
-  where it was: 82.8 / 66.9 and 83.3 / 72.9% (accuracy / DIR, flowers17's val, two seeds); SeaM at 80%: 87.7 / 13.4.
-- *The mask matters.* Magnitude pruning at 80% loses accuracy (69.6 and 41.9%) and inherits more (22 and 45%) than SeaM at 80%; a random mask at 80%
-  is at chance.
-- *Fine-tuning.* With larger rates (`rq3-strong`, a run with 10 rounds) standard fine-tuning sheds two thirds of the defects by itself and is more
-  accurate; little is left for a mask to remove. The paper's students stay near their source: small rates, ResNet, 300 epochs.
-- *ReMoS* collapses on this network, which has no BatchNorm to restore the scale of what is left: a comparison with it on a ResNet is still to be
-  made.
+- *Rounds of the search.* These runs have 40. With 10 (130 steps here) SeaM at 80% lost five points to standard
+  fine-tuning on flowers17 (68.2% at DIR 23%, two seeds), where with 40 it gains eight.
+- *Passes over the images.* SeaM's student takes 60 (40 of search, 20 of fine-tuning), standard fine-tuning 20. With
+  60, standard fine-tuning stays where it was: 82.8 / 66.9 and 83.3 / 72.9% (accuracy / DIR, flowers17's val, two
+  seeds); SeaM at 80%: 87.7 / 13.4.
+- *The mask matters.* Magnitude pruning at 80% loses accuracy (69.6 and 41.9%) and inherits more (22 and 45%) than
+  SeaM at 80%; a random mask at 80% is at chance.
+- *Fine-tuning.* With larger rates (`rq3-strong`, a run with 10 rounds) standard fine-tuning sheds two thirds of the
+  defects by itself and is more accurate; little is left for a mask to remove. The paper's students stay near their
+  source: small rates, ResNet, 300 epochs.
+- *ReMoS* collapses on this network, which has no BatchNorm to restore the scale of what is left: a comparison with
+  it on a ResNet is still to be made.
 """
 
 IMAGES = {
