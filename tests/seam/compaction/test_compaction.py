@@ -5,7 +5,6 @@ import operator
 
 import pytest
 import torch
-from tests.seam.masks.test_architectures import ARCHITECTURES, SMALL_VIT
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,6 +14,7 @@ from seam.masks.masks import apply_masks, maskable
 from seam.measures.macs import count
 from seam.networks.build import build
 from seam.networks.head import Reengineered, TargetHead
+from tests.seam.masks.test_architectures import ARCHITECTURES, SMALL_VIT
 
 BUILT_IN = ("resnet20", "resnet20_a", "vgg16_bn_cifar")
 HEAVY = ("convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "regnet_y_400mf", "resnet50", "swin_t")
