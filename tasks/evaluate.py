@@ -31,13 +31,11 @@ from seam.networks.predict import predict
 from seam.networks.source import Preprocess, Source
 from seam.runtime import Runtime, start
 from seam.training.finetune import adapt, train_from_scratch
-from tasks.inputs.problem import MODELS, load_models, problem_images, problem_masks, problem_source
+from tasks.inputs.problem import load_models, problem_images, problem_masks, problem_source
+from tasks.project.measured import MEASURED, SAVED, UNSEARCHED
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
-_UNSEARCHED = ("random_mask", "magnitude_mask", "taylor_mask")
-"""Masks that no search found. Chance accuracy is a finding about one of them, no doubt about the
-result."""
-_STEPS = len(MODELS) + 4 + len(_UNSEARCHED)
+_STEPS = len(MEASURED)
 
 
 @dataclass(frozen=True)
@@ -108,12 +106,12 @@ def _entry(name: str, predicted: Tensor, labels: Tensor, problem: TargetProblem,
     """One model's measurements.
 
     One that is no better than always guessing the commonest class is doubtful, unless it is of
-    `_UNSEARCHED`.
+    `UNSEARCHED`.
     """
     correct = predicted == labels
     accuracy = float(correct.double().mean())
     chance = int(labels.bincount().max()) / len(labels)
-    if accuracy <= chance and name not in _UNSEARCHED:
+    if accuracy <= chance and name not in UNSEARCHED:
         text = (
             f"{name}: test accuracy {accuracy:.3f} is no better than always guessing the commonest class"
             f" ({chance:.3f})."
@@ -135,7 +133,7 @@ def _compare_masks(
     preprocess: Preprocess,
     runtime: Runtime,
 ) -> dict[str, dict[str, Any]]:
-    """All weights, the searched masks and `_UNSEARCHED`, each with a head fitted and adapted in the same way.
+    """All weights, the searched masks and `UNSEARCHED`, each with a head fitted and adapted in the same way.
 
     One copy of the source at a time.
     """
@@ -147,7 +145,7 @@ def _compare_masks(
     adapts = (
         bool(norm_parameters(original)) and params.search.norm_layers == "learn" and params.evaluate.adapt_epochs > 0
     )
-    for i, (name, mask) in enumerate(masks, len(MODELS) + 1):
+    for i, (name, mask) in enumerate(masks, len(SAVED) + 1):
         if name == "adapted" and not adapts:
             continue
         context.progress(i / _STEPS, name)
@@ -176,7 +174,7 @@ def _compare_masks(
 def _masks(
     network: nn.Module, searched: Masks, head_only: TargetHead, preprocess: Preprocess, train: LabelledImages, seed: int
 ) -> Iterator[tuple[str, Masks]]:
-    """No mask, the searched masks, then `_UNSEARCHED` at their density; each is made when it is asked for."""
+    """No mask, the searched masks, then `UNSEARCHED` at their density; each is made when it is asked for."""
     share = density(searched)
     yield "adapted", {}
     yield "reengineered_refit", searched

@@ -17,9 +17,8 @@ from seam.files import sha256_file, write_bytes, write_json
 from seam.networks.source import Preprocess
 from seam.runtime import Runtime, start
 from tasks.inputs.problem import load_model, problem_images, problem_source
+from tasks.project.measured import ATTACKED
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
-
-_ATTACKED = ("source", "reengineered", "standard_finetuned", "reengineered_finetuned")
 
 
 def evaluate_robustness(context: StageContext) -> StageResult:
@@ -50,7 +49,7 @@ def evaluate_robustness(context: StageContext) -> StageResult:
         )
         write_json(out / "metrics.json", metrics)
     return context.result(
-        {f"{name}_defect_inheritance_rate": metrics[name]["defect_inheritance_rate"] for name in _ATTACKED}
+        {f"{name}_defect_inheritance_rate": metrics[name]["defect_inheritance_rate"] for name in ATTACKED}
     )
 
 
@@ -59,7 +58,7 @@ def _judge(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Rates of every model under the attack, and (control) under random noise of the same budget."""
     metrics, control = {}, {}
-    for name in _ATTACKED:
+    for name in ATTACKED:
         context.progress(0.9, name)
         model = load_model(context, name).to(runtime.device)
         before = _labels(model, clean)

@@ -20,8 +20,9 @@ from seam.files import sha256_file, write_json, write_text
 from seam.inference.export import export_serving_onnx
 from seam.networks.source import Preprocess
 from tasks.inputs.problem import load_compacted
+from tasks.project.measured import MEASURED
 from tasks.project.stage import StageContext, StageResult, main
-from tasks.report.card import MASKS, Evidence, build_card, read_evidence
+from tasks.report.card import Evidence, build_card, read_evidence
 from tasks.report.page import Plot
 from tasks.report.problem import plots, render_report
 from tasks.tracking.environment import data_dvc, hardware, versions
@@ -32,17 +33,6 @@ from tasks.tracking.versions import SERVING_CODE, ServedModel, find_or_create_ve
 logger = logging.getLogger(__name__)
 
 POLICY = Path("mlflow") / "registry.yaml"
-_MODELS = (
-    "source",
-    "reengineered",
-    "reengineered_finetuned",
-    "standard_finetuned",
-    "head_only",
-    "restricted",
-    "adapted",
-    *MASKS,
-    "retrained",
-)
 
 
 def register_model(context: StageContext) -> StageResult:
@@ -187,7 +177,7 @@ def final_metrics(evidence: Evidence) -> dict[str, float]:
         f"search/final_{key}": evidence.search[key] for key in ("density", "val_accuracy", "rounds", "seconds")
     }
     models = {**evidence.evaluated, **evidence.evaluated["baselines"]}
-    for model in _MODELS:
+    for model in MEASURED:
         for key in ("accuracy", "params_total", "params_nonzero", "density", "macs_dense", "macs_nonzero"):
             found[f"evaluate/{model}/{key}"] = models.get(model, {}).get(key)
         for key in ("robust_accuracy", "defect_inheritance_rate"):

@@ -17,9 +17,8 @@ from seam.networks.head import Reengineered, SourceOnProblem, TargetHead
 from seam.networks.norms import load_norms
 from seam.networks.source import Source, load_source
 from seam.networks.state_dicts import load_weights
+from tasks.project.measured import MEASURED, SAVED
 from tasks.project.stage import StageContext
-
-MODELS = ("source", "reengineered", "standard_finetuned", "reengineered_finetuned", "head_only")
 
 
 def problem_source(context: StageContext) -> Source:
@@ -41,33 +40,32 @@ def problem_images(context: StageContext, split: Literal["train", "spare", "val"
 
 
 def load_model(context: StageContext, name: str) -> nn.Module:
-    """One of `MODELS`: normalised images to target logits, eval mode, on the CPU, gradients off."""
-    source = problem_source(context)
+    """One of `SAVED`: normalised images to target logits, eval mode, on the CPU, gradients off."""
+    source, row = problem_source(context), MEASURED[name]
+    assert row.weights is not None, f"{name} is not saved"
     problem = context.target_problem(source.info.classes)
-    if name == "source":
+    if row.kind == "original":
         return (
             SourceOnProblem(source.network, problem.target_indices, len(source.info.classes))
             .requires_grad_(False)
             .eval()
         )
     model = Reengineered(source.network, TargetHead(len(source.info.classes), problem.num_classes))
-    if name in ("reengineered", "head_only"):
-        load_weights(
-            model.head, context.artifact("search", f"{'head' if name == 'reengineered' else name}.safetensors")
-        )
-        if name == "reengineered":
+    if row.weights[0] == "finetune":
+        load_weights(model, context.artifact(*row.weights))
+    else:
+        load_weights(model.head, context.artifact(*row.weights))
+        if row.has_searched_mask:
             apply_masks(model.network, problem_masks(context, source).masks)
             load_norms(model.network, context.artifact("search", "norms.safetensors"))
-    else:
-        load_weights(model, context.artifact("finetune", f"{name}.safetensors"))
     return model.requires_grad_(False).eval()
 
 
 def load_compacted(context: StageContext, name: str, height: int, width: int) -> Compacted:
-    """One of `MODELS` without the channels that are without effect, in the blocks that engines compute in."""
+    """One of `SAVED` without the channels that are without effect, in the blocks that engines compute in."""
     return compact(load_model(context, name), torch.zeros(1, 3, height, width), ENGINE_BLOCK)
 
 
 def load_models(context: StageContext) -> dict[str, nn.Module]:
-    """All of `MODELS` by name, each with its own weights."""
-    return {name: load_model(context, name) for name in MODELS}
+    """All of `SAVED` by name, each with its own weights."""
+    return {name: load_model(context, name) for name in SAVED}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from seam.configs.check import STRICT, require
+from tasks.project.measured import Registrable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class RegisterConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
-    model: Literal["reengineered", "reengineered_finetuned"] = "reengineered_finetuned"
+    model: Registrable = "reengineered_finetuned"
     """Which model becomes the registered version."""
     name_prefix: str = "seam-"
     """The registered model is called <name_prefix><problem>."""

@@ -10,15 +10,13 @@ import torch
 
 from seam.files import read_json, read_rows, sha256_file
 from seam.masks.pack import load_mask_pack
+from tasks.project.measured import MEASURED, SAME_DENSITY
 from tasks.project.stage import StageContext
-from tasks.report.words import LABELS, NOTHING, served_form, show_change
+from tasks.report.words import NOTHING, served_form, show_change
 from tasks.tracking.environment import data_dvc, git_commit, hardware, versions
 from tasks.tracking.gates import Verdict
 
 PAPER = "Qi et al., Reusing Deep Neural Network Models through Model Re-engineering (SeaM), ICSE 2023"
-MASKS = ("reengineered_refit", "taylor_mask", "magnitude_mask", "random_mask")
-"""Entries of evaluate/metrics.json that differ in the mask alone: same density, a head fitted in
-the same way."""
 Rows = list[dict[str, Any]]
 
 
@@ -48,12 +46,8 @@ class Evidence:
 
 def read_evidence(context: StageContext) -> Evidence:
     """Read what the earlier stages published."""
-    model = context.params.register_model.model
-    weights = (
-        context.artifact("search", "head.safetensors")
-        if model == "reengineered"
-        else context.artifact("finetune", f"{model}.safetensors")
-    )
+    weights = MEASURED[context.params.register_model.model].weights
+    assert weights is not None
     source = read_json(context.artifact("prepare_source", "source.json"))
     mask_path = context.artifact("search", "mask.safetensors")
     pack = load_mask_pack(mask_path, source["sha256"])
@@ -63,7 +57,7 @@ def read_evidence(context: StageContext) -> Evidence:
         "mask_sha256": pack.mask_sha256,
         "head_sha256": sha256_file(context.artifact("search", "head.safetensors")),
         "norms_sha256": sha256_file(context.artifact("search", "norms.safetensors")),
-        "weights_sha256": sha256_file(weights),
+        "weights_sha256": sha256_file(context.artifact(*weights)),
     }
     return Evidence(
         source=source,
@@ -161,7 +155,9 @@ def claims(evidence: Evidence, model: str) -> list[dict[str, str]]:
         rows.insert(3, (f"inference time, batch 16, each on its fastest engine ({engines})", NOTHING, faster))
     for name, change in attribution(evidence.evaluated).items():
         against = {"head_only": "the original", "adapted": "the new head alone"}.get(name, "all weights")
-        rows.append((f"accuracy, {LABELS[name]}, against {against}", NOTHING, show_change(0.0, change, "fraction")))
+        rows.append(
+            (f"accuracy, {MEASURED[name].label}, against {against}", NOTHING, show_change(0.0, change, "fraction"))
+        )
     return [{"quantity": quantity, "paper": paper, "here": here} for quantity, paper, here in rows]
 
 
@@ -173,12 +169,12 @@ def attribution(evaluated: Mapping[str, Any]) -> dict[str, float]:
 
     Returns:
         `head_only`: against the original, all weights kept by both. `adapted`: against `head_only`.
-        Each of `MASKS`: against `adapted`, where that was measured, or `head_only`: what differs is
+        Each of `SAME_DENSITY`: against `adapted`, where that was measured, or `head_only`: what differs is
         the mask alone.
     """
     models = {**evaluated, **evaluated.get("baselines", {})}
     whole = "adapted" if "adapted" in models else "head_only"
-    against = {"head_only": "source", "adapted": "head_only", **dict.fromkeys(MASKS, whole)}
+    against = {"head_only": "source", "adapted": "head_only", **dict.fromkeys(SAME_DENSITY, whole)}
     return {
         name: models[name]["accuracy"] - models[other]["accuracy"]
         for name, other in against.items()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from seam.files import read_json
+from tasks.project.measured import BEFORE_AND_AFTER
 from tasks.project.subject import stage_folder
-from tasks.report.words import MODELS, NOTHING, Kind, served_form, show, show_change
+from tasks.report.words import NOTHING, Kind, served_form, show, show_change
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ClosingRow:
     quantity: str
     kind: Kind
     values: tuple[float | None, float | None, float | None]
-    """Of `MODELS`, in that order."""
+    """Of `BEFORE_AND_AFTER`, in that order."""
     higher_is_better: bool
     found_in: str
     """The file, relative to the project."""
@@ -84,7 +85,7 @@ def closing_table(root: Path, problems: Sequence[str]) -> list[ClosingRow]:
 
 
 def _exported(root: Path, problem: str) -> dict[str, Any]:
-    """What the benchmark says of its models: which of `MODELS` it calls `reengineered`, what int8 costs."""
+    """What the benchmark says of its models: which of `BEFORE_AND_AFTER` it calls `reengineered`, what int8 costs."""
     path = stage_folder(root, "benchmark_latency", problem) / "export.json"
     return read_json(path) if path.is_file() else {}
 
@@ -139,7 +140,7 @@ def _int8_rows(problem: str, rounded: Mapping[str, Any], timed: str) -> list[Clo
 
 
 def _of(results: Mapping[str, Any], key: str) -> tuple[float | None, float | None, float | None]:
-    first, second, third = (results.get(model, {}).get(key) for model in MODELS)
+    first, second, third = (results.get(model, {}).get(key) for model in BEFORE_AND_AFTER)
     return first, second, third
 
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tasks.report.words import LABELS
+from tasks.project.measured import MEASURED
 
 INK, FAINT, BEFORE, AFTER, THIRD = "#1c2430", "#c9d1da", "#6b7a8f", "#0a6e83", "#b4530a"
 _PALETTE = {INK: "--ink", FAINT: "--line", BEFORE: "--before", AFTER: "--after", THIRD: "--third"}
@@ -174,11 +174,11 @@ def accuracy_per_class(before: Mapping[str, float | None], after: Mapping[str, f
 
 def defect_inheritance(attacked: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Defect inheritance rate of each model; less is better."""
-    names = [n for n in LABELS if n in attacked and attacked[n].get("defect_inheritance_rate") is not None]
+    names = [n for n in MEASURED if n in attacked and attacked[n].get("defect_inheritance_rate") is not None]
     values = [100 * attacked[n]["defect_inheritance_rate"] for n in names]
-    colors = [AFTER if n.startswith("reengineered") else BEFORE for n in names]
+    colors = [AFTER if MEASURED[n].has_searched_mask else BEFORE for n in names]
     figure, axes = new_figure(0.7 + 0.42 * max(1, len(names)))
-    bars(axes, [LABELS[n].replace(", ", ",\n") for n in names], values, [f"{v:.1f}%" for v in values], colors)
+    bars(axes, [MEASURED[n].label.replace(", ", ",\n") for n in names], values, [f"{v:.1f}%" for v in values], colors)
     axes.set(xlabel="inherited defects (%), less is better", xlim=(0, max([1.0, *values]) * 1.18))
     return figure
 

@@ -7,36 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from tasks.project.measured import MEASURED, SAME_DENSITY
 from tasks.project.stage import StageContext
 from tasks.report import figures
-from tasks.report.card import MASKS, PAPER, Evidence, attribution
+from tasks.report.card import PAPER, Evidence, attribution
 from tasks.report.closing import ClosingRow, closing_table
 from tasks.report.page import Plot, render
-from tasks.report.words import LABELS, NOTHING, show, show_change
+from tasks.report.words import NOTHING, show, show_change
 
 _TEMPLATE = "report_template.html.j2"
-_BASELINES = {
-    "source": "As it is; the largest of all its logits decides.",
-    "restricted": "As it is, told which classes to choose from; no weight is trained.",
-    "head_only": "The new head fitted with every weight kept: what the head gains, the mask has not.",
-    "standard_finetuned": "All weights trained further on the problem, with the new head.",
-    "reengineered": "The searched mask, with its own head.",
-    "adapted": "Every weight kept, head and normalisation layers trained as in the rows below.",
-    "reengineered_refit": (
-        "The searched mask, with head and normalisation layers trained anew, as in the rows below: these differ in the"
-        " mask alone."
-    ),
-    "taylor_mask": (
-        "Keeps the weights whose removal changes the loss most, by one pass of gradients over the training images."
-    ),
-    "magnitude_mask": "Keeps the largest weights, whatever the problem.",
-    "random_mask": "Keeps weights drawn by chance.",
-    "retrained": (
-        "A new network of the same architecture, trained on the problem's images alone (the paper's Table IV)."
-    ),
-    "reengineered_finetuned": "The searched mask, then the kept weights trained further; removed ones stay zero.",
-}
-"""What each model is, in the order of the table."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +106,6 @@ def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evid
         baselines=baselines(evidence),
         attribution=attribution_text(evidence),
         robustness=robustness(evidence),
-        labels=LABELS,
         paper=PAPER,
         shaped=shaped(card["classes"], evidence.source["classes"]),
     )
@@ -176,10 +154,10 @@ def baselines(evidence: Evidence) -> list[tuple[str, str, bool, list[str]]]:
     models = {**evidence.evaluated, **evidence.evaluated.get("baselines", {})}
     keys = (("accuracy", "fraction"), ("params_nonzero", "count"), ("density", "fraction"), ("macs_nonzero", "count"))
     found = []
-    for name, words in _BASELINES.items():
+    for name, row in MEASURED.items():
         if name in models:
             cells = [show(models[name].get(key), kind) for key, kind in keys]  # type: ignore[arg-type]
-            found.append((LABELS[name], words, name.startswith("reengineered"), cells))
+            found.append((row.label, row.words, row.has_searched_mask, cells))
     return found
 
 
@@ -199,8 +177,8 @@ def attribution_text(evidence: Evidence) -> str:
             f"The searched mask, with the same training, {_effect(changes['reengineered_refit'])} against all weights."
         )
     others = [
-        f"the {LABELS[n].split(',')[0]} {_effect(changes[n])}"
-        for n in MASKS
+        f"the {MEASURED[n].label.split(',')[0]} {_effect(changes[n])}"
+        for n in SAME_DENSITY
         if n in changes and n != "reengineered_refit"
     ]
     if others:
@@ -223,12 +201,12 @@ def robustness(evidence: Evidence) -> list[tuple[str, bool, list[str]]]:
     keys = ("accuracy", "robust_accuracy", "defect_inheritance_rate")
     noise = evidence.attack.get("random_noise", {})
     found = []
-    for name in (n for n in LABELS if n in evidence.attacked):
+    for name in (n for n in MEASURED if n in evidence.attacked):
         cells = [show(evidence.attacked[name].get(key), "fraction") for key in keys]
         found.append(
             (
-                LABELS[name],
-                name.startswith("reengineered"),
+                MEASURED[name].label,
+                MEASURED[name].has_searched_mask,
                 [*cells, show(noise.get(name, {}).get("defect_inheritance_rate"), "fraction")],
             )
         )

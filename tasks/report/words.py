@@ -1,26 +1,10 @@
-"""The words and numbers of every report: how models are called, how values are shown."""
+"""How values, and their changes, are shown in every report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-MODELS = ("source", "reengineered", "reengineered_finetuned")
-LABELS = {
-    "source": "original",
-    "standard_finetuned": "original, fine-tuned",
-    "reengineered": "re-engineered",
-    "reengineered_finetuned": "re-engineered, fine-tuned",
-    "head_only": "original, all weights, new head",
-    "restricted": "original, only target classes' logits",
-    "adapted": "original, all weights, head and norm layers",
-    "reengineered_refit": "searched mask, same density",
-    "taylor_mask": "Taylor mask, same density",
-    "magnitude_mask": "magnitude mask, same density",
-    "random_mask": "random mask, same density",
-    "retrained": "trained from scratch on the problem",
-}
-"""How the models are called where people read."""
 Kind = Literal["count", "fraction", "milliseconds"]
 NOTHING = "\N{EN DASH}"
 

@@ -13,9 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from seam.errors import ConfigError
+from tasks.project.measured import Compared, ComparedUnderAttack
 
-Evaluated = Literal["source", "standard_finetuned", "head_only", "restricted"]
-Attacked = Literal["source", "standard_finetuned"]
 Reference = Literal["standard", "remos", "magnitude", "random_mask", "retrain"]
 """Methods that a transfer's student is compared with: the mean of theirs over the seeds."""
 _ROUNDING = 1e-9
@@ -28,7 +27,7 @@ class _Strict(BaseModel):
 class AccuracyDrop(_Strict):
     """Test accuracy may be at most this much (a fraction) below the reference's."""
 
-    against: Evaluated = "source"
+    against: Compared = "source"
     at_most: float = Field(ge=-1, le=1)
     or_images: int = Field(default=0, ge=0)
     """A drop of this many test images passes too: on a small test split one image can be more than
@@ -38,14 +37,14 @@ class AccuracyDrop(_Strict):
 class FewerWeights(_Strict):
     """Non-zero weights may be at most this share of the reference's, and fewer in any case."""
 
-    against: Evaluated = "source"
+    against: Compared = "source"
     at_most: float = Field(default=1.0, gt=0, le=1)
 
 
 class DefectInheritanceIncrease(_Strict):
     """The defect inheritance rate may be at most this much (a fraction) above the reference's."""
 
-    against: Attacked = "standard_finetuned"
+    against: ComparedUnderAttack = "standard_finetuned"
     at_most: float = Field(ge=-1, le=1)
 
 
@@ -132,7 +131,7 @@ def judge(
 
     Args:
         policy: the gates.
-        model: `reengineered` or `reengineered_finetuned`.
+        model: one of `REGISTRABLE`.
         evaluated: evaluate/metrics.json.
         attacked: evaluate_robustness/metrics.json.
     """

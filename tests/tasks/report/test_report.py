@@ -238,8 +238,8 @@ def test_results_from_before_the_masks_were_compared_still_make_a_page(
         "original",
         "original, only target classes' logits",
         "original, all weights, new head",
-        "original, fine-tuned",
         "re-engineered",
+        "original, fine-tuned",
         "re-engineered, fine-tuned",
     ]
     assert (
