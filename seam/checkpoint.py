@@ -6,10 +6,13 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -19,7 +22,8 @@ from seam.files import write_bytes
 
 logger = logging.getLogger(__name__)
 
-
+_PIECE = 1 << 26
+"""Bytes that are brought from a GPU at once."""
 SAVE_SECONDS = 1.0
 """The least time between two saves: rounds may take milliseconds, and what a kill costs is at most
 this."""
@@ -43,6 +47,36 @@ class Pacer:
 def digest_of(*inputs: Any) -> str:
     """A key for everything a computation depends on; inputs must be JSON-able or have a stable `repr`."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def fingerprint(*parts: Tensor | npt.NDArray[Any] | Mapping[str, Tensor]) -> str:
+    """SHA-256 of data by content: names, types, shapes and every byte, in the order given.
+
+    Other values, the same values in another order, labels swapped or images mirrored: another
+    fingerprint. Where the data lies (device, strides, tensor or array) makes no difference.
+
+    Args:
+        parts: tensors, arrays, or tensors by name, such as the state of a network.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Mapping):
+            digest.update(json.dumps(list(part)).encode())
+        for values in part.values() if isinstance(part, Mapping) else (part,):
+            digest.update(json.dumps([str(values.dtype).removeprefix("torch."), list(values.shape)]).encode())
+            for piece in _bytes_of(values):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _bytes_of(values: Tensor | npt.NDArray[Any]) -> Iterator[memoryview]:
+    """The values as they lie in memory, row by row, a piece at a time."""
+    if isinstance(values, np.ndarray):
+        yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        return
+    flat = values.detach().contiguous().reshape(-1).view(torch.uint8)
+    for piece in flat.split(_PIECE):
+        yield piece.cpu().numpy().data
 
 
 def save_state(path: Path, key: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:

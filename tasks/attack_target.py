@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import save, save_file
 from tqdm import tqdm
 
-from seam.checkpoint import digest_of
+from seam.checkpoint import digest_of, fingerprint
 from seam.data.images import LabelledImages
 from seam.data.prepared import ImageData
 from seam.defects.backdoor import triggered
@@ -99,7 +99,8 @@ def _attacked(context: StageContext, source: TransferSource, data: ImageData, ru
     """The adversarial images, in a file that they are written to piece by piece."""
     config, seed, count = context.params.evaluate_robustness, context.params.seed, len(data.x_test)
     height, width, _ = data.image_shape
-    folder, key = context.work_folder, digest_of(asdict(config), seed, repr(runtime), source.sha256, _digest(data))
+    content = fingerprint(data.x_test, data.y_test)
+    folder, key = context.work_folder, digest_of(asdict(config), seed, repr(runtime), source.sha256, content)
     folder.mkdir(parents=True, exist_ok=True)
     done = _resumed(context, key)
     path = folder / "adversarial.raw"
@@ -132,10 +133,6 @@ def _resumed(context: StageContext, key: str) -> int:
         return 0
     logger.info("%s: the attack continues after %d images", context.target, record["images"])
     return int(record["images"])
-
-
-def _digest(data: ImageData) -> list[int]:
-    return [len(data.x_test), int(data.x_test.sum(dtype=np.int64)), int(data.y_test.sum())]
 
 
 def _described(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seam.checkpoint import digest_of
+from seam.checkpoint import digest_of, fingerprint
 from seam.data.images import LabelledImages
 from seam.data.problems import TargetProblem
 from seam.errors import SuspectResultWarning
@@ -195,8 +195,9 @@ def _retrain(
     config = replace(params.prepare_source, epochs=params.evaluate.retrain_epochs)
     torch.manual_seed(params.seed)
     network = build(source.info.architecture, problem.num_classes)
-    sums = [int(t.sum(dtype=torch.int64)) for t in (images.train.images, images.train.labels)]
-    key = digest_of(asdict(config), params.seed, repr(runtime), source.info.architecture, sums)
+    content = fingerprint(images.train.images, images.train.labels, images.val.images, images.val.labels)
+    normalised = (source.info.mean, source.info.std)
+    key = digest_of(asdict(config), params.seed, repr(runtime), source.info.architecture, normalised, content)
     checkpoint = context.work_folder / "retrained.safetensors"
     train_from_scratch(
         network, preprocess, images.train, images.val, config, runtime, params.seed, checkpoint=checkpoint, key=key

@@ -32,6 +32,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seam.checkpoint import fingerprint
 from seam.configs.methods import TransferConfig
 from seam.configs.search import SearchConfig
 from seam.masks.masks import Masks
@@ -121,4 +122,4 @@ class TransferSearch(SearchLoop):
         return self.source_logits(images)
 
     def _depends_on(self) -> tuple[object, ...]:
-        return tuple(float(t.double().abs().sum()) for t in self.learner.state_dict().values())
+        return (fingerprint(self.learner.state_dict()),)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seam.checkpoint import digest_of
+from seam.checkpoint import digest_of, fingerprint
 from seam.configs.methods import TransferConfig
 from seam.configs.training import StudentTraining
 from seam.errors import ConfigError, SuspectResultWarning
@@ -107,6 +107,8 @@ def train_student(
     """
     here = target.to(runtime.device)
     learner.to(runtime.device).eval().requires_grad_(True)
+    checkpoint: Path | None = None if watch.folder is None else watch.folder / "training.safetensors"
+    key = "" if checkpoint is None else _key(learner, masks, here, config, runtime, seed)
     if config.head_start == "fitted":
         fit_classifier(learner, here.preprocess, here.train)
     held = (
@@ -129,8 +131,6 @@ def train_student(
         label_smoothing=config.label_smoothing,
         seed_dropout=True,
     )
-    checkpoint: Path | None = None if watch.folder is None else watch.folder / "training.safetensors"
-    key = "" if checkpoint is None else _key(learner, held is not None, here, config, runtime, seed)
     devices = [runtime.device] if runtime.device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
@@ -166,9 +166,9 @@ def _warn_of_chance(val_accuracy: float, target: Target) -> None:
 
 
 def _key(
-    learner: Student, zeros_held: bool, target: Target, config: StudentTraining, runtime: Runtime, seed: int
+    learner: Student, masks: Masks | None, target: Target, config: StudentTraining, runtime: Runtime, seed: int
 ) -> str:
-    """Digest of everything the training depends on."""
-    data = [int(t.sum(dtype=torch.int64)) for part in (target.train, target.val) for t in (part.images, part.labels)]
-    state = [(float(t.double().abs().sum()), int(t.count_nonzero())) for t in learner.state_dict().values()]
-    return digest_of(asdict(config), zeros_held, repr(runtime), seed, data, state)
+    """Digest of everything the training depends on; the fitted classifier follows from it."""
+    images = (target.train.images, target.train.labels, target.val.images, target.val.labels)
+    content = fingerprint(*images, learner.state_dict(), masks or {})
+    return digest_of(asdict(config), repr(runtime), seed, content)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from seam.checkpoint import Pacer, digest_of, load_state, save_state
+from seam.checkpoint import Pacer, digest_of, fingerprint, load_state, save_state
 from seam.configs.search import SearchConfig
 from seam.data.images import LabelledImages
 from seam.errors import SearchError
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 _SALIENCY_STEPS = 64
 """Batches whose gradients the first ranking is made of."""
-_STATE = 2
+_STATE = 3
 """Version of what a checkpoint holds; one of another version is of no use."""
 
 
@@ -142,9 +142,9 @@ class SearchLoop(ABC):
     @cached_property
     def _key(self) -> str:
         """Digest of everything the course of the search depends on, as it is before the first round."""
-        data = [int(t.sum(dtype=torch.int64)) for part in (self.train, self.val) for t in (part.images, part.labels)]
-        weights = (float(self.weights.weights.double().abs().sum()), len(self.weights))
-        return digest_of(_STATE, asdict(self.config), repr(self.runtime), self.seed, data, weights, *self._depends_on())
+        parts = (self.train.images, self.train.labels, self.val.images, self.val.labels, self.weights.weights)
+        content = fingerprint(*parts)
+        return digest_of(_STATE, asdict(self.config), repr(self.runtime), self.seed, content, *self._depends_on())
 
     def _accepts(self, density: float, val_accuracy: float) -> bool:
         """Whether a round made a better candidate than all before it."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seam.checkpoint import fingerprint
 from seam.configs.search import SearchConfig
 from seam.data.images import LabelledImages, redrawn
 from seam.errors import SearchError
@@ -272,9 +273,9 @@ class MaskSearch(SearchLoop):
         return point, float(F.cross_entropy(logits, self.val.labels)), self.weights.masks()
 
     def _depends_on(self) -> tuple[object, ...]:
-        rest = None if self._redrawn is None else int(self._redrawn.rest.sum(dtype=torch.int64))
-        costs = None if self._cost_of_weights is None else float(self._cost_of_weights.double().square().sum())
-        return self.source_val_accuracy, rest, costs
+        rest = () if self._redrawn is None else (self._redrawn.rest,)
+        costs = () if self._cost_of_weights is None else (self._cost_of_weights,)
+        return self.source_val_accuracy, len(rest), fingerprint(self.network.state_dict(), *rest, *costs)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, values = super()._state()

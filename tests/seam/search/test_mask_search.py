@@ -8,6 +8,7 @@ from torch import nn
 
 from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
+from seam.data.images import LabelledImages
 from seam.errors import SearchError
 from seam.masks.masks import apply_masks, density
 from seam.measures.macs import weight_macs
@@ -290,3 +291,29 @@ def test_source_on_problem_follows_the_unrestricted_argmax():
     pair = SourceOnProblem(nn.Flatten(), (0, 1), 3)(images)
     assert pair.argmax(1).tolist() == [1, 0, 2]  # the last is outside the problem: an error whatever its label
     assert torch.equal(SourceOnProblem(nn.Flatten(), (0, 1, 2), 3)(images), logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        (lambda data: LabelledImages(data.images.clone(), data.labels.clone()), 3),
+        (lambda data: LabelledImages(data.images, 1 - data.labels), 0),
+        (lambda data: LabelledImages(data.images.flip(2), data.labels), 0),
+    ],
+    ids=["the same data", "swapped labels", "mirrored images"],
+)
+@pytest.mark.parametrize("which", ["train", "val"])
+def test_a_killed_search_continues_on_the_same_data_alone(parts, tmp_path, which, change, first):
+    def stop(found):
+        if found.round == 2:
+            raise KeyboardInterrupt
+
+    config, checkpoint = replace(CONFIG, max_rounds=5), tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        _search(parts, config).run(checkpoint, stop)
+    network, preprocess, train, val, runtime = parts
+    images = (change(train), val) if which == "train" else (train, change(val))
+    changed, rounds = (network, preprocess, *images, runtime), []
+    resumed = _search(changed, config).run(checkpoint, lambda found: rounds.append(found.round))
+    assert rounds[0] == first
+    assert resumed.rounds == _search(changed, config).run().rounds
