@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from seam.configs.check import STRICT, require
+from seam.configs.check import Ge, Gt, Le, Lt, config, require
 from seam.configs.training import Augment
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class SearchConfig:
     """The mask search.
 
     Source: SeaM (ICSE'23) section 3; where the default differs from the paper or its code the field
     says so.
     """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     method: Literal["budget", "drift"] = "budget"
     """`budget`: the share of weights kept falls along a schedule to `target`, the highest scores
@@ -27,55 +24,55 @@ class SearchConfig:
     """What is removed: single weights, which engines that skip zeros gain from, whole channels,
     which all gain from, or first the ones, then the others (`channels` and `hybrid` with
     `budget`)."""
-    channels_target: float = 0.5
+    channels_target: Annotated[float, Gt(0), Lt(1)] = 0.5
     """`hybrid`: share of the cost that the first half of the rounds leaves, by channels; weights
     are then removed down to `target`."""
-    channel_block: int = 16
+    channel_block: Annotated[int, Ge(1)] = 16
     """`channels`: so many of a layer stay or go together, best with best; engines compute channels
     in blocks (AVX-512: 16; AVX2: 8)."""
     cost: Literal["weights", "macs"] = "weights"
     """What a kept weight costs: 1, or its multiply-adds for one image. *Same* (weights)."""
-    target: float = 0.05
+    target: Annotated[float, Gt(0), Le(1)] = 0.05
     """`budget`: share of the cost (of weights: the density) where the schedule ends."""
-    accuracy_floor: float | None = None
+    accuracy_floor: Annotated[float, Ge(0), Le(1)] | None = None
     """Val accuracy a candidate must reach; null: the source's, less `accuracy_tolerance`; 0: take
     `target`, whatever it costs."""
-    accuracy_tolerance: float = 0.0
+    accuracy_tolerance: Annotated[float, Ge(0), Lt(1)] = 0.0
     """A candidate's accuracy on val may be this much below the source's (a fraction). *Differs*:
     the original uses the test split."""
-    max_rounds: int = 40
+    max_rounds: Annotated[int, Ge(1)] = 40
     """Rounds (epochs over the problem's train split): all of them with `budget`, at most with
     `drift`. *Differs*: the original runs 300."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Ge(1)] = 64
     """Images per step. *Same* (64)."""
-    lr_scores: float = 0.005
+    lr_scores: Annotated[float, Gt(0)] = 0.005
     """`budget`: longest step of a score; they start as ranks in [0, 1]. `drift`: Adam rate; they
     start at 1 (published: 0.05)."""
-    lr_head: float = 0.01
+    lr_head: Annotated[float, Gt(0)] = 0.01
     """Adam rate of the head during the search. *Differs*: the original uses 0.1 from a random head;
     ours starts fitted."""
     norm_layers: Literal["learn", "frozen"] = "learn"
     """Whether scales, shifts and statistics of BatchNorm (LayerNorm, GroupNorm) learn along with
     the mask. *Differs*: the original freezes them."""
-    lr_norms: float = 0.002
+    lr_norms: Annotated[float, Gt(0)] = 0.002
     """Adam rate of the normalisation layers, when they learn."""
-    ramp: float = 0.6
+    ramp: Annotated[float, Gt(0), Le(1)] = 0.6
     """`budget`: share of the rounds in which the kept share falls; in the rest it is held and the
     rates decay to 0."""
-    alpha: float = 1.0
+    alpha: Annotated[float, Ge(0)] = 1.0
     """Weight of the cost in the objective: cross-entropy + alpha * share kept. *Same* (1.0).
     `budget` descends the cross-entropy alone and, of the candidates at the accuracy floor, takes
     the one with the best objective on val."""
-    patience: int = 30
+    patience: Annotated[int, Ge(0)] = 30
     """`drift`: stop after this many rounds without a better candidate; 0: never. *Differs*: the
     original never stops."""
-    head_only_every: int = 0
+    head_only_every: Annotated[int, Ge(0)] = 0
     """`drift`: every so many rounds, from the first on, only the head learns; 0: never. *Differs*:
     the original does so every 5."""
     head_start: Literal["fitted", "random"] = "fitted"
     """The head before the search: fitted to the source's logits, or random. *Differs*: the
     original's is random."""
-    adam_eps: float = 1e-12
+    adam_eps: Annotated[float, Gt(0)] = 1e-12
     """*Differs* from the published 1e-8, which is as large as alpha / number of weights for big
     networks and stalls their drift."""
     select_on: Literal["val", "test"] = "val"
@@ -94,76 +91,45 @@ class SearchConfig:
             f"structure {self.structure} needs method budget, got {self.method}",
         )
         require(
-            not hybrid or self.target < self.channels_target < 1,
+            not hybrid or self.target < self.channels_target,
             f"channels_target must be between target and 1, got {self.channels_target}",
         )
         require(not hybrid or self.max_rounds >= 2, f"structure hybrid needs max_rounds >= 2, got {self.max_rounds}")
-        require(self.channel_block >= 1, f"channel_block must be >= 1, got {self.channel_block}")
-        require(0 < self.target <= 1, f"target must be in (0, 1], got {self.target}")
-        require(
-            self.accuracy_floor is None or 0 <= self.accuracy_floor <= 1,
-            f"accuracy_floor must be null or in [0, 1], got {self.accuracy_floor}",
-        )
-        require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")
-        require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
-        require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
-        require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
-        require(self.lr_norms > 0, f"lr_norms must be > 0, got {self.lr_norms}")
-        require(self.adam_eps > 0, f"adam_eps must be > 0, got {self.adam_eps}")
-        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
         learns = self.norm_layers == "learn"
         require(
             self.batch_size >= 2 or not learns,
             f"batch_size must be >= 2 where norm_layers learn (BatchNorm needs a batch), got {self.batch_size}",
         )
-        require(self.max_rounds >= 1, f"max_rounds must be >= 1, got {self.max_rounds}")
-        require(self.patience >= 0, f"patience must be >= 0 (0: never stop early), got {self.patience}")
-        require(self.head_only_every >= 0, f"head_only_every must be >= 0 (0: never), got {self.head_only_every}")
-        require(
-            0 <= self.accuracy_tolerance < 1, f"accuracy_tolerance must be in [0, 1), got {self.accuracy_tolerance}"
-        )
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class TransferSearchConfig:
     """SeaM's mask search for a transfer, over the convolutions of the source."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
 
     method: Literal["budget", "drift"] = "budget"
     """As in `SearchConfig`. *Differs*: the original is `drift`, which here stops after the first
     round that has removed enough."""
-    rounds: int = 40
+    rounds: Annotated[int, Ge(1)] = 40
     """Epochs over the target's training images: all of them with `budget`, at most with `drift`.
     Too few cost more than anything else: with a thousand images and 80% removed, 10 instead of 40
     lose 13 points. *Differs*: the original runs up to 300."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Ge(1)] = 64
     """Images a step. *Same* (64)."""
-    lr_scores: float = 0.005
+    lr_scores: Annotated[float, Gt(0)] = 0.005
     """As in `SearchConfig` (published, with `drift`: 0.05)."""
-    lr_head: float = 0.001
+    lr_head: Annotated[float, Gt(0)] = 0.001
     """Adam rate of the new classifier during the search. *Same* (0.001)."""
-    alpha: float = 0.5
+    alpha: Annotated[float, Ge(0)] = 0.5
     """`drift`: weight of the share kept in the objective. *Same* (0.5)."""
-    ramp: float = 0.6
+    ramp: Annotated[float, Gt(0), Le(1)] = 0.6
     """`budget`: share of the rounds in which the kept share falls."""
     norm_layers: Literal["frozen", "learn"] = "frozen"
     """Whether scales, shifts and statistics of the normalisation layers learn along; if so, they go
     with the mask. *Same* (frozen)."""
-    lr_norms: float = 0.002
+    lr_norms: Annotated[float, Gt(0)] = 0.002
     """Adam rate of the normalisation layers, when they learn."""
-    adam_eps: float = 1e-12
+    adam_eps: Annotated[float, Gt(0)] = 1e-12
     """`drift`: as in `SearchConfig` (published: 1e-8)."""
     augment: Augment = "crop_flip"
     """Random shift by an eighth of the side and horizontal flip. *Differs*: the original is
     `resized_crop_flip`."""
-
-    def __post_init__(self) -> None:
-        require(self.rounds >= 1, f"rounds must be >= 1, got {self.rounds}")
-        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
-        require(self.lr_scores > 0, f"lr_scores must be > 0, got {self.lr_scores}")
-        require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
-        require(self.lr_norms > 0, f"lr_norms must be > 0, got {self.lr_norms}")
-        require(self.adam_eps > 0, f"adam_eps must be > 0, got {self.adam_eps}")
-        require(self.alpha >= 0, f"alpha must be >= 0, got {self.alpha}")
-        require(0 < self.ramp <= 1, f"ramp must be in (0, 1], got {self.ramp}")

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from seam.configs.check import STRICT, require
+from seam.configs.check import Ge, Gt, Lt, config
 
 Augment = Literal["crop_flip", "crop", "resized_crop_flip", "none"]
 """How training images vary; see `seam.training.batches.training_batches`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class FinetuneConfig:
     """Fine-tuning of the re-engineered model and, as baseline, of the original."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
-
-    epochs: int = 10
+    epochs: Annotated[int, Ge(0)] = 10
     """Epochs at most; the one with the best val accuracy is kept (epoch 0 is the model as it
     came)."""
-    lr: float = 0.005
+    lr: Annotated[float, Gt(0)] = 0.005
     """SGD rate of the network. *Same* as the paper's RQ3 (0.005)."""
-    lr_head: float = 0.05
+    lr_head: Annotated[float, Gt(0)] = 0.05
     """SGD rate of the head. *Same* (0.05)."""
-    momentum: float = 0.0
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Of SGD (Nesterov). *Same* (none). Whole channels want 0.9: what is left has to learn."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Of the rates: as they are (*same*), or down to 0 along a cosine after a warm-up."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
     """L2 penalty. *Same* (1e-4)."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Ge(1)] = 64
     """Images per step. *Same* (64)."""
     regrow: bool = False
     """Let removed weights train again, as the published code does (the model becomes dense).
     *Differs*: off by default."""
-    distill: float = 0.0
+    distill: Annotated[float, Ge(0)] = 0.0
     """Weight of a second loss: the network's logits over the source's classes against the source's
     own. *Same* (0: none). Whole channels want 1."""
     negatives: Literal["redrawn", "fixed"] = "redrawn"
@@ -43,35 +40,24 @@ class FinetuneConfig:
     augment: Augment = "crop_flip"
     """As for the source's training."""
 
-    def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
-        require(self.lr > 0, f"lr must be > 0, got {self.lr}")
-        require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
-        require(0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}")
-        require(self.distill >= 0, f"distill must be >= 0 (0: none), got {self.distill}")
-        require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
-        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
 
-
-@dataclass(frozen=True, kw_only=True)
+@config
 class StudentTraining:
     """How a student is trained on the target: the same for every method, but for training from scratch."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
-
-    epochs: int = 30
+    epochs: Annotated[int, Ge(0)] = 30
     """Passes over the target's training images."""
-    steps: int | None = None
+    steps: Annotated[int, Ge(1)] | None = None
     """Optimizer steps instead, rounded up to whole epochs; null: `epochs` counts."""
-    lr: float = 0.005
+    lr: Annotated[float, Gt(0)] = 0.005
     """SGD rate of all layers but the classifier. *Same* (0.005)."""
-    lr_head: float = 0.05
+    lr_head: Annotated[float, Gt(0)] = 0.05
     """SGD rate of the classifier. *Same* (0.05)."""
-    momentum: float = 0.0
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
     """*Same* (0)."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
     """L2 penalty. *Same* (1e-4)."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Ge(1)] = 64
     """Images a step. *Same* (64)."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Rates: as they are (*same*), or a warm-up for a tenth of the steps and then a cosine to 0."""
@@ -81,26 +67,15 @@ class StudentTraining:
     removed_weights: Literal["regrow", "zero"] = "regrow"
     """`regrow`: removed weights start at zero and train again, so the student becomes dense
     (*same*). `zero`: they stay exactly zero."""
-    spatial_dropout: float = 0.0
+    spatial_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Chance that a channel is dropped after each stage, in training (ReMoS: 0.1; SeaM: figure 8
     only); 0: off."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of every label that is spread over all classes (ReMoS: 0.1; SeaM: none); 0: off."""
     keep: Literal["best", "last"] = "best"
     """The epoch with the best val accuracy (SeaM: the best on test), or the last (ReMoS)."""
     augment: Augment = "crop_flip"
     """As in `TransferSearchConfig`."""
-
-    def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"epochs must be >= 0, got {self.epochs}")
-        require(self.steps is None or self.steps >= 1, f"steps must be null or >= 1, got {self.steps}")
-        require(self.lr > 0, f"lr must be > 0, got {self.lr}")
-        require(self.lr_head > 0, f"lr_head must be > 0, got {self.lr_head}")
-        require(0 <= self.momentum < 1, f"momentum must be in [0, 1), got {self.momentum}")
-        require(self.weight_decay >= 0, f"weight_decay must be >= 0, got {self.weight_decay}")
-        require(self.batch_size >= 1, f"batch_size must be >= 1, got {self.batch_size}")
-        require(0 <= self.spatial_dropout < 1, f"spatial_dropout must be in [0, 1), got {self.spatial_dropout}")
-        require(0 <= self.label_smoothing < 1, f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
 
     def whole_epochs(self, num_images: int) -> int:
         """Passes over `num_images` training images that this comes to.

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from seam.configs.check import ConfigValueError
 from seam.configs.data import DataConfig, SplitConfig
 from seam.configs.defects import AttackConfig
 from seam.configs.inference import LatencyConfig
@@ -240,6 +241,9 @@ def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 def _explain(error: Any, where: str) -> str:
     """One readable line of a pydantic error."""
     location = [str(part) for part in error["loc"]]
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigValueError):
+        location.append(cause.name)
     key = ".".join(location)
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(location[:-1])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
-from seam.configs.check import STRICT, require
+from seam.configs.check import Ge, Gt, Lt, NotEmpty, config, require
 from seam.configs.defects import BackdoorConfig, WhiteboxConfig
 from seam.configs.methods import RemosConfig, TransferConfig
 from seam.configs.search import TransferSearchConfig
@@ -15,16 +15,14 @@ from tasks.project.students import METHODS, StudentName, parse_method
 _DEFAULTS = TransferConfig()
 
 
-@dataclass(frozen=True, kw_only=True)
+@config
 class TransferParams:
     """Transfer of one trained network to every data set in `targets`."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = STRICT
-
-    methods: tuple[str, ...] = METHODS
+    methods: Annotated[tuple[str, ...], NotEmpty()] = METHODS
     """METHOD or METHOD-PERCENT, the share of weights it removes: [seam-30, seam-50, seam-70] gives
     a Pareto plot."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], NotEmpty()] = (0,)
     """One student of every method for each; of the classifier, shuffling, augmentation, dropout and
     a random mask."""
     register: str | None = None
@@ -32,13 +30,13 @@ class TransferParams:
     is seam."""
     architecture: str = "torchvision:resnet18"
     """Of the trained network, as `prepare_source.architecture`."""
-    checkpoint: str = "torchvision:DEFAULT"
+    checkpoint: Annotated[str, NotEmpty()] = "torchvision:DEFAULT"
     """Its weights, as `prepare_source.checkpoint`."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """Its normalisation, pixels in [0, 1]: one or three values. ImageNet's."""
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    std: tuple[Annotated[float, Gt(0)], ...] = (0.229, 0.224, 0.225)
     """Likewise."""
-    num_classes: int = 1000
+    num_classes: Annotated[int, Ge(2)] = 1000
     """Logits it was trained with."""
     defect: Literal["features", "backdoor"] = "features"
     """What may be inherited. `features`: the attack on the source's features. `backdoor`: the
@@ -46,7 +44,7 @@ class TransferParams:
     with the trigger take the place of attacked ones."""
     backdoor: BackdoorConfig = field(default_factory=BackdoorConfig)
     """How it is planted."""
-    removal: float = _DEFAULTS.removal
+    removal: Annotated[float, Ge(0), Lt(1)] = _DEFAULTS.removal
     """Share of the convolutions' weights that seam, magnitude and random_mask remove, where their
     name has no percentage."""
     search: TransferSearchConfig = field(default_factory=TransferSearchConfig)
@@ -59,38 +57,22 @@ class TransferParams:
     """Training from scratch."""
     whitebox: WhiteboxConfig = field(default_factory=WhiteboxConfig)
     """Attacks on the students themselves."""
-    whitebox_images: int | None = 512
+    whitebox_images: Annotated[int, Ge(1)] | None = 512
     """Test images for these, drawn by `seed`, the same for all students; null: all of them."""
     fab: bool = False
     """Attack by FAB too; slow where there are many classes."""
 
     def __post_init__(self) -> None:
-        require(len(self.methods) >= 1, "methods must name at least one method, got none")
         for name in self.methods:
             parse_method(name)
-        require(
-            len(set(self.methods)) == len(self.methods),
-            f"methods must name every method once, got {', '.join(self.methods)}",
-        )
-        require(len(self.seeds) >= 1, "seeds must name at least one seed, got none")
-        require(
-            len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0,
-            f"seeds must be different and >= 0, got {list(self.seeds)}",
-        )
+        for name, values in (("methods", self.methods), ("seeds", self.seeds)):
+            require(len(set(values)) == len(values), f"{name} must be different, got {', '.join(map(str, values))}")
         require(
             self.register is None or self.register in self.methods,
             f"register must be one of methods, got '{self.register}'",
         )
-        require(bool(self.checkpoint), "checkpoint must name a file or where to fetch it, got an empty string")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            require(len(values) in (1, 3), f"{name} must be 1 or 3 values, got {len(values)}")
-        require(all(s > 0 for s in self.std), f"std must be > 0, got {self.std}")
-        require(self.num_classes >= 2, f"num_classes must be >= 2, got {self.num_classes}")
-        require(
-            self.whitebox_images is None or self.whitebox_images >= 1,
-            f"whitebox_images must be null or >= 1, got {self.whitebox_images}",
-        )
-        require(0 <= self.removal < 1, f"removal must be in [0, 1), got {self.removal}")
+        for name, statistics in (("mean", self.mean), ("std", self.std)):
+            require(len(statistics) in (1, 3), f"{name} must be 1 or 3 values, got {len(statistics)}")
 
     @property
     def config(self) -> TransferConfig:

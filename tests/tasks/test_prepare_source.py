@@ -158,7 +158,7 @@ def test_chance_of_a_lopsided_data_set():
         (
             {"checkpoint": "w.pt", "expected_accuracy": 90},
             ConfigError,
-            "expected_accuracy must be a fraction in [0, 1], got 90",
+            "expected_accuracy must be null or in [0, 1], got 90",
         ),
         ({"checkpoint": "cut.safetensors"}, SourceError, "damaged or truncated"),
         ({"checkpoint": "five.safetensors"}, SourceError, "'4.weight' has shape"),

@@ -532,7 +532,7 @@ def test_steps_become_whole_epochs() -> None:
     ("make", "message"),
     [
         (lambda: TransferConfig(removal=1.0), r"removal must be in \[0, 1\), got 1.0"),
-        (lambda: RemosConfig(ratio=0.0), "ratio must be between 0 and 1, got 0.0"),
+        (lambda: RemosConfig(ratio=0.0), r"ratio must be in \(0, 1\), got 0.0"),
         (lambda: StudentTraining(spatial_dropout=1.0), "spatial_dropout must be"),
         (lambda: StudentTraining(label_smoothing=-0.1), "label_smoothing must be"),
         (lambda: TransferSearchConfig(rounds=0), "rounds must be >= 1, got 0"),

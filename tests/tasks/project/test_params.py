@@ -35,7 +35,7 @@ def test_the_projects_file_lists_every_parameter():
         ("search.alpha=-1", "alpha must be >= 0, got -1"),
         ("search.alpha=much", "search.alpha: "),
         ("seed=-1", "got -1"),
-        ("split_dataset.val_fraction=1", "val_fraction must be between 0 and 1, got 1"),
+        ("split_dataset.val_fraction=1", "split_dataset.val_fraction: val_fraction must be in (0, 1), got 1"),
         ("data.kind=zip", "data.kind: "),
         ("problems={}", "at least one target problem"),
         ("problems={Über: [a]}", "lower-case letters"),
