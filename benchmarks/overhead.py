@@ -26,18 +26,20 @@ FLOOR = """
 import importlib, json, sys, time
 from pathlib import Path
 from tasks.project.params import load_params
-from tasks.project.stage import SHARED_STAGES, STAGES, StageContext
+from tasks.project.stage import StageContext
+from tasks.project.stages import PROBLEM
+from tasks.project.subject import chosen, runs_of
 import contextlib
 import tasks.search
 tasks.search.search_logger = lambda context: contextlib.nullcontext(lambda row: None)
 params, root = load_params(Path("params.yaml")), Path.cwd()
-bodies = {s: getattr(importlib.import_module(f"tasks.{s}"), s) for s in STAGES if s != "register_model"}
+runs = [run for run in runs_of(params, PROBLEM, chosen(params, PROBLEM)) if run.stage != PROBLEM.registers]
+bodies = {run.stage: getattr(importlib.import_module(f"tasks.{run.stage}"), run.stage) for run in runs}
 seconds = {}
-for stage in ("describe_machine", "validate_data", "prepare_source", *(s for s in bodies if s not in SHARED_STAGES)):
-    for problem in [None] if stage in SHARED_STAGES else params.problems:
-        start = time.perf_counter()
-        bodies[stage](StageContext(stage, params, root, problem))
-        seconds[f"{stage} {problem or ''}".strip()] = round(time.perf_counter() - start, 2)
+for run in runs:
+    start = time.perf_counter()
+    bodies[run.stage](StageContext(run.stage, params, root, run.subject))
+    seconds[f"{run.stage} {run.subject or ''}".strip()] = round(time.perf_counter() - start, 2)
 print(json.dumps(seconds))
 """
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +22,7 @@ import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.project import log_to_file, project_root, state_folder
 from seam.errors import ConfigError, SeamError
 from tasks.project.environment import tracking_uri
+from tasks.project.stages import KINDS, PROBLEM, TARGET
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,9 @@ def run(overrides: Set = [], params_file: ParamsFile = None, problems: Problems 
     params_file = params_file.absolute() if params_file else None
     root = _enter_project()
     with _interruptible():
-        raise typer.Exit(run_by_hand(root, overrides, params_file, problems, Console()))
+        raise typer.Exit(
+            run_by_hand(root, PROBLEM, "flows.pipeline:run_pipeline", overrides, params_file, problems, Console())
+        )
 
 
 @app.command()
@@ -154,12 +157,14 @@ def transfer(overrides: Set = [], params_file: ParamsFile = None, targets: Targe
     The data sets are `targets` in params.yaml, the methods and seeds `transfer`. Stop it any time:
     the next run continues.
     """
-    from flows.commands.run import transfer_by_hand
+    from flows.commands.run import run_by_hand
 
     params_file = params_file.absolute() if params_file else None
     root = _enter_project()
     with _interruptible():
-        raise typer.Exit(transfer_by_hand(root, overrides, params_file, targets, Console()))
+        raise typer.Exit(
+            run_by_hand(root, TARGET, "flows.transfer:run_transfers", overrides, params_file, targets, Console())
+        )
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -228,19 +233,23 @@ def report(
     from tasks.project.params import load_params
 
     root = _enter_project()
-    paths = reports_of(root, load_params(root / "params.yaml"), problems, targets)
+    named = {PROBLEM.name: problems, TARGET.name: targets}
+    paths = reports_of(root, load_params(root / "params.yaml"), named)
     missing = [str(p.relative_to(root)) for p in paths if not p.is_file()]
-    if (problems or targets) and missing:
-        raise ConfigError(
-            f"no report yet: {', '.join(missing)}; make it with `seam run`, of a target with `seam transfer`."
-        )
+    if any(named.values()) and missing:
+        raise ConfigError(f"no report yet: {', '.join(missing)}; make it {_how_to_make(named)}.")
     if len(missing) == len(paths):
-        raise ConfigError("no report yet; make it with `seam run`, of a target with `seam transfer`.")
+        raise ConfigError(f"no report yet; make it {_how_to_make(named)}.")
     for path in paths:
         if path.is_file():
             typer.echo(str(path))
             if open_it:
                 webbrowser.open(path.as_uri())
+
+
+def _how_to_make(kinds: Iterable[str]) -> str:
+    """Which commands make the reports of these kinds of subjects."""
+    return ", ".join(f"of a {kind} with `seam {KINDS[kind].command}`" for kind in kinds)
 
 
 @app.command()
@@ -328,26 +337,24 @@ def serve(
     """Serve a champion with `mlflow models serve`: POST images to /invocations, get class names."""
     from flows.registry_view import registered_model
     from tasks.project.params import load_params
-    from tasks.project.subject import check_problem, check_target
+    from tasks.project.subject import Subject, check
 
     root = _enter_project()
-    params = load_params(root / "params.yaml")
-    prefix, uri = params.register_model.name_prefix, tracking_uri(root)
-    if target is not None and problem is None:
-        check_target(params, target)
-        name, made_by = f"{prefix}transfer-{target}", f"seam transfer --target {target}"
-    elif problem is not None and target is None:
-        check_problem(params, problem)
-        name, made_by = f"{prefix}{problem}", f"seam run --problem {problem}"
-    else:
+    params, uri = load_params(root / "params.yaml"), tracking_uri(root)
+    given = {PROBLEM: problem, TARGET: target}
+    named = [Subject(kind.name, name) for kind, name in given.items() if name is not None]
+    if len(named) != 1:
         raise ConfigError(
-            "expected --problem NAME or --target NAME, one of them; `seam status` lists what is registered."
+            f"expected {' or '.join(f'--{kind.name} NAME' for kind in given)}, one of them; `seam status` lists what is"
+            " registered."
         )
+    check(params, named[0])
+    name = named[0].registered_name(params)
     model = registered_model(uri, name)
     if model is not None and "champion" not in model.aliases:
         raise ConfigError(
-            f"{name}: no version has the alias champion in {uri}; run `{made_by}`, `seam report` says what its gates"
-            " found."
+            f"{name}: no version has the alias champion in {uri}; run `{named[0].command}`, `seam report` says what"
+            " its gates found."
         )
     os.environ["MLFLOW_TRACKING_URI"] = uri
     arguments = [

@@ -1,9 +1,10 @@
-"""The end of a run on the terminal: original against re-engineered, what was made, where it is, what to do next."""
+"""The end of a run on the terminal: what the subjects came to, what was made, where it is, what to do next."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,58 +13,104 @@ from rich.table import Table
 from seam.files import read_json
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
-from tasks.project.subject import stage_folder
+from tasks.project.stages import PROBLEM, TARGET, Kind
+from tasks.project.subject import Subject, stage_folder
 from tasks.report.closing import ClosingRow, closing_table
+from tasks.report.words import show
+
+_COLUMNS = ("", "accuracy", "inherited", "above floor", "by noise", "white-box", "weights kept")
+_MEANS = ("accuracy", "defect_inheritance_rate", "noise", "pgd")
 
 
-def show_closing(root: Path, params: Params, problems: Sequence[str], console: Console) -> None:
-    """Print a table per problem, then its model and report, then the next commands."""
-    rows = closing_table(root, problems)
-    for problem in problems:
+def show_closing(
+    root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], console: Console, *, finished: bool
+) -> None:
+    """Print the results of each subject that has a report, then its model and report, then the next commands."""
+    for subject in subjects:
+        report = stage_folder(root, kind.reports, subject) / "report.html"
+        if not report.is_file():
+            continue
         console.print()
-        console.print(_table(problem, params.problems[problem], [r for r in rows if r.problem == problem]))
-        for line in _made(root, problem):
+        if kind.name in _TABLES:
+            console.print(_TABLES[kind.name](root, params, subject))
+        lines = [*_doubts(root, subject), *(_made(root, subject) if finished else ())]
+        for line in [*lines, f"report   {report.relative_to(root)}"]:
             console.print(f"  {line}", highlight=False, soft_wrap=True)
-    console.print("\nNext:", style="bold")
-    for command, purpose in _next(problems[0]):
-        console.print(f"  [bold]{escape(command.ljust(40))}[/bold] {escape(purpose)}", highlight=False, soft_wrap=True)
+    if finished:
+        console.print("\nNext:", style="bold")
+        for command, purpose in kind.next_commands:
+            shown = escape(command.replace("{name}", subjects[0].name).ljust(39))
+            console.print(f"  [bold]{shown}[/bold]  {escape(purpose)}", highlight=False, soft_wrap=True)
 
 
-def _table(problem: str, classes: Sequence[str], rows: Sequence[ClosingRow]) -> Table:
-    table = Table(title=f"{problem} ({', '.join(classes)})", title_justify="left", title_style="bold")
+def _models(root: Path, params: Params, problem: Subject) -> Table:
+    """The original network against those made of it."""
+    title = f"{problem.name} ({', '.join(params.problems[problem.name])})"
+    table = Table(title=title, title_justify="left", title_style="bold")
     for name in ("", "original", "re-engineered", "fine-tuned", "change"):
         table.add_column(name, justify="right" if name else "left")
+    rows = closing_table(root, [problem.name])
     for row in rows:
-        if row.note:
-            table.add_row(row.quantity, *["–"] * 4)
-            continue
-        style = {True: "green", False: "red", None: ""}[row.improved]
-        table.add_row(row.quantity, *row.cells, f"[{style}]{row.change}[/{style}]" if style else row.change)
+        table.add_row(row.quantity, *_cells(row))
     notes = [f"{row.quantity}: {row.note}" for row in rows if row.note]
     table.caption = "\n".join(escape(n) for n in notes) or None
     table.caption_justify = "left"
     return table
 
 
-def _made(root: Path, problem: str) -> list[str]:
-    """Where the model and the report of a problem are."""
-    folder = stage_folder(root, "register_model", problem)
-    lines = []
-    if (folder / "card.json").is_file():
-        card = read_json(folder / "card.json")
-        aliases = (
-            "".join(f" @{a}" for a in card.get("aliases") or [])
-            or ", no alias: a gate was not met, the report says which"
+def _cells(row: ClosingRow) -> list[str]:
+    if row.note:
+        return ["–"] * 4
+    style = {True: "green", False: "red", None: ""}[row.improved]
+    return [*row.cells, f"[{style}]{row.change}[/{style}]" if style else row.change]
+
+
+def _methods(root: Path, _params: Params, target: Subject) -> Table:
+    """The methods by the accuracy of their students and the defects that came along."""
+    comparison = _comparison(root, target)
+    title = f"{comparison['target']} ({len(comparison['classes'])} classes, {comparison['num_test']} test images)"
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right" if name else "left")
+    for method, row in comparison["methods"].items():
+        floor = row.get("above_floor")
+        means = [show(row[key]["mean"], "fraction") for key in _MEANS]
+        means.insert(2, f"{100 * floor['difference']:+.2f}" if floor else "\N{EN DASH}")
+        kept = (
+            "\N{RIGHTWARDS ARROW}".join(f"{100 * row[key]['mean']:.0f}" for key in ("density_start", "density_end"))
+            + "%"
         )
-        lines.append(f"model    models:/{card.get('registered_model')}/{card.get('version')}{escape(aliases)}")
-        lines.append(f"run      {card.get('run_id')} in {escape(tracking_uri(root))}")
-    lines.append(f"report   {(folder / 'report.html').relative_to(root)}")
-    return lines
+        table.add_row(escape(method), *means, kept, style="green" if row["base"] == "seam" else None)
+    return table
 
 
-def _next(problem: str) -> list[tuple[str, str]]:
-    return [
-        ("seam report --open", "see convergence, density per layer, accuracy, latency"),
-        (f"seam serve --problem {problem}", "answer REST requests with class names"),
-        ("seam run --set search.target=0.02", "try another trade-off; only what depends on it runs"),
-    ]
+_TABLES = {PROBLEM.name: _models, TARGET.name: _methods}
+"""The results of a subject by its kind; one of another kind shows its model and report alone."""
+
+
+def _comparison(root: Path, subject: Subject) -> Mapping[str, Any]:
+    path = stage_folder(root, subject.row.reports, subject) / "comparison.json"
+    content: Mapping[str, Any] = read_json(path) if path.is_file() else {}
+    return content
+
+
+def _doubts(root: Path, subject: Subject) -> Iterator[str]:
+    for text in _comparison(root, subject).get("warnings", []):
+        yield f"doubt    {escape(text)}"
+
+
+def _made(root: Path, subject: Subject) -> Iterator[str]:
+    """What was registered, and which gates were not met."""
+    path = stage_folder(root, subject.row.registers, subject) / "card.json"
+    if not path.is_file():
+        return
+    card = read_json(path)
+    if card["registered_model"] is None:
+        yield "model    none: no student is of the method that is registered (transfer.register)"
+    else:
+        aliases = "".join(f" @{a}" for a in card["aliases"]) or ", no alias: a gate was not met"
+        yield f"model    models:/{card['registered_model']}/{card['version']}{escape(aliases)}"
+    for gate in card["gates"]:
+        if not gate["passed"]:
+            yield f"gate     {escape(gate['gate'])} not met: {escape(gate['text'])}"
+    yield f"run      {card['run_id']} in {escape(tracking_uri(root))}"

@@ -12,17 +12,18 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import TagsContext
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
-from flows import display, preflight, run_page
+from flows import display
 from flows.stage_cache import shared_cache
-from flows.stage_task import Failure, run_one, without_running
+from flows.stage_task import without_running
+from flows.subjects import run_subjects
 from seam.errors import SeamError
 from seam.files import read_json
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext
-from tasks.project.subject import stage_folder
+from tasks.project.stages import PROBLEM
+from tasks.project.subject import StageRun, Subject, stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -38,40 +39,10 @@ def run_pipeline(
         params_file: a file whose values replace those in params.yaml.
         problems: names of the target problems; every one if empty, or if `all` is among them.
     """
-    with run_page.logs_on_page():
-        try:
-            root, _, chosen = preflight.prepare(
-                overrides, params_file, problems, preflight.chosen_problems, preflight.check
-            )
-        except SeamError as e:
-            logger.debug("preflight failed", exc_info=True)
-            return Failed(message=str(e))
-        with TagsContext(
-            current_tags=set()
-        ):  # a task with the run's tags asks the server for their concurrency limits: seconds a stage
-            return verdict(run_stages(root, chosen), chosen)
+    return run_subjects(PROBLEM, overrides, params_file, problems, before={"search": search_together})
 
 
-def run_stages(root: Path, problems: Sequence[str]) -> list[Failure]:
-    """Run the stages in order; a problem that fails is left, the others go on; a shared stage that fails ends all."""
-    failures: list[Failure] = []
-    together = False
-    for stage, problem in preflight.stages_of(problems):
-        failed = {f.problem for f in failures}
-        if None in failed or failed.issuperset(problems):
-            break
-        if problem in failed:
-            continue
-        if stage == "search" and not together:
-            together = True
-            search_together(root, [p for p in problems if p not in failed])
-        failure = run_one(root, stage, problem)
-        if failure is not None:
-            failures.append(failure)
-    return failures
-
-
-def search_together(root: Path, problems: Sequence[str]) -> None:
+def search_together(root: Path, problems: Sequence[Subject]) -> None:
     """Carry the searches that have to run along together, where `runtime.searches_together` says so.
 
     Their stages then finish them.
@@ -82,23 +53,13 @@ def search_together(root: Path, problems: Sequence[str]) -> None:
     )
     if runtime.searches_together == 1 or (runtime.searches_together == 0 and not gpu):
         return
-    waiting = [p for p in problems if without_running(shared_cache(root), root, "search", p) is None]
+    waiting = [p for p in problems if without_running(shared_cache(root), root, StageRun("search", p)) is None]
     if len(waiting) > 1:
         run_searches_together(waiting, str(root), return_state=True)
 
 
-def verdict(failures: Sequence[Failure], problems: Sequence[str]) -> State[Any]:
-    """The end of the flow: one readable line."""
-    if not failures:
-        return Completed(message=f"{len(problems)} of {len(problems)} target problems done: {', '.join(problems)}.")
-    lines = "; ".join(f.line.rstrip(".;") for f in failures)
-    if any(f.problem is None for f in failures):
-        return Failed(message=lines)
-    return Failed(message=f"{len(failures)} of {len(problems)} target problems failed: {lines}")
-
-
 @task(name="search together", task_run_name="search together", cache_policy=NO_CACHE, persist_result=False)
-def run_searches_together(problems: list[str], folder: str) -> State[Any] | None:
+def run_searches_together(problems: list[Subject], folder: str) -> State[Any] | None:
     """The rounds of several problems' searches.
 
     Where that fails, the stages do them one by one and say what is wrong.

@@ -7,8 +7,7 @@ import logging
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flows import display
@@ -19,27 +18,12 @@ from seam.errors import ConfigError, SeamError, TrackingError
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params, change_params, load_params
-from tasks.project.stages import SHARED_STAGES, STAGES
-from tasks.project.students import StudentName
-from tasks.project.subject import check_problem, check_target, dvc_key, stage_folder
+from tasks.project.stages import KINDS, Kind
+from tasks.project.subject import StageRun, Subject, chosen, entries, runs_of, stage_folder
 
 logger = logging.getLogger(__name__)
 
 LEAST_FREE_MIB = 200
-EVERY_PROBLEM = "all"
-"""In place of a problem's name."""
-HOW_TO_ADD = (
-    "seam transfer --set 'targets={flowers: {kind: image_folder, path: flowers, image_size: 224}}' (docs/transfer.md)"
-)
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """One stage to run, of a problem or target, of a student where it has one."""
-
-    stage: str
-    problem: str | None = None
-    student: StudentName | None = None
 
 
 def settle_params(
@@ -57,101 +41,45 @@ def settle_params(
     return load_params(path), changes
 
 
-def chosen_problems(params: Params, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The problems to work on, in the order of the parameters; every one if none is named, or `all` is."""
-    named = [n for n in names if n != EVERY_PROBLEM]
-    for name in named:
-        check_problem(params, name)
-    every = not names or EVERY_PROBLEM in names
-    return tuple(p for p in params.problems if every or p in named)
-
-
-def reports_of(root: Path, params: Params, problems: Sequence[str], targets: Sequence[str]) -> list[Path]:
-    """Where the reports of the named problems and targets are or will be; of all of them if none is named."""
-    every = not problems and not targets
-    of_problems = chosen_problems(params, problems) if problems or every else ()
-    of_targets = chosen_targets(params, targets) if targets or (every and params.targets) else ()
-    paths = [stage_folder(root, "register_model", p) / "report.html" for p in of_problems]
-    return [*paths, *(stage_folder(root, "compare_transfers", t) / "report.html" for t in of_targets)]
+def reports_of(root: Path, params: Params, names: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Where the reports of the named subjects (by kind) are or will be; of all of them if none is named."""
+    every = not any(names.values())
+    subjects = [
+        subject
+        for kind in KINDS.values()
+        if names.get(kind.name) or (every and entries(params, kind))
+        for subject in chosen(params, kind, names.get(kind.name, ()))
+    ]
+    return [stage_folder(root, s.row.reports, s) / "report.html" for s in subjects]
 
 
 def prepare(
-    overrides: Sequence[str] | None,
-    params_file: str | None,
-    names: Sequence[str] | None,
-    choose: Callable[[Params, Sequence[str]], tuple[str, ...]],
-    check: Callable[[Path, Params, Sequence[str], StageCache], object],
-) -> tuple[Path, Params, tuple[str, ...]]:
+    kind: Kind, overrides: Sequence[str] | None, params_file: str | None, names: Sequence[str] | None
+) -> tuple[Path, Params, tuple[Subject, ...]]:
     """What a flow does before its first stage, in the project around the working directory.
 
     Args:
+        kind: of the subjects to work on.
         overrides: changes to params.yaml.
         params_file: a file whose values replace those in it.
-        names: of the problems or targets to work on.
-        choose: `chosen_problems` or `chosen_targets`.
-        check: `check` or `check_transfers`.
+        names: of the subjects.
 
     Returns:
-        The project, its parameters, and the names to work on.
+        The project, its parameters, and the subjects to work on.
 
     Raises:
         SeamError: what is missing, and what to do.
     """
     root = project_root()
     params, changes = settle_params(root, overrides or (), params_file)
-    chosen = choose(params, names or ())
+    subjects = chosen(params, kind, names or ())
     for change in changes:
         logger.info("params.yaml: %s", change)
-    check(root, params, chosen, shared_cache(root))
-    return root, params, chosen
+    check(root, params, kind, subjects, shared_cache(root))
+    return root, params, subjects
 
 
-def stages_of(problems: Sequence[str]) -> list[tuple[str, str | None]]:
-    """(stage, problem) in the order they run.
-
-    What the data can refuse, then the source, then one problem after the other.
-    """
-    first: list[tuple[str, str | None]] = [
-        ("describe_machine", None),
-        ("validate_data", None),
-        *(("split_dataset", p) for p in problems),
-        ("prepare_source", None),
-    ]
-    rest = [s for s in STAGES if s not in SHARED_STAGES and s != "split_dataset"]
-    return first + [(stage, p) for p in problems for stage in rest]
-
-
-def chosen_targets(params: Params, names: Sequence[str] = ()) -> tuple[str, ...]:
-    """The data sets to transfer to, in the order of the parameters; every one if none is named.
-
-    Raises:
-        ConfigError: there is none, or none of that name.
-    """
-    if not params.targets:
-        raise ConfigError(f"params.yaml has no target to transfer to; add one: {HOW_TO_ADD}")
-    for name in names:
-        check_target(params, name)
-    return tuple(t for t in params.targets if not names or t in names)
-
-
-def transfer_stages_of(params: Params, targets: Sequence[str]) -> list[StageRun]:
-    """In the order they run: what data and source can refuse, then target after target, with all of its students."""
-    first = [
-        StageRun("describe_machine"),
-        *(StageRun("validate_target", t) for t in targets),
-        *(StageRun("fetch_source", t) for t in targets),
-    ]
-    rest = []
-    for target in targets:
-        rest += [
-            StageRun("attack_target", target),
-            *(StageRun("transfer", target, student) for student in params.transfer.students),
-        ]
-        rest += [StageRun("compare_transfers", target), StageRun("register_transfer", target)]
-    return first + rest
-
-
-def check(root: Path, params: Params, problems: Sequence[str], cache: StageCache) -> list[tuple[str, str | None]]:
+def check(root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], cache: StageCache) -> list[StageRun]:
     """Check disk, data and tracking.
 
     Returns:
@@ -161,25 +89,10 @@ def check(root: Path, params: Params, problems: Sequence[str], cache: StageCache
         SeamError: what is missing, and what to do.
     """
     _check_disk(root)
-    _check_data(root, params.data, "data", cache)
+    for section, config in dict(subject.data(params) for subject in subjects).items():
+        _check_data(root, config, section, cache)
     _check_http(tracking_uri(root))
-    stale = [(stage, p) for stage, p in stages_of(problems) if not cache.is_current(stage, p)]
-    if stale:
-        _check_tracking(root, params)
-    return stale
-
-
-def check_transfers(root: Path, params: Params, targets: Sequence[str], cache: StageCache) -> list[StageRun]:
-    """As `check`, for transfers to these targets."""
-    _check_disk(root)
-    for target in targets:
-        _check_data(root, params.targets[target], f"targets.{target}", cache)
-    _check_http(tracking_uri(root))
-    stale = [
-        run
-        for run in transfer_stages_of(params, targets)
-        if not cache.is_current(run.stage, dvc_key(run.problem, run.student))
-    ]
+    stale = [run for run in runs_of(params, kind, subjects) if not cache.is_current(run.stage, run.key)]
     if stale:
         _check_tracking(root, params)
     return stale

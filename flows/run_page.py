@@ -32,7 +32,7 @@ from flows.display import value_text
 from seam.files import read_json
 from tasks.project.environment import tracking_uri
 from tasks.project.stage import StageResult
-from tasks.project.subject import stage_folder
+from tasks.project.subject import Subject, stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -97,26 +97,25 @@ def show_result(label: str, result: StageResult) -> None:
     create_table_artifact(rows, key=artifact_key(label), description=f"**{label}**\n\n{files}")
 
 
-def show_links(root: Path, problem: str, stage: str) -> None:
-    """Links to the report of a problem, or target, and to its MLflow run; `stage` is the one that registered it."""
-    folder = stage_folder(root, stage, problem)
-    report = (folder if stage == "register_model" else stage_folder(root, "compare_transfers", problem)) / "report.html"
+def show_links(root: Path, subject: Subject) -> None:
+    """Links to the report of a subject and to its MLflow run."""
+    report = stage_folder(root, subject.row.reports, subject) / "report.html"
     if report.is_file():
         create_link_artifact(
             report.as_uri(),
-            link_text=f"report of {problem}",
-            key=artifact_key(f"report {problem}"),
+            link_text=f"report of {subject}",
+            key=artifact_key(f"report {subject}"),
             description=str(report),
         )
-    card_file = folder / "card.json"
+    card_file = stage_folder(root, subject.row.registers, subject) / "card.json"
     card = read_json(card_file) if card_file.is_file() else {}
     if "run_id" in card:
-        _show_model(tracking_uri(root), problem, card)
+        _show_model(tracking_uri(root), subject, card)
 
 
-def _show_model(uri: str, problem: str, card: dict[str, object]) -> None:
+def _show_model(uri: str, subject: Subject, card: dict[str, object]) -> None:
     name, version, run_id = card.get("registered_model"), card.get("version"), card["run_id"]
-    key = artifact_key(f"model {problem}")
+    key = artifact_key(f"model {subject}")
     if uri.startswith(("http://", "https://")):
         link = f"{uri.rstrip('/')}/#/models/{name}/versions/{version}"
         create_link_artifact(link, link_text=f"{name} version {version}", key=key, description=f"MLflow run {run_id}")

@@ -26,37 +26,33 @@ from seam.files import read_json, sha256_file
 from tasks.project.environment import tracking_uri
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext, StageResult, execute
-from tasks.project.students import StudentName
-from tasks.project.subject import dvc_key, label_of, stage_folder
+from tasks.project.stages import KINDS
+from tasks.project.subject import StageRun, Subject, dvc_key, stage_folder
 
 logger = logging.getLogger(__name__)
 
 RETRY_DELAYS = (2.0, 10.0)
 """Seconds before a registering stage is tried again: only these depend on a server."""
-REGISTERING = ("register_model", "register_transfer")
-_SOURCES = ("prepare_source", "fetch_source")
 
 
 @dataclass(frozen=True)
 class Failure:
     """A stage that failed: what the user reads."""
 
-    problem: str | None
+    subject: Subject | None
+    """None for a stage of the project; one student where only that failed."""
     line: str
-    student: StudentName | None = None
-    """Where one student of a transfer failed."""
 
 
-def run_one(root: Path, stage: str, problem: str | None, student: StudentName | None = None) -> Failure | None:
+def run_one(root: Path, run: StageRun) -> Failure | None:
     """Run one stage as a task, unless DVC has its outputs already; what the user reads if it fails."""
-    label = label_of(stage, problem, student)
-    state = _as_task(stage)(label, stage, problem, str(root), student, return_state=True)
+    state = _as_task(run.stage)(run.label, run.stage, run.subject, str(root), return_state=True)
     if state.is_completed():
         return None
-    line = _line_of(label, state)
+    line = _line_of(run.label, state)
     logger.error("%s", line)
-    display.current().failed(label, line.removeprefix(f"{label}: "))
-    return Failure(problem, line, student)
+    display.current().failed(run.label, line.removeprefix(f"{run.label}: "))
+    return Failure(run.subject, line)
 
 
 def _worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -66,7 +62,7 @@ def _worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 def _as_task(stage: str) -> Any:
     """The task of a stage, called as the stage on the run page."""
-    if stage in REGISTERING:
+    if _registers(stage):
         return run_stage.with_options(
             name=stage,
             retries=len(RETRY_DELAYS),
@@ -77,46 +73,45 @@ def _as_task(stage: str) -> Any:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{label}", persist_result=False)
-def run_stage(
-    label: str, stage: str, problem: str | None, folder: str, student: StudentName | None = None
-) -> State[Any] | None:
-    """One stage of one problem, or of one target or student, unless DVC has its outputs already."""
+def run_stage(label: str, stage: str, subject: Subject | None, folder: str) -> State[Any] | None:
+    """One stage of the project, of one subject or of one student, unless DVC has its outputs already."""
     root = Path(folder)
     cache = shared_cache(root)
-    how = without_running(cache, root, stage, problem, student)
+    how = without_running(cache, root, StageRun(stage, subject))
     if how is None:
-        _run_body(
-            cache, root, label, StageContext(stage, load_params(root / "params.yaml"), root, problem, student=student)
-        )
+        _run_body(cache, root, label, StageContext(stage, load_params(root / "params.yaml"), root, subject))
     else:
         display.current().cached(label, how)
-    if problem and stage in REGISTERING:
-        run_page.show_links(root, problem, stage)
+    if subject and _registers(stage):
+        run_page.show_links(root, subject)
     return Completed(name="Cached", message=how) if how else None
 
 
-def without_running(
-    cache: StageCache, root: Path, stage: str, problem: str | None, student: StudentName | None = None
-) -> str | None:
+def without_running(cache: StageCache, root: Path, run: StageRun) -> str | None:
     """How the outputs come to be there without running the stage; None: it has to run."""
-    key = dvc_key(problem, student)
-    if stage in REGISTERING:  # what it does is outside its files: those alone, out of a cache, would not move the alias
-        return "up to date" if cache.is_current(stage, key) and _is_registered(root, stage, str(problem)) else None
-    if stage in _SOURCES and source_changed(root, stage, problem):
+    if _registers(run.stage):  # what it does is outside its files: those alone would not move the alias
+        return "up to date" if cache.is_current(run.stage, run.key) and _is_registered(root, run) else None
+    if source_changed(root, run):
         return None
-    if cache.is_current(stage, key):
+    if cache.is_current(run.stage, run.key):
         return "up to date"
-    return "same inputs ran before, restored from the DVC cache" if cache.restore(stage, key) else None
+    return "same inputs ran before, restored from the DVC cache" if cache.restore(run.stage, run.key) else None
 
 
-def source_changed(root: Path, stage: str, problem: str | None) -> bool:
-    """Whether the source is to be read again though its parameters are the same: DVC compares names alone."""
-    recorded = stage_folder(root, stage, problem) / "source.json"
+def _registers(stage: str) -> bool:
+    return any(stage == kind.registers for kind in KINDS.values())
+
+
+def source_changed(root: Path, run: StageRun) -> bool:
+    """Whether a stage has to read its source again though its parameters are the same: DVC compares names alone."""
+    section = next((kind.source_section for kind in KINDS.values() if kind.source == run.stage), None)
+    if section is None:
+        return False
+    recorded = stage_folder(root, run.stage, run.subject) / "source.json"
     if not recorded.is_file():
         return False
     params, source = load_params(root / "params.yaml"), read_json(recorded)
-    checkpoint = (params.prepare_source if stage == "prepare_source" else params.transfer).checkpoint or ""
-    return _own_files_changed(root, source) or _alias_moved(root, source, checkpoint)
+    return _own_files_changed(root, source) or _alias_moved(root, source, getattr(params, section).checkpoint or "")
 
 
 def _own_files_changed(root: Path, source: Mapping[str, Any]) -> bool:
@@ -134,15 +129,15 @@ def _alias_moved(root: Path, source: Mapping[str, Any], checkpoint: str) -> bool
     return model is not None and f"models:/{name}/{model.aliases.get(alias)}" != source.get("fetched_from")
 
 
-def _is_registered(root: Path, stage: str, problem: str) -> bool:
+def _is_registered(root: Path, run: StageRun) -> bool:
     """Whether the version on the card is in the registry (a fresh clone has the card, and an empty registry).
 
     A card may have none.
     """
-    card = read_json(stage_folder(root, stage, problem) / "card.json")
-    if stage == "register_transfer" and card.get("registered_model") is None:
+    card = read_json(stage_folder(root, run.stage, run.subject) / "card.json")
+    if card.get("registered_model") is None:
         return True
-    model = registered_model(tracking_uri(root), str(card.get("registered_model")))
+    model = registered_model(tracking_uri(root), card["registered_model"])
     return model is None or int(card.get("version") or 0) in model.versions
 
 
@@ -160,7 +155,7 @@ def _run_body(cache: StageCache, root: Path, label: str, context: StageContext) 
     stage = context.stage
     body = getattr(importlib.import_module(f"tasks.{stage}"), stage)
     following = replace(context, progress=progress)
-    result = cache.run(stage, dvc_key(context.problem, context.student), lambda: execute(body, following))
+    result = cache.run(stage, dvc_key(context.subject), lambda: execute(body, following))
     page.close()
     shown.ran(label, time.perf_counter() - start, result.summary)
     logger.info("%s done: %s", label, display.summary_text(result.summary))

@@ -105,7 +105,7 @@ def _attacked(context: StageContext, source: TransferSource, data: ImageData, ru
     done = _resumed(context, key)
     path = folder / "adversarial.raw"
     made = np.memmap(path, np.float32, "r+" if done else "w+", shape=(count, 3, height, width))
-    with tqdm(total=count, desc=f"attack {context.target}", unit="image", disable=None, initial=done) as bar:
+    with tqdm(total=count, desc=f"attack {context.name}", unit="image", disable=None, initial=done) as bar:
         for number, rows in _pieces(context, count):
             if rows.stop <= done:
                 continue
@@ -131,7 +131,7 @@ def _resumed(context: StageContext, key: str) -> int:
         return 0
     if record.get("key") != key or not (context.work_folder / "adversarial.raw").is_file():
         return 0
-    logger.info("%s: the attack continues after %d images", context.target, record["images"])
+    logger.info("%s: the attack continues after %d images", context.name, record["images"])
     return int(record["images"])
 
 

@@ -44,7 +44,7 @@ def benchmark_latency(context: StageContext) -> StageResult:
     }
     with (
         context.publish() as out,
-        tqdm(total=len(config.engines), desc=f"benchmark {context.problem}", unit="engine", disable=None) as bar,
+        tqdm(total=len(config.engines), desc=f"benchmark {context.name}", unit="engine", disable=None) as bar,
     ):
         exports: dict[str, Any] = {}
         for name, module in modules.items():

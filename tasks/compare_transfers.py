@@ -71,7 +71,7 @@ def compare_transfers(context: StageContext) -> StageResult:
         for name in missing
     ]
     comparison = {
-        "target": context.target,
+        "target": context.name,
         "classes": data["classes"],
         **{name: attack[name] for name in ("num_train", "num_val")},
         "num_test": attack["num_images"],

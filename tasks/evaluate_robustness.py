@@ -30,7 +30,7 @@ def evaluate_robustness(context: StageContext) -> StageResult:
     test = problem_images(context, "test").to(runtime.device)
     clean = Preprocess(*space).to(runtime.device)(test.images)
     with collect_warnings() as doubts:
-        with tqdm(total=len(clean), desc=f"attack {context.problem}", unit="image", disable=None) as bar:
+        with tqdm(total=len(clean), desc=f"attack {context.name}", unit="image", disable=None) as bar:
 
             def on_batch(done: int) -> None:
                 bar.update(done - bar.n)

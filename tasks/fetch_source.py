@@ -39,7 +39,7 @@ def fetch_source(context: StageContext) -> StageResult:
     load_tensors(network, found.tensors, found.fetched_from or str(context.root / config.checkpoint))
     mean, std = three_values(config.mean), three_values(config.std)
     image = Preprocess(mean, std)(torch.from_numpy(target_data(context).x_train[:1]))
-    check_output(network.eval(), image, config.num_classes, config.architecture, f"targets.{context.target}.image_size")
+    check_output(network.eval(), image, config.num_classes, config.architecture, f"targets.{context.name}.image_size")
     backdoor = None
     if config.defect == "backdoor":
         network, backdoor = planted(context, network, mean, std)

@@ -39,7 +39,7 @@ def finetune(context: StageContext) -> StageResult:
         model = load_model(context, origin)
         assert isinstance(model, Reengineered)
         masks = problem_masks(context, source).masks if origin == "reengineered" else None
-        with tqdm(total=config.epochs, desc=f"{name} {context.problem}", unit="epoch", disable=None) as bar:
+        with tqdm(total=config.epochs, desc=f"{name} {context.name}", unit="epoch", disable=None) as bar:
 
             def on_epoch(epoch: Epoch, bar: Any = bar, number: int = number, name: str = name) -> None:
                 bar.update(epoch.epoch - bar.n)

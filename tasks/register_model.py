@@ -64,7 +64,7 @@ def _register(
     aliases = set_alias(client, version, policy.alias, promoted)
     for verdict in verdicts:
         log = logger.info if verdict.passed else logger.warning
-        log("%s: gate %s %s: %s", context.problem, verdict.gate, "met" if verdict.passed else "not met", verdict.text)
+        log("%s: gate %s %s: %s", context.name, verdict.gate, "met" if verdict.passed else "not met", verdict.text)
     registration = {
         "registered_model": version.name,
         "version": int(version.version),
@@ -127,14 +127,14 @@ def serve_as(context: StageContext, evidence: Evidence, digest: str, description
     export_serving_onnx(model, preprocess, (height, width, channels), onnx)
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
     return ServedModel(
-        name=f"{config.name_prefix}{context.problem}",
+        name=context.whole.registered_name(context.params),
         result_sha256=digest,
         onnx=onnx,
         classes=evidence.split["classes"],
         image_shape=(height, width, channels),
         image_size=context.params.data.image_size,
         example=data.x_train[:2],
-        description=f"{context.problem} ({', '.join(evidence.split['classes'])}). {description}",
+        description=f"{context.name} ({', '.join(evidence.split['classes'])}). {description}",
     )
 
 
@@ -194,7 +194,7 @@ def _dataset(context: StageContext, evidence: Evidence) -> DatasetInput:
     tags = {
         "mlflow.data.context": "training",
         "sha256": digest,
-        "problem": str(context.problem),
+        "problem": context.name,
         **data_dvc(context.root),
     }
     profile = {key: value for key, value in evidence.split.items() if isinstance(value, int)}

@@ -25,7 +25,6 @@ from seam.networks.student import Student, student
 from tasks.inputs.target import TransferSource, target_data, transfer_source
 from tasks.project.stage import StageContext, StageResult, main
 from tasks.project.students import StudentName
-from tasks.project.subject import stage_folder
 from tasks.tracking.environment import data_dvc, git_commit, hardware, versions
 from tasks.tracking.gates import RegistryPolicy, load_policy
 from tasks.tracking.runs import finished_run, log_history, log_metrics, run_tags
@@ -75,7 +74,7 @@ def _register(
         }
     for gate in comparison["gates"]:
         log = logger.info if gate["passed"] else logger.warning
-        log("%s: gate %s %s: %s", context.target, gate["gate"], "met" if gate["passed"] else "not met", gate["text"])
+        log("%s: gate %s %s: %s", context.name, gate["gate"], "met" if gate["passed"] else "not met", gate["text"])
     card = {
         **registration,
         "run_id": run_id,
@@ -113,13 +112,13 @@ def _version(
     learner = load_student(
         context, StudentName(chosen["method"], chosen["seed"]), chosen["student_sha256"], source, data
     )
-    image_size = context.params.targets[context.target].image_size
+    image_size = context.params.targets[context.name].image_size
     digest = _digest(source, chosen, data, image_size)
     with tempfile.TemporaryDirectory() as folder:
         onnx = Path(folder) / "model.onnx"
         export_serving_onnx(learner, source.preprocess(), data.image_shape, onnx)
         served = ServedModel(
-            name=f"{context.params.register_model.name_prefix}transfer-{context.target}",
+            name=context.whole.registered_name(context.params),
             result_sha256=digest,
             onnx=onnx,
             classes=data.classes,
@@ -127,7 +126,7 @@ def _version(
             image_size=image_size,
             example=data.x_train[:2],
             description=(
-                f"{context.target}: {source.architecture} transferred by {chosen['method']}, {len(data.classes)}"
+                f"{context.name}: {source.architecture} transferred by {chosen['method']}, {len(data.classes)}"
                 f" classes. {policy.description}"
             ),
         )
@@ -142,7 +141,7 @@ def load_student(
     Raises:
         DataError: its file is not the one with this hash.
     """
-    path = stage_folder(context.root, "transfer", context.target, name) / "student.safetensors"
+    path = context.folder("transfer", name) / "student.safetensors"
     found = sha256_file(path) if path.is_file() else "no file"
     if found != sha256:
         raise DataError(
@@ -173,7 +172,7 @@ def _digest(source: TransferSource, chosen: dict[str, Any], data: ImageData, ima
 def log_comparison(context: StageContext, client: MlflowClient, run_id: str, comparison: dict[str, Any]) -> None:
     """Histories, final metrics, data set and environment of the run; what it already has is not logged again."""
     for name in context.params.transfer.students:
-        path = stage_folder(context.root, "transfer", context.target, name) / "history.csv"
+        path = context.folder("transfer", name) / "history.csv"
         rows = [row for row in read_rows(path) if row["phase"] == "training"] if path.is_file() else []
         log_history(
             client,
@@ -189,7 +188,7 @@ def log_comparison(context: StageContext, client: MlflowClient, run_id: str, com
         run_id,
         [Metric(key, value, now, 0) for key, value in final_metrics(comparison).items() if have.get(key) != value],
     )
-    data, hashes = context.params.targets[context.target], _hashes(context)
+    data, hashes = context.params.targets[context.name], _hashes(context)
     digest = hashes["dataset_sha256"]
     profile = {key: comparison[key] for key in ("num_train", "num_val", "num_test")}
     dataset = Dataset(

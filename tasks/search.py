@@ -42,7 +42,7 @@ def search(context: StageContext) -> StageResult:
     Publish mask pack, heads, normalisation layers, history, and the frontier with its masks.
     """
     config, source = context.params.search, problem_source(context)
-    bar = tqdm(desc=f"search {context.problem}", unit="round", total=config.max_rounds, disable=None)
+    bar = tqdm(desc=f"search {context.name}", unit="round", total=config.max_rounds, disable=None)
     with collect_warnings() as doubts, search_logger(context) as log, bar:
         on_round = _observer(context, bar, log)
         if config.structure == "hybrid":

@@ -54,7 +54,7 @@ def transfer(context: StageContext) -> StageResult:
         SourceError: the source lacks what the method needs, or the loss is not finite.
         DataError: images, split or attacked images are missing, damaged or altered.
     """
-    name, params = _name(context), context.params
+    name, params = context.student, context.params
     source, data = transfer_source(context), target_data(context)
     adversarial = Adversarial(context, source)
     train, val = split_images(context, data)
@@ -96,18 +96,13 @@ def transfer(context: StageContext) -> StageResult:
     return context.result({**{key: about[key] for key in shown}, "seconds": round(seconds, 1)})
 
 
-def _name(context: StageContext) -> StudentName:
-    assert context.student is not None, "transfer is a stage of one student"
-    return context.student
-
-
 def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Watch:
     """Keeps the state beside the outputs; shows every round and epoch on a bar and on the run page."""
-    name = _name(context)
+    name = context.student
     training = config.retrain if name.base == "retrain" else config.training
     epochs = training.whole_epochs(num_train)
     rounds = config.search.rounds if name.base == "seam" else 0
-    bar = tqdm(total=rounds + epochs, desc=f"{context.target} {name}", unit="epoch", disable=None)
+    bar = tqdm(total=rounds + epochs, desc=f"{context.name} {name}", unit="epoch", disable=None)
 
     def show(done: int, text: str) -> None:
         bar.update(done - bar.n)

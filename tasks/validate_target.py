@@ -17,9 +17,9 @@ def validate_target(context: StageContext) -> StageResult:
         DataError: as `tasks.validate_data.validate`, with the target's parameters by name.
     """
     try:
-        return validate(context, context.params.targets[context.target])
+        return validate(context, context.params.targets[context.name])
     except DataError as e:
-        raise DataError(str(e).replace("set data.", f"set targets.{context.target}.")) from e
+        raise DataError(str(e).replace("set data.", f"set targets.{context.name}.")) from e
 
 
 if __name__ == "__main__":

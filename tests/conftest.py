@@ -28,6 +28,7 @@ from seam.networks.source import SourceInfo, save_source
 from seam.networks.state_dicts import save_weights
 from tasks.project.params import Params, parse_params
 from tasks.project.stage import StageContext
+from tasks.project.subject import Subject
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = """
@@ -109,7 +110,7 @@ def make_registry_project(root: Path, store: Path, network_code: str = TINY) -> 
     values = {"problems": {"zero": ["zero"]}, "prepare_source": {"architecture": architecture}}
     (root / "params.yaml").write_text(json.dumps(values))
     params: Params = parse_params(values, "test")
-    context = StageContext("register_model", params, root, "zero")
+    context = StageContext("register_model", params, root, Subject("problem", "zero"))
     _write_data(context)
     network = _write_source(context, architecture)
     _write_search(context, network)

@@ -14,59 +14,62 @@ from flows import display, preflight
 from flows.closing import show_closing
 from flows.stage_cache import shared_cache
 from flows.temporary_server import prefect_server
-from flows.transfer_closing import show_transfers
 from seam.errors import SeamError
+from tasks.project.stages import Kind
+from tasks.project.subject import chosen
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # one bar on the terminal: ours
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # its records go to our log file
 
 
 def run_by_hand(
-    root: Path, overrides: Sequence[str], params_file: Path | None, names: Sequence[str], console: Console
+    root: Path,
+    kind: Kind,
+    flow: str,
+    overrides: Sequence[str],
+    params_file: Path | None,
+    names: Sequence[str],
+    console: Console,
 ) -> int:
-    """Run the flow and show the result.
+    """Run a flow and show the result; where a student failed, that of the others.
+
+    Args:
+        root: the project.
+        kind: of the subjects to work on.
+        flow: module:function.
+        overrides: changes to params.yaml.
+        params_file: a file whose values replace those in it.
+        names: of the subjects; every one if empty.
+        console: where to show it.
 
     Returns:
-        The exit status: 0, or 1 if a problem failed.
+        The exit status: 0.
 
     Raises:
-        SeamError: before the first stage: parameters, data, disk or servers.
+        SeamError: before the first stage: parameters, data, disk or servers; or a subject failed.
     """
     params, changes = preflight.settle_params(root, overrides, str(params_file) if params_file else None)
-    problems = preflight.chosen_problems(params, names)
+    subjects = chosen(params, kind, names)
+    module, _, function = flow.partition(":")
 
     def stale() -> list[str]:
-        return [stage for stage, _ in preflight.check(root, params, problems, shared_cache(root))]
+        return [run.stage for run in preflight.check(root, params, kind, subjects, shared_cache(root))]
 
-    def flow() -> Any:
-        return importlib.import_module("flows.pipeline").run_pipeline(problems=list(problems), return_state=True)
+    def run() -> Any:
+        run_flow = getattr(importlib.import_module(module), function)
+        return run_flow(**{kind.section: [s.name for s in subjects]}, return_state=True)
 
-    _raise_if_failed(_follow(root, changes, stale, flow, console))
-    show_closing(root, params, problems, console)
-    return 0
-
-
-def transfer_by_hand(
-    root: Path, overrides: Sequence[str], params_file: Path | None, names: Sequence[str], console: Console
-) -> int:
-    """Run the flow of transfers and show the comparisons, also where a student failed; as `run_by_hand`."""
-    params, changes = preflight.settle_params(root, overrides, str(params_file) if params_file else None)
-    targets = preflight.chosen_targets(params, names)
-
-    def stale() -> list[str]:
-        return [run.stage for run in preflight.check_transfers(root, params, targets, shared_cache(root))]
-
-    def flow() -> Any:
-        return importlib.import_module("flows.transfer").run_transfers(targets=list(targets), return_state=True)
-
-    state = _follow(root, changes, stale, flow, console)
-    show_transfers(root, targets, console, finished=state.is_completed())
-    _raise_if_failed(state)
+    state = _follow(root, changes, stale, run, console)
+    finished = state.is_completed()
+    if finished or kind.has_students:
+        show_closing(root, params, kind, subjects, console, finished=finished)
+    if not finished:
+        raise SeamError(state.message or f"the run ended {state.name}")
     return 0
 
 
 def _follow(
-    root: Path, changes: Sequence[str], stale: Callable[[], list[str]], flow: Callable[[], Any], console: Console
+    root: Path, changes: Sequence[str], stale: Callable[[], list[str]], run: Callable[[], Any], console: Console
 ) -> Any:
     """The end state of a flow, run with a display and tagged with this process.
 
@@ -77,7 +80,7 @@ def _follow(
             display.current().info(f"params.yaml: {change}")
         server = prefect_server(root)
         first = list(dict.fromkeys(stale()))[:2]
-        importlib.import_module("flows.pipeline")
+        importlib.import_module("flows.subjects")
         for stage in first:
             importlib.import_module(f"tasks.{stage}")
         server.wait()
@@ -87,9 +90,4 @@ def _follow(
 
         end_killed_runs()
         with prefect.tags(*process_tags()):
-            return flow()
-
-
-def _raise_if_failed(state: Any) -> None:
-    if not state.is_completed():
-        raise SeamError(state.message or f"the run ended {state.name}")
+            return run()

@@ -42,7 +42,7 @@ def planted(
     target = Target(poisoned, val, preprocess, len(data.classes))
     learner = fresh_student(network, target, params.seed)
     epochs = config.training.whole_epochs(len(train))
-    bar = tqdm(total=epochs, desc=f"plant a backdoor, {context.target}", unit="epoch", disable=None)
+    bar = tqdm(total=epochs, desc=f"plant a backdoor, {context.name}", unit="epoch", disable=None)
 
     def on_epoch(epoch: Epoch) -> None:
         bar.update(epoch.epoch - bar.n)

@@ -16,7 +16,8 @@ from seam.networks.state_dicts import save_weights
 from tasks.inputs.problem import load_model, problem_source
 from tasks.project.params import Params
 from tasks.project.stage import StageContext
-from tasks.project.subject import check_problem
+from tasks.project.stages import PROBLEM
+from tasks.project.subject import Subject, check
 
 PIECES = ("mask.safetensors", "head.safetensors", "norms.safetensors")
 """Of artifacts/<problem>/search/: all that is a problem's own."""
@@ -39,10 +40,11 @@ def materialize(root: Path, params: Params, problem: str, path: Path) -> str:
         SourceError: the source is damaged or altered.
         MaskError: the mask is damaged or was found for another source.
     """
-    check_problem(params, problem)
+    subject = Subject(PROBLEM.name, problem)
+    check(params, subject)
     if path.suffix not in (".safetensors", ".onnx"):
         raise ConfigError(f"{path}: expected a file name that ends in .safetensors or .onnx, got '{path.suffix}'.")
-    context = StageContext("search", params, root, problem)
+    context = StageContext("search", params, root, subject)
     needed = [
         context.artifact("prepare_source", "source.safetensors"),
         *(context.artifact("search", name) for name in PIECES),

@@ -24,7 +24,8 @@ from seam.search.together import how_many_fit, search_rounds_together
 from tasks.inputs.problem import problem_source
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext, log_to_terminal
-from tasks.project.subject import check_problem
+from tasks.project.stages import PROBLEM
+from tasks.project.subject import chosen
 from tasks.search import checkpoint_of, prepare
 
 logger = logging.getLogger(__name__)
@@ -56,10 +57,10 @@ def search_together(
                 break
             group = waiting[:most]
             del waiting[:most]
-            searches = {str(group[0].problem): first, **{str(c.problem): _prepared(c) for c in group[1:]}}
+            searches = {group[0].name: first, **{c.name: _prepared(c) for c in group[1:]}}
             logger.info("searching together: %s", ", ".join(searches))
             try:
-                search_rounds_together(searches, {str(c.problem): checkpoint_of(c) for c in group}, on_round)
+                search_rounds_together(searches, {c.name: checkpoint_of(c) for c in group}, on_round)
             except torch.OutOfMemoryError as e:
                 raise SearchError(
                     f"{len(group)} searches together do not fit into the GPU's memory; set runtime.searches_together"
@@ -105,16 +106,14 @@ def main() -> None:
     log_to_terminal()
     try:
         params = load_params(arguments.params)
-        names = arguments.problems.split(",") if arguments.problems else list(params.problems)
-        for name in names:
-            check_problem(params, name)
-        groups = search_together([StageContext("search", params, Path.cwd(), name) for name in names])
+        problems = chosen(params, PROBLEM, arguments.problems.split(",") if arguments.problems else ())
+        groups = search_together([StageContext("search", params, Path.cwd(), problem) for problem in problems])
     except SeamError as e:
         sys.exit(f"error: {e}")
     logger.info(
         "%d of %d problems searched together; `dvc repro` or `seam run` finishes them",
         sum(map(len, groups)),
-        len(names),
+        len(problems),
     )
 
 

@@ -95,7 +95,7 @@ def make_splits(context: StageContext, data: ImageData) -> dict[str, npt.NDArray
     is_val = carve_val(data.y_train, params.split_dataset.val_fraction, params.seed, identical_groups(data.x_train))
     if not is_val.any():
         raise DataError(
-            f"target '{context.target}': expected images for validation, got none; every class has a single image, or"
+            f"target '{context.name}': expected images for validation, got none; every class has a single image, or"
             " copies of it; add images."
         )
     return {"train": np.flatnonzero(~is_val), "val": np.flatnonzero(is_val)}

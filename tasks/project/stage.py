@@ -17,9 +17,9 @@ from pathlib import Path
 from seam.data.problems import TargetProblem
 from seam.errors import SeamError, SuspectResultWarning
 from tasks.project.params import Params, load_params
-from tasks.project.stages import PROBLEM_STAGES, TARGET_STAGES
+from tasks.project.stages import all_stages, kind_of
 from tasks.project.students import StudentName, parse_method
-from tasks.project.subject import check_problem, check_target, label_of, stage_folder
+from tasks.project.subject import Subject, check, label_of, stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ class StageResult:
     """What a stage hands back: a few scalars to show, and the files it made."""
 
     stage: str
-    problem: str | None
-    """The target problem, or the target data set of a transfer."""
+    subject: Subject | None
+    """None for a stage of the project."""
     summary: Mapping[str, Scalar]
     files: tuple[str, ...]
 
@@ -46,15 +46,13 @@ class StageContext:
     stage: str
     params: Params
     root: Path
-    problem: str | None = None
-    """The target problem; for the stages of a transfer, the target data set."""
+    subject: Subject | None = None
+    """What it works on; None for a stage of the project."""
     progress: Progress = field(default=lambda share, text: None, compare=False)
-    student: StudentName | None = None
-    """Of the stage `transfer`."""
 
-    def folder(self, stage: str) -> Path:
-        """The published folder of a stage, of this problem (or target, and student) where the stage has one."""
-        return stage_folder(self.root, stage, self.problem, self.student)
+    def folder(self, stage: str, student: StudentName | None = None) -> Path:
+        """The published folder of a stage, of this subject where the stage has one; or of one of its students."""
+        return stage_folder(self.root, stage, self.subject if student is None else self.whole.of(student))
 
     def artifact(self, stage: str, name: str) -> Path:
         """A file that an earlier stage published."""
@@ -66,16 +64,27 @@ class StageContext:
         published = self.folder(self.stage)
         return published.with_name(f"{published.name}.partial")
 
-    def target_problem(self, source_classes: tuple[str, ...]) -> TargetProblem:
-        """This problem over the classes of the source."""
-        assert self.problem is not None, f"{self.stage} is not a stage of a problem"
-        return TargetProblem.of(self.problem, self.params.problems[self.problem], source_classes)
+    @property
+    def whole(self) -> Subject:
+        """The subject; for a stage of a student, the one that the student belongs to."""
+        assert self.subject is not None, f"{self.stage} is a stage of the project"
+        return self.subject.whole
 
     @property
-    def target(self) -> str:
-        """The target data set's name."""
-        assert self.problem is not None, f"{self.stage} is not a stage of a target"
-        return self.problem
+    def name(self) -> str:
+        """The subject's name: of the problem, or of the target."""
+        return self.whole.name
+
+    @property
+    def student(self) -> StudentName:
+        """The student that a stage of students works on."""
+        student = self.subject.student if self.subject else None
+        assert student is not None, f"{self.stage} is no stage of a student"
+        return student
+
+    def target_problem(self, source_classes: tuple[str, ...]) -> TargetProblem:
+        """This problem over the classes of the source."""
+        return TargetProblem.of(self.name, self.params.problems[self.name], source_classes)
 
     @contextmanager
     def publish(self) -> Iterator[Path]:
@@ -95,7 +104,7 @@ class StageContext:
     def result(self, summary: Mapping[str, Scalar]) -> StageResult:
         """The result of this stage, listing every file in its published folder."""
         files = sorted(str(p.relative_to(self.root)) for p in self.folder(self.stage).iterdir())
-        return StageResult(self.stage, self.problem, dict(summary), tuple(files))
+        return StageResult(self.stage, self.subject, dict(summary), tuple(files))
 
 
 def execute(body: Callable[[StageContext], StageResult], context: StageContext) -> StageResult:
@@ -130,20 +139,21 @@ def collect_warnings() -> Iterator[list[str]]:
 def main(body: Callable[[StageContext], StageResult], description: str | None) -> None:
     """Command line of a stage run alone.
 
-    `python -m tasks.<stage> [--problem NAME | --target NAME]`. Exits non-zero on failure.
+    `python -m tasks.<stage>`, with the flags of a subject where the stage has one. Exits non-zero on
+    failure.
     """
     stage = body.__name__
     arguments = _arguments(stage, description)
     log_to_terminal()
     try:
         params = load_params(arguments.params)
-        problem, student = _subject(arguments, params)
-        result = execute(body, StageContext(stage, params, Path.cwd(), problem, student=student))
+        subject = _subject(stage, arguments, params)
+        result = execute(body, StageContext(stage, params, Path.cwd(), subject))
     except SeamError as e:
         logger.debug("stage failed", exc_info=True)
         sys.exit(f"error: {e}")
     shown = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.summary.items())
-    logger.info("%s done: %s", label_of(stage, problem, student), shown)
+    logger.info("%s done: %s", label_of(stage, subject), shown)
 
 
 def log_to_terminal() -> None:
@@ -162,30 +172,26 @@ def _arguments(stage: str, description: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="parameters (default: params.yaml)"
     )
-    if stage in PROBLEM_STAGES:
+    kind = kind_of(stage)
+    if kind is not None:
+        named = f"a name under `{kind.section}` in the parameters"
+        parser.add_argument(f"--{kind.name}", dest="subject", required=True, metavar="NAME", help=named)
+    if all_stages()[stage].of == "student":
         parser.add_argument(
-            "--problem", required=True, metavar="NAME", help="a name under `problems` in the parameters"
+            "--method", required=True, metavar="METHOD", help=f"METHOD or METHOD-PERCENT, as in `{stage}.methods`"
         )
-    if stage in TARGET_STAGES:
-        parser.add_argument("--target", required=True, metavar="NAME", help="a name under `targets` in the parameters")
-    if stage == "transfer":
-        parser.add_argument(
-            "--method", required=True, metavar="METHOD", help="METHOD or METHOD-PERCENT, as in `transfer.methods`"
-        )
-        parser.add_argument("--seed", required=True, type=int, metavar="N", help="as in `transfer.seeds`")
+        parser.add_argument("--seed", required=True, type=int, metavar="N", help=f"as in `{stage}.seeds`")
     return parser.parse_args()
 
 
-def _subject(arguments: argparse.Namespace, params: Params) -> tuple[str | None, StudentName | None]:
-    """The problem or target, and the student, that the command line names."""
-    given = vars(arguments)
-    if "problem" in given:
-        check_problem(params, given["problem"])
-        return given["problem"], None
-    if "target" not in given:
-        return None, None
-    check_target(params, given["target"])
-    if "method" not in given:
-        return given["target"], None
-    parse_method(given["method"])
-    return given["target"], StudentName(given["method"], given["seed"])
+def _subject(stage: str, arguments: argparse.Namespace, params: Params) -> Subject | None:
+    """What the command line names."""
+    kind = kind_of(stage)
+    if kind is None:
+        return None
+    subject = Subject(kind.name, arguments.subject)
+    check(params, subject)
+    if all_stages()[stage].of != "student":
+        return subject
+    parse_method(arguments.method)
+    return subject.of(StudentName(arguments.method, arguments.seed))

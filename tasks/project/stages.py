@@ -1,26 +1,157 @@
-"""Which stages there are, of what, in what order."""
+"""Which stages there are, of what, in what order; and the kinds of subjects that they work on, one row each."""
 
 from __future__ import annotations
 
-SHARED_STAGES = ("describe_machine", "validate_data", "prepare_source")
-PROBLEM_STAGES = (
-    "split_dataset",
-    "search",
-    "finetune",
-    "evaluate",
-    "evaluate_robustness",
-    "benchmark_latency",
-    "register_model",
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage; its name is that of its file in `tasks/`, of its entry in `dvc.yaml` and of its folder."""
+
+    name: str
+    of: Literal["project", "subject", "student"] = "subject"
+    """How often it runs: once in the project, once for each subject, once for each student of a subject
+    (those that the section of parameters with the stage's name lists)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of subject: what is worked on, and by which stages. Everything that depends on the kind stands here."""
+
+    name: str
+    """Of one subject, also its flag on command lines (--problem) and its tag in MLflow (seam.problem)."""
+    section: str
+    """Section of the parameters that defines its subjects by name."""
+    command: str
+    """`seam COMMAND` runs its stages."""
+    noun: str
+    """One subject, in sentences."""
+    definition: str
+    """One entry of its section, in sentences."""
+    none_yet: str
+    """Said where its section is empty and a subject is needed."""
+    first: tuple[Stage, ...]
+    """Run for all subjects before the rest, stage by stage: what data and source can refuse."""
+    then: tuple[Stage, ...]
+    """Run subject by subject."""
+    data: str
+    """The stage that publishes its dataset.safetensors."""
+    source: str
+    """The stage that publishes its source.safetensors and source.json."""
+    source_section: str
+    """Section of the parameters that names the source's checkpoint."""
+    registers: str
+    """The stage that registers a model."""
+    reports: str
+    """The stage that publishes its report.html."""
+    next_commands: tuple[tuple[str, str], ...] = ()
+    """After a run: commands, {name} being the first subject's, and what each is for."""
+    own_data: bool = False
+    """Whether an entry of its section is a data set; if not, its data is the section `data`."""
+    deed: str = ""
+    """What is done to a subject, before its name among MLflow's runs and registered models."""
+    shaped_by: tuple[str, ...] = ()
+    """Sections of the parameters that shape its results, beside `seed` and those called as its stages."""
+    defined_as: str | None = None
+    """What its entry is called in the lineage of its results; None: its data set stands for it."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """All of its stages, in the order they run."""
+        return self.first + self.then
+
+    @property
+    def shaping(self) -> tuple[str, ...]:
+        """Names that the sections of the parameters have that shape its results; a stage may have no section."""
+        return ("seed", *(stage.name for stage in self.stages), *self.shaped_by)
+
+    @property
+    def has_students(self) -> bool:
+        """Whether a subject has students."""
+        return any(stage.of == "student" for stage in self.stages)
+
+
+_DESCRIBE_MACHINE = Stage("describe_machine", "project")
+
+PROBLEM = Kind(
+    name="problem",
+    section="problems",
+    command="run",
+    noun="target problem",
+    definition="a target problem",
+    none_yet="params.yaml has no target problem; add one: seam run --set 'problems={cats: [cat]}'",
+    first=(
+        _DESCRIBE_MACHINE,
+        Stage("validate_data", "project"),
+        Stage("split_dataset"),
+        Stage("prepare_source", "project"),
+    ),
+    then=(
+        Stage("search"),
+        Stage("finetune"),
+        Stage("evaluate"),
+        Stage("evaluate_robustness"),
+        Stage("benchmark_latency"),
+        Stage("register_model"),
+    ),
+    data="validate_data",
+    source="prepare_source",
+    source_section="prepare_source",
+    registers="register_model",
+    reports="register_model",
+    next_commands=(
+        ("seam report --open", "see convergence, density per layer, accuracy, latency"),
+        ("seam serve --problem {name}", "answer REST requests with class names"),
+        ("seam run --set search.target=0.02", "try another trade-off; only what depends on it runs"),
+    ),
+    defined_as="classes",
 )
-STAGES = ("describe_machine", "validate_data", "split_dataset", "prepare_source", *PROBLEM_STAGES[1:])
-"""Every stage of `seam run`, in the order they run."""
-TARGET_STAGES = (
-    "validate_target",
-    "fetch_source",
-    "attack_target",
-    "transfer",
-    "compare_transfers",
-    "register_transfer",
+TARGET = Kind(
+    name="target",
+    section="targets",
+    command="transfer",
+    noun="target",
+    definition="a data set",
+    none_yet=(
+        "params.yaml has no target to transfer to; add one: seam transfer --set 'targets={flowers: {kind:"
+        " image_folder, path: flowers, image_size: 224}}' (docs/transfer.md)"
+    ),
+    first=(_DESCRIBE_MACHINE, Stage("validate_target"), Stage("fetch_source")),
+    then=(
+        Stage("attack_target"),
+        Stage("transfer", "student"),
+        Stage("compare_transfers"),
+        Stage("register_transfer"),
+    ),
+    data="validate_target",
+    source="fetch_source",
+    source_section="transfer",
+    registers="register_transfer",
+    reports="compare_transfers",
+    next_commands=(
+        (
+            "seam transfer --set 'transfer.methods=[standard, seam-30, seam-50, seam-70, seam-90, retrain]'",
+            "trade accuracy for inherited defects",
+        ),
+        ("seam transfer --set 'transfer.seeds=[0, 1, 2]'", "more seeds; only new students are trained"),
+    ),
+    own_data=True,
+    deed="transfer",
+    shaped_by=("split_dataset", "evaluate_robustness"),
 )
-TRANSFER_STAGES = ("describe_machine", *TARGET_STAGES)
-"""Every stage of `seam transfer`, in the order they run; `transfer` runs once for each student."""
+KINDS = {kind.name: kind for kind in (PROBLEM, TARGET)}
+"""The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
+
+
+def all_stages() -> dict[str, Stage]:
+    """Every stage of every kind by name, in the order they run."""
+    return {stage.name: stage for kind in KINDS.values() for stage in kind.stages}
+
+
+def kind_of(stage: str) -> Kind | None:
+    """The kind of subjects that a stage works on; None for a stage of the project."""
+    return next(
+        (kind for kind in KINDS.values() if any(s.name == stage and s.of != "project" for s in kind.stages)), None
+    )

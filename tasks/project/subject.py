@@ -1,51 +1,165 @@
-"""What a stage works on: a problem, a target, a student: its folder, label and DVC key."""
+"""What a stage works on: one record, from which its folder, label, DVC key and command-line flags follow."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from seam.configs.data import DataConfig
 from seam.errors import ConfigError
 from tasks.project.params import Params
-from tasks.project.stages import SHARED_STAGES
+from tasks.project.stages import KINDS, Kind, Stage, all_stages
 from tasks.project.students import StudentName
 
-
-def stage_folder(root: Path, stage: str, problem: str | None, student: StudentName | None = None) -> Path:
-    """artifacts/<stage>/, artifacts/<problem>/<stage>/, or artifacts/<target>/students/<student>/."""
-    artifacts = root / "artifacts"
-    if stage in SHARED_STAGES:
-        return artifacts / stage
-    assert problem is not None, f"{stage} needs a problem"
-    if stage == "transfer":
-        assert student is not None, f"{stage} needs a student"
-        return artifacts / problem / "students" / student.folder
-    return artifacts / problem / stage
+EVERY = "all"
+"""In place of a subject's name."""
 
 
-def label_of(stage: str, problem: str | None, student: StudentName | None = None) -> str:
-    """A stage as people read it: "search [digit-3]"."""
-    subject = " ".join(str(part) for part in (problem, student) if part is not None)
-    return f"{stage} [{subject}]" if subject else stage
+@dataclass(frozen=True)
+class Subject:
+    """One problem, target, or whatever else `KINDS` has a row for; or one student of it."""
+
+    kind: str
+    """A key of `KINDS`."""
+    name: str
+    """In its section of the parameters."""
+    student: StudentName | None = None
+
+    @property
+    def row(self) -> Kind:
+        """What holds for all subjects of this kind."""
+        return KINDS[self.kind]
+
+    @property
+    def whole(self) -> Subject:
+        """The subject that a student belongs to; itself where it is no student."""
+        return replace(self, student=None)
+
+    def of(self, student: StudentName) -> Subject:
+        """One student of this subject."""
+        return replace(self, student=student)
+
+    @property
+    def key(self) -> str:
+        """What its stages are called for in DVC, behind the `@`: digit-3, or flowers-seam-50-0."""
+        return self.name if self.student is None else f"{self.name}-{self.student.key}"
+
+    @property
+    def deed(self) -> str:
+        """Its run in MLflow is called so: digit-3, or transfer flowers."""
+        return f"{self.row.deed} {self.name}".lstrip()
+
+    @property
+    def command(self) -> str:
+        """What makes all of its results: seam run --problem digit-3."""
+        return f"seam {self.row.command} --{self.kind} {self.name}"
+
+    def registered_name(self, params: Params) -> str:
+        """Its registered model: seam-digit-3, or seam-transfer-flowers."""
+        return f"{params.register_model.name_prefix}{self.deed.replace(' ', '-')}"
+
+    def data(self, params: Params) -> tuple[str, DataConfig]:
+        """Its data set, and which parameters those are: `data`, or `targets.flowers`."""
+        if not self.row.own_data:
+            return "data", params.data
+        return f"{self.row.section}.{self.name}", entries(params, self.row)[self.name]
+
+    def __str__(self) -> str:
+        return self.name if self.student is None else f"{self.name} {self.student}"
 
 
-def dvc_key(problem: str | None, student: StudentName | None = None) -> str | None:
-    """What a stage is called for in DVC, behind the `@`: digit-3, or flowers-seam-50-0."""
-    return problem if student is None else f"{problem}-{student.key}"
+@dataclass(frozen=True)
+class StageRun:
+    """One stage to run, and of what; None for a stage of the project."""
+
+    stage: str
+    subject: Subject | None = None
+
+    @property
+    def key(self) -> str | None:
+        """What it is called in DVC, behind the `@`."""
+        return dvc_key(self.subject)
+
+    @property
+    def label(self) -> str:
+        """As people read it."""
+        return label_of(self.stage, self.subject)
 
 
-def check_problem(params: Params, problem: str) -> None:
-    """Raise a ConfigError unless `problem` is one of the parameters'."""
-    if problem not in params.problems:
+def entries(params: Params, kind: Kind) -> Mapping[str, Any]:
+    """The section of a kind: its subjects' definitions by name."""
+    section: Mapping[str, Any] = getattr(params, kind.section)
+    return section
+
+
+def check(params: Params, subject: Subject) -> None:
+    """Raise a ConfigError unless the parameters have this subject."""
+    kind, names = subject.row, entries(params, subject.row)
+    if subject.name not in names:
+        known = f"one of: {', '.join(names)}" if names else f"{kind.definition} under `{kind.section}`, which has none"
         raise ConfigError(
-            f"unknown problem '{problem}', expected one of: {', '.join(params.problems)}; add it under `problems` in"
-            " params.yaml."
+            f"unknown {kind.name} '{subject.name}', expected {known}; add it under `{kind.section}` in params.yaml."
         )
 
 
-def check_target(params: Params, target: str) -> None:
-    """Raise a ConfigError unless `target` is one of the parameters'."""
-    if target not in params.targets:
-        known = (
-            f"one of: {', '.join(params.targets)}" if params.targets else "a data set under `targets`, which has none"
-        )
-        raise ConfigError(f"unknown target '{target}', expected {known}; add it under `targets` in params.yaml.")
+def chosen(params: Params, kind: Kind, names: Sequence[str] = ()) -> tuple[Subject, ...]:
+    """The subjects of a kind to work on, in the order of the parameters; every one if none is named, or `all` is.
+
+    Raises:
+        ConfigError: there is none, or none of that name.
+    """
+    known = entries(params, kind)
+    if not known:
+        raise ConfigError(kind.none_yet)
+    named = [n for n in names if n != EVERY]
+    for name in named:
+        check(params, Subject(kind.name, name))
+    every = not names or EVERY in names
+    return tuple(Subject(kind.name, name) for name in known if every or name in named)
+
+
+def runs_of(params: Params, kind: Kind, subjects: Sequence[Subject]) -> list[StageRun]:
+    """Every stage of these subjects of one kind, in the order they run."""
+    runs = [run for stage in kind.first for run in _runs(stage, params, subjects)]
+    return runs + [run for subject in subjects for stage in kind.then for run in _runs(stage, params, [subject])]
+
+
+def _runs(stage: Stage, params: Params, subjects: Sequence[Subject]) -> list[StageRun]:
+    if stage.of == "project":
+        return [StageRun(stage.name)]
+    if stage.of == "subject":
+        return [StageRun(stage.name, subject) for subject in subjects]
+    students: tuple[StudentName, ...] = getattr(params, stage.name).students
+    return [StageRun(stage.name, subject.of(student)) for subject in subjects for student in students]
+
+
+def stage_folder(root: Path, stage: str, subject: Subject | None) -> Path:
+    """artifacts/<stage>/, artifacts/<subject>/<stage>/, or artifacts/<subject>/students/<student>/."""
+    artifacts, of = root / "artifacts", all_stages()[stage].of
+    if of == "project":
+        return artifacts / stage
+    assert subject is not None, f"{stage} is a stage of a subject"
+    if of == "subject":
+        return artifacts / subject.name / stage
+    assert subject.student is not None, f"{stage} is a stage of a student"
+    return artifacts / subject.name / "students" / subject.student.folder
+
+
+def label_of(stage: str, subject: Subject | None) -> str:
+    """A stage as people read it: "search [digit-3]"."""
+    return stage if subject is None else f"{stage} [{subject}]"
+
+
+def dvc_key(subject: Subject | None) -> str | None:
+    """What a stage is called for in DVC, behind the `@`; None for a stage of the project."""
+    return None if subject is None else subject.key
+
+
+def flags(subject: Subject | None) -> list[str]:
+    """The subject on the command line of a stage run alone: --target flowers --method seam-50 --seed 0."""
+    if subject is None:
+        return []
+    named, student = [f"--{subject.kind}", subject.name], subject.student
+    return named if student is None else [*named, "--method", student.method, "--seed", str(student.seed)]

@@ -89,7 +89,7 @@ def build_card(
         registration: registered_model, version, aliases, run_id, result_sha256.
     """
     return {
-        "problem": context.problem,
+        "problem": context.name,
         "classes": evidence.split["classes"],
         "model": context.params.register_model.model,
         **registration,

@@ -9,7 +9,8 @@ from typing import Any
 
 from seam.files import read_json
 from tasks.project.measured import BEFORE_AND_AFTER
-from tasks.project.subject import stage_folder
+from tasks.project.stages import PROBLEM
+from tasks.project.subject import Subject, stage_folder
 from tasks.report.words import NOTHING, Kind, served_form, show, show_change
 
 
@@ -86,7 +87,7 @@ def closing_table(root: Path, problems: Sequence[str]) -> list[ClosingRow]:
 
 def _exported(root: Path, problem: str) -> dict[str, Any]:
     """What the benchmark says of its models: which of `BEFORE_AND_AFTER` it calls `reengineered`, what int8 costs."""
-    path = stage_folder(root, "benchmark_latency", problem) / "export.json"
+    path = stage_folder(root, "benchmark_latency", Subject(PROBLEM.name, problem)) / "export.json"
     return read_json(path) if path.is_file() else {}
 
 
@@ -145,7 +146,7 @@ def _of(results: Mapping[str, Any], key: str) -> tuple[float | None, float | Non
 
 
 def _read(root: Path, stage: str, problem: str) -> dict[str, Any]:
-    path = stage_folder(root, stage, problem) / "metrics.json"
+    path = stage_folder(root, stage, Subject(PROBLEM.name, problem)) / "metrics.json"
     return read_json(path) if path.is_file() else {}
 
 

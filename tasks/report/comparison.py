@@ -21,7 +21,6 @@ from seam.files import read_json
 from seam.measures.intervals import Answers, Interval, Measure, inheritance_above_floor, paired_interval
 from tasks.project.stage import StageContext
 from tasks.project.students import StudentName, asked_removal
-from tasks.project.subject import stage_folder
 
 STANDARD, SCRATCH = "standard", "retrain"
 """The yardstick, and the floor of what a student that inherited nothing loses under the attack."""
@@ -55,17 +54,17 @@ def read_students(context: StageContext, source_sha256: str) -> tuple[list[Measu
     """
     found, missing = [], []
     for name in context.params.transfer.students:
-        if (stage_folder(context.root, "transfer", context.target, name) / "metrics.json").is_file():
+        if (context.folder("transfer", name) / "metrics.json").is_file():
             found.append(_read(context, name, source_sha256))
         else:
             missing.append(name)
     if not found:
-        raise DataError(f"target '{context.target}': expected students to compare, got none; run the stage transfer.")
+        raise DataError(f"target '{context.name}': expected students to compare, got none; run the stage transfer.")
     return found, missing
 
 
 def _read(context: StageContext, name: StudentName, source_sha256: str) -> Measured:
-    folder = stage_folder(context.root, "transfer", context.target, name)
+    folder = context.folder("transfer", name)
     path = folder / "predictions.safetensors"
     try:
         metrics, predictions = read_json(folder / "metrics.json"), load_file(path)

@@ -96,7 +96,7 @@ def plots(evidence: Evidence, model: str) -> list[Plot]:
 
 def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evidence, drawn: Sequence[Plot]) -> str:
     """The whole page, with the figures `drawn`."""
-    rows = closing_table(context.root, [str(context.problem)])
+    rows = closing_table(context.root, [context.name])
     return render(
         _TEMPLATE,
         drawn,

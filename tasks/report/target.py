@@ -111,7 +111,7 @@ def _section(context: StageContext) -> dict[str, Any]:
     dumped = context.params.model_dump(mode="json")
     return {
         "seed": dumped["seed"],
-        "target": dumped["targets"][context.target],
+        "target": dumped["targets"][context.name],
         "transfer": dumped["transfer"],
         "attack": dumped["evaluate_robustness"],
     }

@@ -26,7 +26,6 @@ from seam.errors import TrackingError
 from seam.files import sha256_file
 from tasks.project.environment import tracking_uri
 from tasks.project.stage import StageContext
-from tasks.project.stages import TARGET_STAGES
 from tasks.tracking.store import LOST, check_server, connect, locked, one_line, shown, sqlite_file, tracking_errors
 
 __all__ = [
@@ -46,11 +45,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-NOT_IN_LINEAGE = ("data", "problems", "runtime", "targets", "transfer")
-"""Sections of the parameters that do not identify a result: its data and classes do, wherever it
-was computed."""
-TRANSFER_LINEAGE = ("seed", "split_dataset", "evaluate_robustness", "transfer")
-"""Sections that identify the result of a transfer."""
 LINEAGE = "seam.lineage"
 HISTORY = ("cross_entropy", "density", "val_accuracy")
 FLUSH_SECONDS = 5.0
@@ -83,36 +77,29 @@ def open_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
 
 
 def lineage(context: StageContext) -> tuple[str, dict[str, str]]:
-    """What identifies the run of a problem, or of a target.
+    """What identifies the run of a subject.
 
     Returns:
         sha256 over data, source, classes and the parameters that shape the result; and those
         parameters, flat.
     """
+    subject, kind = context.whole, context.whole.row
     values = context.params.model_dump(mode="json")
-    of_target = context.stage in TARGET_STAGES
-    shaping: dict[str, Any] = {
-        k: v for k, v in values.items() if (k in TRANSFER_LINEAGE if of_target else k not in NOT_IN_LINEAGE)
-    }
-    if of_target:
-        shaping["target"] = context.target
-    else:
-        shaping["problem"], shaping["classes"] = context.problem, values["problems"][context.problem]
+    shaping: dict[str, Any] = {name: values[name] for name in kind.shaping if name in values}
+    shaping[kind.name] = subject.name
+    if kind.defined_as is not None:
+        shaping[kind.defined_as] = values[kind.section][subject.name]
     params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in _flatten(shaping).items()}
     content = {
-        "dataset_sha256": sha256_file(
-            context.artifact("validate_target" if of_target else "validate_data", "dataset.safetensors")
-        ),
-        "source_sha256": sha256_file(
-            context.artifact("fetch_source" if of_target else "prepare_source", "source.safetensors")
-        ),
+        "dataset_sha256": sha256_file(context.artifact(kind.data, "dataset.safetensors")),
+        "source_sha256": sha256_file(context.artifact(kind.source, "source.safetensors")),
         **params,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(), params
 
 
 def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
-    """Find or create the run of this problem, or target, mark it RUNNING and ours; returns its id.
+    """Find or create the run of this subject, mark it RUNNING and ours; returns its id.
 
     Raises:
         TrackingError: the store cannot be used.
@@ -131,13 +118,12 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
         run = (
             found[0]
             if found
-            else client.create_run(experiment.experiment_id, tags={LINEAGE: digest}, run_name=_run_name(context))
+            else client.create_run(experiment.experiment_id, tags={LINEAGE: digest}, run_name=context.whole.deed)
         )
         run_id: str = run.info.run_id
         process = psutil.Process()
-        subject = "seam.target" if context.stage in TARGET_STAGES else "seam.problem"
         tags = {
-            subject: str(context.problem),
+            f"seam.{context.whole.kind}": context.name,
             "seam.host": socket.gethostname(),
             "seam.pid": process.pid,
             "seam.process_start": process.create_time(),
@@ -174,7 +160,7 @@ def run_tags(values: Mapping[str, Any]) -> list[RunTag]:
 
 @contextmanager
 def finished_run(context: StageContext) -> Iterator[tuple[MlflowClient, str]]:
-    """A client and the id of the run of this problem, or target, which ends FINISHED with the block, or FAILED."""
+    """A client and the id of the run of this subject, which ends FINISHED with the block, or FAILED."""
     client = connect(context.root)
     run_id = open_run(context, client)
     try:
@@ -270,10 +256,6 @@ class SearchLogger:
 def search_logger(context: StageContext) -> SearchLogger:
     """A callable for each round of a search; see SearchLogger."""
     return SearchLogger(context)
-
-
-def _run_name(context: StageContext) -> str:
-    return f"transfer {context.target}" if context.stage in TARGET_STAGES else str(context.problem)
 
 
 def _alive(run: Run) -> bool:

@@ -7,11 +7,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from tasks.project.params import Params
-from tasks.project.stages import PROBLEM_STAGES, SHARED_STAGES, TARGET_STAGES, TRANSFER_STAGES
-from tasks.project.stages import STAGES as RUN_STAGES
+from tasks.project.stages import all_stages, kind_of
+from tasks.project.students import StudentName
+from tasks.project.subject import Subject, flags, stage_folder
 
 ROOT = Path(__file__).parents[2]
-STAGES = tuple(dict.fromkeys((*RUN_STAGES, *TRANSFER_STAGES)))
+STAGES = tuple(all_stages())
 STAGES_OF_DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 NOT_RESULTS = {
     *("tasks/__init__.py", "seam/__init__.py", "seam/errors.py", "tasks/tracking/runs.py", "tasks/tracking/store.py"),
@@ -26,6 +27,16 @@ DVC compares by value."""
 
 def _definition(stage):
     return STAGES_OF_DVC[stage].get("do", STAGES_OF_DVC[stage])
+
+
+def _subject(stage):
+    """The subject of a stage in the words of dvc.yaml, None for a stage of the project."""
+    kind = kind_of(stage)
+    if kind is None:
+        return None
+    if all_stages()[stage].of == "student":
+        return Subject(kind.name, f"${{item.{kind.name}}}", StudentName("${item.method}", "${item.seed}"))
+    return Subject(kind.name, "${key}")
 
 
 def _flat(entries):
@@ -62,15 +73,10 @@ def _closure(path):
 
 
 def test_every_stage_is_in_dvc_and_has_a_file():
-    assert set(STAGES_OF_DVC) == set(STAGES) == {*SHARED_STAGES, *PROBLEM_STAGES, *TARGET_STAGES}
+    assert set(STAGES_OF_DVC) == set(STAGES)
     for stage in STAGES:
         assert (ROOT / "tasks" / f"{stage}.py").is_file()
-        suffix = (
-            " --problem ${key}" if stage in PROBLEM_STAGES else " --target ${key}" if stage in TARGET_STAGES else ""
-        )
-        if stage == "transfer":
-            suffix = " --target ${item.target} --method ${item.method} --seed ${item.seed}"
-        assert _definition(stage)["cmd"] == f"python -m tasks.{stage}{suffix}"
+        assert _definition(stage)["cmd"] == " ".join(["python -m", f"tasks.{stage}", *flags(_subject(stage))])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -91,9 +97,7 @@ def test_declared_parameters_exist(stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_outputs_lie_in_the_stages_own_folder(stage):
     definition = _definition(stage)
-    folder = f"artifacts/{stage}/" if stage in SHARED_STAGES else f"artifacts/${{key}}/{stage}/"
-    if stage == "transfer":
-        folder = "artifacts/${item.target}/students/${item.method}-seed${item.seed}/"
+    folder = f"{stage_folder(Path(), stage, _subject(stage))}/"
     outs = [o for kind in ("outs", "metrics", "plots") for o in _flat(definition.get(kind))]
     assert outs
     assert all(o.startswith(folder) for o in outs)

@@ -23,24 +23,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STAGES = (
-    "describe_machine",
-    "validate_data",
-    "split_dataset",
-    "prepare_source",
-    "search",
-    "finetune",
-    "evaluate",
-    "evaluate_robustness",
-    "benchmark_latency",
-    "register_model",
-    "validate_target",
-    "fetch_source",
-    "attack_target",
-    "transfer",
-    "compare_transfers",
-    "register_transfer",
-)
+STAGES = tuple(path.stem for path in (REPOSITORY / "tasks").glob("*.py") if path.stem != "__init__")
 RESULTS = {
     ("evaluate", "metrics.json"): {
         model: {"params_nonzero": kept, "macs_nonzero": 100 * kept, "accuracy": 0.9}
@@ -83,7 +66,7 @@ def _together(contexts: Any, on_round: Any) -> Any:
     from types import SimpleNamespace
 
     _misbehave(contexts[0])
-    names = [context.problem for context in contexts]
+    names = [context.name for context in contexts]
     with (contexts[0].root / "ran.txt").open("a") as f:
         f.write(f"together@{'+'.join(names)}\n")
     on_round(names[0], SimpleNamespace(round=0, density=0.5, val_accuracy=0.9))
@@ -92,7 +75,7 @@ def _together(contexts: Any, on_round: Any) -> Any:
 
 def _misbehave(context: Any) -> None:
     wanted = dict(item.split("=") for item in os.environ.get("SEAM_STUB", "").split(",") if item)
-    what = wanted.get(f"{context.stage}@{_key(context)}" if context.problem else context.stage)
+    what = wanted.get(f"{context.stage}@{_key(context)}" if context.subject else context.stage)
     if what == "error":
         from seam.errors import DataError
 
@@ -111,7 +94,7 @@ def _misbehave(context: Any) -> None:
 
 
 def _key(context: Any) -> str:
-    return f"{context.problem}-{context.student.key}" if context.student else str(context.problem)
+    return context.subject.key if context.subject else "None"
 
 
 def _outputs(context: Any) -> list[str]:
@@ -121,9 +104,11 @@ def _outputs(context: Any) -> list[str]:
     entry = entry.get("do", entry)
     items = [item for kind in ("outs", "metrics", "plots") for item in entry.get(kind, [])]
     paths = [next(iter(item)) if isinstance(item, dict) else item for item in items]
-    values = {"${key}": context.problem, "${item.target}": context.problem}
-    if context.student:
-        values |= {"${item.method}": context.student.method, "${item.seed}": context.student.seed}
+    subject, values = context.subject, {}
+    if subject:
+        values = {"${key}": subject.name, "${item.target}": subject.name}
+    if subject and subject.student:
+        values |= {"${item.method}": subject.student.method, "${item.seed}": subject.student.seed}
     for name, value in values.items():
         paths = [p.replace(name, str(value)) for p in paths]
     return paths
@@ -133,8 +118,8 @@ def _content(context: Any, name: str) -> str:
     if (context.stage, name) in RESULTS:
         return json.dumps(RESULTS[context.stage, name])
     if name != "card.json":
-        return "{}" if name.endswith(".json") else f"{context.stage} {context.problem} {context.params.search.alpha}\n"
-    model = f"seam-{'transfer-' if context.stage == 'register_transfer' else ''}{context.problem}"
+        return "{}" if name.endswith(".json") else f"{context.stage} {context.subject} {context.params.search.alpha}\n"
+    model = context.subject.registered_name(context.params)
     _register(context.root / "mlflow/mlflow.db", model)
     return json.dumps(
         {"registered_model": model, "version": 1, "aliases": ["champion"], "run_id": "0" * 32, "gates": []}

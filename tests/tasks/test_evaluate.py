@@ -22,6 +22,7 @@ from tasks.evaluate import evaluate
 from tasks.inputs.problem import problem_images, problem_masks, problem_source
 from tasks.project.stage import StageContext
 from tasks.project.stage_configs import EvaluateConfig
+from tasks.project.subject import Subject
 from tests.conftest import TINY, make_registry_project
 
 MASKS = ("reengineered_refit", "random_mask", "magnitude_mask", "taylor_mask")
@@ -42,7 +43,9 @@ def before_evaluation(project: StageContext, **evaluate: int) -> StageContext:
         "runtime": replace(project.params.runtime, device="cpu", threads=1),
         "evaluate": EvaluateConfig(**{"retrain_epochs": 0, **evaluate}),
     }
-    context = StageContext("evaluate", project.params.model_copy(update=changes), project.root, "zero")
+    context = StageContext(
+        "evaluate", project.params.model_copy(update=changes), project.root, Subject("problem", "zero")
+    )
     labels = (np.arange(12) % 3 != 0).astype(np.int64)
     parts = {"train": np.arange(8), "val": np.arange(8, 12), "test": np.arange(6)}
     tensors = {**parts, **{f"y_{name}": labels[rows] for name, rows in parts.items()}}
@@ -99,7 +102,7 @@ def test_the_seed_changes_the_random_mask_alone(project: StageContext) -> None:
     seen = set()
     for seed in range(1, 6):
         params = project.params.model_copy(update={"seed": seed})
-        other = measured(StageContext("evaluate", params, project.root, "zero"))
+        other = measured(StageContext("evaluate", params, project.root, Subject("problem", "zero")))
         seen.add(other["baselines"]["random_mask"]["macs_nonzero"])
         other["baselines"]["random_mask"] = first["baselines"]["random_mask"]
         assert other == first

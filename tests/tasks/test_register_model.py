@@ -19,6 +19,7 @@ from seam.files import read_json
 from tasks import register_model as stage
 from tasks.project.environment import tracking_uri
 from tasks.project.stage import StageContext
+from tasks.project.subject import Subject
 from tasks.register_model import register_model
 
 NAME = "seam-zero"
@@ -139,7 +140,7 @@ def test_another_result_is_another_version(registry_project: StageContext) -> No
     changed = registry_project.params.model_copy(
         update={"register_model": replace(registry_project.params.register_model, model="reengineered")}
     )
-    context = StageContext("register_model", changed, registry_project.root, "zero")
+    context = StageContext("register_model", changed, registry_project.root, Subject("problem", "zero"))
     register_model(context)
     versions = client_of(context).search_model_versions(f"name = '{NAME}'")
     assert sorted(v.version for v in versions) == [1, 2]

@@ -16,6 +16,7 @@ from seam.data.splits import carve_val, identical_groups
 from seam.errors import DataError
 from tasks.project.params import Params
 from tasks.project.stage import StageContext
+from tasks.project.subject import Subject
 from tasks.split_dataset import check_no_leak, split_dataset
 
 CLASSES = ("cat", "dog", "eel")
@@ -35,7 +36,7 @@ def data_set(**changes: Any) -> ImageData:
 
 def context(root: Path, data: ImageData, *wanted: str) -> StageContext:
     save_prepared(data, root / "artifacts" / "validate_data" / "dataset.safetensors")
-    return StageContext("split_dataset", Params(problems={"p": wanted}, seed=3), root, "p")
+    return StageContext("split_dataset", Params(problems={"p": wanted}, seed=3), root, Subject("problem", "p"))
 
 
 def failure(stage: StageContext) -> str:
@@ -145,4 +146,6 @@ def test_leak_check_sees_a_planted_index() -> None:
 
 def test_validation_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="validate_data"):
-        split_dataset(StageContext("split_dataset", Params(problems={"p": ("dog",)}), tmp_path, "p"))
+        split_dataset(
+            StageContext("split_dataset", Params(problems={"p": ("dog",)}), tmp_path, Subject("problem", "p"))
+        )

@@ -39,6 +39,7 @@ from tasks.project.environment import tracking_uri
 from tasks.project.params import load_params, parse_params
 from tasks.project.stage import StageContext
 from tasks.project.students import StudentName, asked_removal
+from tasks.project.subject import Subject
 from tasks.register_transfer import register_transfer
 from tasks.transfer import transfer
 from tasks.validate_target import validate_target
@@ -93,7 +94,7 @@ def make_images(root: Path) -> None:
 
 def context_of(root: Path, stage: str, student: StudentName | None = None, **changes: Any) -> StageContext:
     params = parse_params({**VALUES, **changes}, "test")
-    return StageContext(stage, params, root, "flowers", student=student)
+    return StageContext(stage, params, root, Subject("target", "flowers", student))
 
 
 def with_transfer(root: Path, stage: str, student: StudentName | None = None, **changes: Any) -> StageContext:

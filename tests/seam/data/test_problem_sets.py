@@ -11,7 +11,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows.commands.problems import extend_problems, list_problems
-from flows.preflight import chosen_problems
 from seam.data.problem_sets import (
     CIFAR100_SUPERCLASSES,
     IMAGENET_SUPERCLASSES,
@@ -22,6 +21,8 @@ from seam.data.problem_sets import (
 )
 from seam.errors import ConfigError, DataError
 from tasks.project.params import add_problems, load_params, parse_params
+from tasks.project.stages import PROBLEM
+from tasks.project.subject import chosen
 
 FINE = sorted(c for members in CIFAR100_SUPERCLASSES.values() for c in members)
 PARAMS = """\
@@ -214,15 +215,11 @@ def test_problems_that_are_not_valid_are_not_written(project):
 
 def test_all_means_every_problem(project):
     params = load_params(project / "params.yaml")
-    assert (
-        chosen_problems(params, ["all"])
-        == chosen_problems(params, ["pets", "all"])
-        == chosen_problems(params)
-        == ("cats", "pets")
-    )
-    assert chosen_problems(params, ["pets"]) == ("pets",)
+    for names in (["all"], ["pets", "all"], []):
+        assert [problem.name for problem in chosen(params, PROBLEM, names)] == ["cats", "pets"]
+    assert [problem.name for problem in chosen(params, PROBLEM, ["pets"])] == ["pets"]
     with pytest.raises(ConfigError, match="unknown problem 'dogs'"):
-        chosen_problems(params, ["all", "dogs"])
+        chosen(params, PROBLEM, ["all", "dogs"])
 
 
 def test_the_command_lists_adds_and_fails_in_one_line(project):

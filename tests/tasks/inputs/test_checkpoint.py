@@ -105,15 +105,18 @@ def test_a_server_that_does_not_answer(registry, monkeypatch):
 
 def test_an_alias_that_moved_makes_the_source_stale(registry):
     from flows.stage_task import source_changed
+    from tasks.project.subject import StageRun
+
+    run = StageRun("prepare_source")
 
     first, second = registry(a_safetensors=_safetensors), registry(b_pth=_wrapped)
     registry.client.set_registered_model_alias("net", "best", first)
     params = registry.root / "params.yaml"
     params.write_text("problems: {p: a}\nprepare_source: {checkpoint: models:/net@best}\n")
-    assert not source_changed(registry.root, "prepare_source", None)  # nothing was read yet
+    assert not source_changed(registry.root, run)  # nothing was read yet
     write_json(registry.root / "artifacts/prepare_source/source.json", {"fetched_from": f"models:/net/{first}"})
-    assert not source_changed(registry.root, "prepare_source", None)
+    assert not source_changed(registry.root, run)
     registry.client.set_registered_model_alias("net", "best", second)
-    assert source_changed(registry.root, "prepare_source", None)
+    assert source_changed(registry.root, run)
     params.write_text(f"problems: {{p: a}}\nprepare_source: {{checkpoint: models:/net/{second}}}\n")
-    assert not source_changed(registry.root, "prepare_source", None)  # another name is another parameter: DVC sees it
+    assert not source_changed(registry.root, run)  # another name is another parameter: DVC sees it

@@ -16,6 +16,7 @@ from tasks.inputs import search_together as together
 from tasks.inputs.problem import problem_source
 from tasks.project.params import parse_params
 from tasks.project.stage import StageContext
+from tasks.project.subject import Subject
 from tasks.search import checkpoint_of, prepare, search
 from tasks.split_dataset import split_dataset
 
@@ -55,8 +56,8 @@ def contexts(registry_project, monkeypatch):
         folder,
     )
     for name in PROBLEMS:
-        split_dataset(StageContext("split_dataset", params, root, name))
-    return [StageContext("search", params, root, name) for name in PROBLEMS]
+        split_dataset(StageContext("split_dataset", params, root, Subject("problem", name)))
+    return [StageContext("search", params, root, Subject("problem", name)) for name in PROBLEMS]
 
 
 def _history(context):
@@ -79,11 +80,11 @@ def test_the_stage_finishes_what_went_together(contexts):
 def test_results_are_those_of_searches_alone(contexts):
     for context in contexts[:2]:
         search(context)
-    alone = {c.problem: (_history(c), read_json(c.artifact("search", "metrics.json"))) for c in contexts[:2]}
+    alone = {c.name: (_history(c), read_json(c.artifact("search", "metrics.json"))) for c in contexts[:2]}
     together.search_together(contexts[:2])
     for context in contexts[:2]:
         search(context)
-        history, metrics = alone[context.problem]
+        history, metrics = alone[context.name]
         assert _history(context) == pytest.approx(history, rel=1e-3)
         assert read_json(context.artifact("search", "metrics.json"))["density"] == pytest.approx(
             metrics["density"], abs=0.02

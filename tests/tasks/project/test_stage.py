@@ -16,14 +16,15 @@ from seam.errors import SeamError, SuspectResultWarning
 from seam.files import read_json, write_bytes, write_csv, write_json
 from tasks.project.params import Params
 from tasks.project.stage import StageContext, collect_warnings, execute
-from tasks.project.stages import STAGES, TARGET_STAGES
+from tasks.project.stages import all_stages
+from tasks.project.subject import Subject
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def context(tmp_path):
-    return StageContext("search", Params(problems={"p": ("a",)}), tmp_path, "p")
+    return StageContext("search", Params(problems={"p": ("a",)}), tmp_path, Subject("problem", "p"))
 
 
 def test_publish_replaces_the_folder_whole(context):
@@ -110,7 +111,7 @@ def test_a_stage_on_a_really_full_disk_says_so_and_publishes_nothing(small_disk)
             write_bytes(out / "mask.safetensors", bytes(1 << 20))
         return context.result({})
 
-    context = StageContext("search", Params(problems={"p": ("a",)}), small_disk, "p")
+    context = StageContext("search", Params(problems={"p": ("a",)}), small_disk, Subject("problem", "p"))
     with pytest.raises(SeamError, match="the disk is full"):
         execute(body, context)
     assert not context.folder("search").exists()
@@ -138,7 +139,7 @@ def test_csv_leaves_out_what_is_not_a_column(tmp_path):
     assert (tmp_path / "a.csv").read_text() == "x,y\n1,2\n"
 
 
-@pytest.mark.parametrize("stage", [*STAGES, *TARGET_STAGES])
+@pytest.mark.parametrize("stage", list(all_stages()))
 def test_each_stage_explains_itself(stage, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"tasks/{stage}.py", "--help"])
     with pytest.raises(SystemExit) as ended, warnings.catch_warnings(action="ignore", category=RuntimeWarning):

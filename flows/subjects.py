@@ -1,0 +1,104 @@
+"""What every flow does: the stages of its subjects in order, what a failure leaves out, and the verdict."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.context import TagsContext
+from prefect.states import Completed, Failed
+
+from flows import preflight, run_page
+from flows.stage_task import Failure, run_one
+from seam.errors import SeamError
+from tasks.project.params import Params
+from tasks.project.stages import Kind, all_stages
+from tasks.project.subject import StageRun, Subject, runs_of, stage_folder
+
+logger = logging.getLogger(__name__)
+
+Before = Callable[[Path, Sequence[Subject]], None]
+"""Called with the project and the subjects that are still in, once, before the first run of a stage."""
+
+
+def run_subjects(
+    kind: Kind,
+    overrides: Sequence[str] | None,
+    params_file: str | None,
+    names: Sequence[str] | None,
+    before: Mapping[str, Before] | None = None,
+) -> State[Any]:
+    """Run what is stale, in the project around the working directory; how that ended, as the state of the flow.
+
+    Args:
+        kind: of the subjects.
+        overrides: changes to params.yaml.
+        params_file: a file whose values replace those in params.yaml.
+        names: of the subjects; every one if empty, or if `all` is among them.
+        before: what is done before the first run of a stage, by the stage's name.
+    """
+    with run_page.logs_on_page():
+        try:
+            root, params, subjects = preflight.prepare(kind, overrides, params_file, names)
+        except SeamError as e:
+            logger.debug("preflight failed", exc_info=True)
+            return Failed(message=str(e))
+        with TagsContext(
+            current_tags=set()
+        ):  # a task with the run's tags asks the server for their concurrency limits: seconds a stage
+            return verdict(kind, run_stages(root, params, kind, subjects, before or {}), subjects)
+
+
+def run_stages(
+    root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], before: Mapping[str, Before]
+) -> list[Failure]:
+    """Run the stages in order; a subject of which a stage fails is left, the others go on.
+
+    A stage of the project that fails ends all. A student that fails leaves the other students: what
+    follows is without it, and nothing is registered.
+    """
+    failures: list[Failure] = []
+    waiting = dict(before)
+    for run in runs_of(params, kind, subjects):
+        left = {f.subject for f in failures if f.subject is None or f.subject.student is None}
+        if None in left or left.issuperset(subjects):
+            break
+        if (run.subject and run.subject.whole in left) or _lacks_students(root, params, kind, run, failures):
+            continue
+        if run.stage in waiting:
+            waiting.pop(run.stage)(root, [s for s in subjects if s not in left])
+        failure = run_one(root, run)
+        if failure is not None:
+            failures.append(failure)
+    return failures
+
+
+def _lacks_students(root: Path, params: Params, kind: Kind, run: StageRun, failures: Sequence[Failure]) -> bool:
+    """Whether students failed without which a stage of their subject makes no sense.
+
+    A model is registered only where all are there; the other stages go on with those that are.
+    """
+    subject = run.subject
+    if subject is None or subject not in {f.subject.whole for f in failures if f.subject}:
+        return False
+    return run.stage == kind.registers or not any(
+        (stage_folder(root, other.stage, other.subject) / "metrics.json").is_file()
+        for other in runs_of(params, kind, [subject])
+        if all_stages()[other.stage].of == "student"
+    )
+
+
+def verdict(kind: Kind, failures: Sequence[Failure], subjects: Sequence[Subject]) -> State[Any]:
+    """The end of the flow: one readable line."""
+    total = f"{len(subjects)} {kind.noun}s"
+    if not failures:
+        return Completed(message=f"{len(subjects)} of {total} done: {', '.join(s.name for s in subjects)}.")
+    lines = "; ".join(f.line.rstrip(".;") for f in failures)
+    failed = {f.subject.whole for f in failures if f.subject is not None}
+    if any(f.subject is None for f in failures):
+        return Failed(message=lines)
+    ended = "failed or are incomplete" if kind.has_students else "failed"
+    return Failed(message=f"{len(failed)} of {total} {ended}: {lines}")
