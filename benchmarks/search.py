@@ -30,7 +30,6 @@ from torch.nn import functional as F
 from seam.networks.head import SourceOnProblem, TargetHead
 from seam.networks.norms import use_batch_statistics
 from seam.networks.predict import accuracy, predict
-from seam.networks.source import Preprocess
 from seam.runtime import start
 from seam.search.mask_search import MaskSearch
 from seam.training.batches import training_batches
@@ -116,9 +115,8 @@ def main() -> None:
         published.round()
         rounds.append(time.perf_counter() - started)
 
-    height, width, _ = source.info.image_shape
-    runtime = start(params.runtime, height * width)
-    preprocess = Preprocess(source.info.mean, source.info.std)
+    runtime = start(params.runtime, source.info.pixels)
+    preprocess = source.preprocess()
     original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes))
     source_val = accuracy(predict(original, val, preprocess), val.labels)
 

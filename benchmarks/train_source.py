@@ -69,7 +69,7 @@ def _splits(folder: Path, side: int, val_fraction: float) -> tuple[LabelledImage
     )
     tested = np.array([i.split == "test" for i in data.images])
     held = np.zeros_like(tested)
-    held[~tested] = carve_val(labels[~tested], val_fraction, 0)
+    held[np.flatnonzero(~tested)[carve_val(images[~tested], labels[~tested], val_fraction, 0).val]] = True
     parts = (~tested & ~held, held, tested)
     train, val, test = (
         LabelledImages(torch.from_numpy(images[part]), torch.from_numpy(labels[part])) for part in parts

@@ -22,8 +22,9 @@ from seam.data.prepared import ImageData
 from seam.defects.backdoor import triggered
 from seam.defects.feature_attack import attack, describe_attack
 from seam.files import read_json, sha256_file, write_bytes, write_json
+from seam.networks.source import Source
 from seam.runtime import Runtime, start
-from tasks.inputs.target import AT_ONCE, TransferSource, make_splits, target_data, transfer_source
+from tasks.inputs.target import AT_ONCE, carved, target_data, transfer_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 logger = logging.getLogger(__name__)
@@ -46,9 +47,8 @@ def attack_target(context: StageContext) -> StageResult:
         SourceError: the source is missing or altered.
     """
     params, source, data = context.params, transfer_source(context), target_data(context)
-    splits = make_splits(context, data)
-    height, width, _ = data.image_shape
-    runtime = start(params.runtime, height * width)
+    splits = carved(context, data)._asdict()
+    runtime = start(params.runtime, source.info.pixels)
     source.network.to(runtime.device)
     with collect_warnings() as doubts:
         planted = params.transfer.defect == "backdoor"
@@ -64,7 +64,7 @@ def attack_target(context: StageContext) -> StageResult:
             {
                 **about,
                 **counts,
-                "source_sha256": source.sha256,
+                "source_sha256": source.info.sha256,
                 "sha256": digests,
                 "warnings": list(dict.fromkeys(doubts)),
             },
@@ -81,26 +81,24 @@ def _pieces(context: StageContext, count: int) -> Iterator[tuple[int, slice]]:
         yield number, slice(first, min(first + size, count))
 
 
-def _clean(source: TransferSource, data: ImageData, rows: slice, device: torch.device) -> torch.Tensor:
+def _clean(source: Source, data: ImageData, rows: slice, device: torch.device) -> torch.Tensor:
     images: torch.Tensor = source.preprocess().to(device)(torch.from_numpy(data.x_test[rows]).to(device))
     return images
 
 
-def _triggered(context: StageContext, source: TransferSource, data: ImageData) -> Float32Array:
+def _triggered(context: StageContext, source: Source, data: ImageData) -> Float32Array:
     """All test images with the trigger of the source's backdoor, normalised."""
     images = LabelledImages(torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
-    made: Float32Array = (
-        source.preprocess()(triggered(images, context.params.transfer.backdoor).images).contiguous().numpy()
-    )
+    made: Float32Array = source.example(triggered(images, context.params.transfer.backdoor).images).contiguous().numpy()
     return made
 
 
-def _attacked(context: StageContext, source: TransferSource, data: ImageData, runtime: Runtime) -> Float32Array:
+def _attacked(context: StageContext, source: Source, data: ImageData, runtime: Runtime) -> Float32Array:
     """The adversarial images, in a file that they are written to piece by piece."""
     config, seed, count = context.params.evaluate_robustness, context.params.seed, len(data.x_test)
     height, width, _ = data.image_shape
-    content = fingerprint(data.x_test, data.y_test)
-    folder, key = context.work_folder, digest_of(asdict(config), seed, repr(runtime), source.sha256, content)
+    space, content = (source.info.mean, source.info.std), fingerprint(data.x_test, data.y_test)
+    folder, key = context.work_folder, digest_of(asdict(config), seed, repr(runtime), source.info.sha256, content)
     folder.mkdir(parents=True, exist_ok=True)
     done = _resumed(context, key)
     path = folder / "adversarial.raw"
@@ -115,9 +113,7 @@ def _attacked(context: StageContext, source: TransferSource, data: ImageData, ru
                 bar.update(first + batch - bar.n)
                 context.progress((first + batch) / count, f"attack, {first + batch} of {count} images")
 
-            made[rows] = (
-                attack(source.network, clean, config, source.mean, source.std, seed + number, on_batch).cpu().numpy()
-            )
+            made[rows] = attack(source.network, clean, config, *space, seed + number, on_batch).cpu().numpy()
             made.flush()
             write_json(folder / "progress.json", {"key": key, "images": rows.stop})
     return made
@@ -135,9 +131,7 @@ def _resumed(context: StageContext, key: str) -> int:
     return int(record["images"])
 
 
-def _described(
-    context: StageContext, source: TransferSource, data: ImageData, adversarial: Float32Array
-) -> dict[str, Any]:
+def _described(context: StageContext, source: Source, data: ImageData, adversarial: Float32Array) -> dict[str, Any]:
     """Everything about what stands in for the clean images; what is measured is put together from the pieces."""
     params = context.params
     if params.transfer.defect == "backdoor":
@@ -159,7 +153,7 @@ def _described(
         (_clean(source, data, rows, torch.device("cpu")), torch.from_numpy(adversarial[rows].copy()))
         for _, rows in _pieces(context, len(adversarial))
     )
-    return describe_attack(pieces, params.evaluate_robustness, source.mean, source.std, params.seed)
+    return describe_attack(pieces, params.evaluate_robustness, source.info.mean, source.info.std, params.seed)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -32,11 +31,10 @@ def benchmark_latency(context: StageContext) -> StageResult:
     outputs, for engines that compute zeros.
     """
     config, source = context.params.benchmark_latency, problem_source(context)
-    height, width, _ = source.info.image_shape
     chosen = context.params.register_model.model
-    example = torch.zeros(1, 3, height, width)
+    example = source.example()
     reengineered = load_model(context, chosen)
-    compacted = load_compacted(context, chosen, height, width)
+    compacted = load_compacted(context, chosen)
     modules: dict[str, nn.Module] = {
         "source": source.network,
         "reengineered": reengineered,
@@ -81,7 +79,8 @@ def benchmark_latency(context: StageContext) -> StageResult:
                 variants, rounded = quantized(context, variants, out / "int8")
             except ExportError as e:  # as any engine that fails
                 not_rounded = str(e)
-        latencies, engines = benchmark(variants, InputSpec((3, height, width)), config, context.params.seed, on_engine)
+        spec = InputSpec(tuple(example.shape[1:]))
+        latencies, engines = benchmark(variants, spec, config, context.params.seed, on_engine)
         if not_rounded:
             latencies |= {engine: {"unavailable": not_rounded} for engine in QUANTIZED if engine in config.engines}
         on_engine(1.0, "done")

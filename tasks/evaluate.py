@@ -51,9 +51,8 @@ def evaluate(context: StageContext) -> StageResult:
     """Measure every model on the test split, in float32, and publish metrics.json."""
     source = problem_source(context)
     problem = context.target_problem(source.info.classes)
-    height, width, _ = source.info.image_shape
-    runtime = start(context.params.runtime, height * width)
-    preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
+    runtime = start(context.params.runtime, source.info.pixels)
+    preprocess = source.preprocess().to(runtime.device)
     images = Images(*(problem_images(context, split).to(runtime.device) for split in ("train", "val", "test")))
     val, test = images.val, images.test
     models = load_models(context)
@@ -64,16 +63,14 @@ def evaluate(context: StageContext) -> StageResult:
             tqdm(models.items(), desc=f"evaluate {problem.name}", unit="model", disable=None)
         ):
             context.progress(i / _STEPS, name)
-            counts = count(networks[name], torch.zeros(1, 3, height, width))
+            counts = count(networks[name], source.example())
             predicted = predict(model.to(runtime.device), test, preprocess).argmax(1)
             entries[name] = _entry(name, predicted, test.labels, problem, counts)
         network = networks["source"]
         context.progress(len(models) / _STEPS, "restricted")
         val_logits, test_logits = predict(network, val, preprocess), predict(network, test, preprocess)
         threshold, predicted = _restricted(val_logits, val.labels, test_logits, problem)
-        restricted = _entry(
-            "restricted", predicted, test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width))
-        )
+        restricted = _entry("restricted", predicted, test.labels, problem, count(network.cpu(), source.example()))
         baselines = {"head_only": entries.pop("head_only"), "restricted": {**restricted, "threshold": threshold}}
         head_only = models["head_only"].head
         assert isinstance(head_only, TargetHead)
@@ -139,7 +136,6 @@ def _compare_masks(
     """
     params, original = context.params, source.network.to(runtime.device)
     problem = context.target_problem(source.info.classes)
-    height, width, _ = source.info.image_shape
     found: dict[str, dict[str, Any]] = {}
     masks = _masks(original, problem_masks(context, source).masks, head_only, preprocess, images.train, params.seed)
     adapts = (
@@ -165,9 +161,7 @@ def _compare_masks(
                 params.seed,
             )
         predicted = predict(model, images.test, preprocess).argmax(1)
-        found[name] = _entry(
-            name, predicted, images.test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width))
-        )
+        found[name] = _entry(name, predicted, images.test.labels, problem, count(network.cpu(), source.example()))
     return found
 
 
@@ -191,7 +185,6 @@ def _retrain(
     Continues where it was killed.
     """
     params, problem = context.params, context.target_problem(source.info.classes)
-    height, width, _ = source.info.image_shape
     config = replace(params.prepare_source, epochs=params.evaluate.retrain_epochs)
     torch.manual_seed(params.seed)
     network = build(source.info.architecture, problem.num_classes)
@@ -203,9 +196,7 @@ def _retrain(
         network, preprocess, images.train, images.val, config, runtime, params.seed, checkpoint=checkpoint, key=key
     )
     predicted = predict(network, images.test, preprocess).argmax(1)
-    return _entry(
-        "retrained", predicted, images.test.labels, problem, count(network.cpu(), torch.zeros(1, 3, height, width))
-    )
+    return _entry("retrained", predicted, images.test.labels, problem, count(network.cpu(), source.example()))
 
 
 def _restricted(

@@ -14,7 +14,6 @@ from seam.data.images import LabelledImages
 from seam.defects.feature_attack import attack, describe_attack, random_noise
 from seam.defects.inheritance import defect_inheritance
 from seam.files import sha256_file, write_bytes, write_json
-from seam.networks.source import Preprocess
 from seam.runtime import Runtime, start
 from tasks.inputs.problem import load_model, problem_images, problem_source
 from tasks.project.measured import ATTACKED
@@ -24,11 +23,10 @@ from tasks.project.stage import StageContext, StageResult, collect_warnings, mai
 def evaluate_robustness(context: StageContext) -> StageResult:
     """Attack the original's features on the test images, classify those with every model, publish the rates."""
     config, seed, source = context.params.evaluate_robustness, context.params.seed, problem_source(context)
-    height, width, _ = source.info.image_shape
-    runtime = start(context.params.runtime, height * width)
+    runtime = start(context.params.runtime, source.info.pixels)
     space = (source.info.mean, source.info.std)
     test = problem_images(context, "test").to(runtime.device)
-    clean = Preprocess(*space).to(runtime.device)(test.images)
+    clean = source.preprocess().to(runtime.device)(test.images)
     with collect_warnings() as doubts:
         with tqdm(total=len(clean), desc=f"attack {context.name}", unit="image", disable=None) as bar:
 

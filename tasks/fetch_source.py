@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 
 from seam.errors import SourceError
-from seam.files import sha256_file, write_json
+from seam.files import sha256_file
 from seam.networks.build import build
-from seam.networks.source import Preprocess, check_output, three_values
-from seam.networks.state_dicts import load_tensors, save_weights
+from seam.networks.source import Preprocess, SourceInfo, check_output, save_source, three_values
+from seam.networks.state_dicts import load_tensors
 from tasks.inputs.backdoored_source import planted
 from tasks.inputs.checkpoint import fetch_checkpoint, files_of
 from tasks.inputs.target import target_data
@@ -19,7 +19,7 @@ from tasks.project.stage import StageContext, StageResult, main
 
 
 def fetch_source(context: StageContext) -> StageResult:
-    """Write source.safetensors and source.json (architecture, normalisation, hash, where it came from).
+    """Write source.safetensors and source.json (see `SourceInfo`).
 
     With `transfer.defect` backdoor the source is the network after the planting, with the target's
     classes.
@@ -38,26 +38,27 @@ def fetch_source(context: StageContext) -> StageResult:
         raise SourceError(str(e).replace("prepare_source.", "transfer.")) from e
     load_tensors(network, found.tensors, found.fetched_from or str(context.root / config.checkpoint))
     mean, std = three_values(config.mean), three_values(config.std)
-    image = Preprocess(mean, std)(torch.from_numpy(target_data(context).x_train[:1]))
+    data = target_data(context)
+    image = Preprocess(mean, std)(torch.from_numpy(data.x_train[:1]))
     check_output(network.eval(), image, config.num_classes, config.architecture, f"targets.{context.name}.image_size")
     backdoor = None
     if config.defect == "backdoor":
         network, backdoor = planted(context, network, mean, std)
-    params_total = sum(p.numel() for p in network.parameters())
-    about = {
-        "architecture": config.architecture,
-        "num_classes": config.num_classes if backdoor is None else backdoor["num_classes"],
-        "mean": mean,
-        "std": std,
-        "params_total": params_total,
-        "files": {name: sha256_file(context.root / name) for name in files_of(config.architecture, config.checkpoint)},
-        "fetched_from": found.fetched_from,
-        "backdoor": backdoor,
-    }
+    info = SourceInfo(
+        architecture=config.architecture,
+        num_classes=config.num_classes if backdoor is None else len(data.classes),
+        classes=() if backdoor is None else data.classes,
+        mean=mean,
+        std=std,
+        image_shape=data.image_shape,
+        params_total=sum(p.numel() for p in network.parameters()),
+        files={name: sha256_file(context.root / name) for name in files_of(config.architecture, config.checkpoint)},
+        fetched_from=found.fetched_from,
+        backdoor=backdoor,
+    )
     with context.publish() as out:
-        save_weights(network, out / "source.safetensors")
-        write_json(out / "source.json", {**about, "sha256": sha256_file(out / "source.safetensors")})
-    return context.result({"architecture": config.architecture, "params_total": params_total})
+        save_source(network, info, out)
+    return context.result({"architecture": config.architecture, "params_total": info.params_total})
 
 
 if __name__ == "__main__":

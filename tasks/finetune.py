@@ -10,7 +10,7 @@ from tqdm import tqdm
 from seam.checkpoint import digest_of
 from seam.files import sha256_file, write_csv
 from seam.networks.head import Reengineered
-from seam.networks.source import Preprocess
+from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
 from seam.runtime import start
 from seam.training.finetune import finetune as finetune_model
@@ -28,10 +28,9 @@ def finetune(context: StageContext) -> StageResult:
     train, val = problem_images(context, "train"), problem_images(context, "val")
     redraw = config.negatives == "redrawn" and context.target_problem(source.info.classes).is_binary
     spare = problem_images(context, "spare") if redraw else None
-    height, width, _ = source.info.image_shape
-    runtime = start(context.params.runtime, height * width)
-    preprocess = Preprocess(source.info.mean, source.info.std)
-    inputs = digest_of(asdict(config), context.params.seed, repr(runtime), [sha256_file(p) for p in _inputs(context)])
+    runtime = start(context.params.runtime, source.info.pixels)
+    preprocess = source.preprocess()
+    inputs = digest_of(asdict(config), context.params.seed, repr(runtime), _inputs(context, source))
     models: dict[str, Reengineered] = {}
     rows: list[dict[str, Any]] = []
     best: dict[str, float] = {}
@@ -74,14 +73,14 @@ def finetune(context: StageContext) -> StageResult:
     return context.result({f"{name}_val_accuracy": value for name, value in best.items()})
 
 
-def _inputs(context: StageContext) -> list[Any]:
-    searched = [context.artifact("search", f"{n}.safetensors") for n in ("mask", "head", "head_only", "norms")]
-    return [
+def _inputs(context: StageContext, source: Source) -> list[str]:
+    """Hashes of everything that is read."""
+    images = (
         context.artifact("validate_data", "dataset.safetensors"),
         context.artifact("split_dataset", "splits.safetensors"),
-        context.artifact("prepare_source", "source.safetensors"),
-        *searched,
-    ]
+    )
+    searched = (context.artifact("search", f"{n}.safetensors") for n in ("mask", "head", "head_only", "norms"))
+    return [*map(sha256_file, images), source.info.sha256, *map(sha256_file, searched)]
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from seam.checkpoint import digest_of
 from seam.configs.networks import SourceConfig
-from seam.data.images import LabelledImages
+from seam.data.images import LabelledImages, training_images
 from seam.data.prepared import ImageData, load_prepared
-from seam.data.splits import carve_val, identical_groups
+from seam.data.splits import carve_val
 from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file, write_csv
 from seam.networks.build import build
@@ -42,7 +42,8 @@ def prepare_source(context: StageContext) -> StageResult:
     """
     config = context.params.prepare_source
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
-    train_data, val_data = _splits(data, context)
+    split = carve_val(data.x_train, data.y_train, context.params.split_dataset.val_fraction, context.params.seed)
+    train_data, val_data = training_images(data, split.train), training_images(data, split.val)
     mean, std = _normalisation(config.mean, config.std, data.x_train)
     preprocess = Preprocess(mean, std)
     height, width, _ = data.image_shape
@@ -69,11 +70,11 @@ def prepare_source(context: StageContext) -> StageResult:
         )
     info = SourceInfo(
         architecture=config.architecture,
+        num_classes=len(data.classes),
         classes=data.classes,
         mean=mean,
         std=std,
         image_shape=data.image_shape,
-        sha256="",
         val_accuracy=val_accuracy,
         trained_here=config.checkpoint is None,
         params_total=sum(p.numel() for p in network.parameters()),
@@ -87,16 +88,6 @@ def prepare_source(context: StageContext) -> StageResult:
         write_csv(out / "history.csv", ("epoch", "loss", "val_accuracy"), map(asdict, history))
     measured = {"val_accuracy": val_accuracy} | ({} if test_accuracy is None else {"test_accuracy": test_accuracy})
     return context.result({**measured, "params_total": info.params_total, "trained_here": info.trained_here})
-
-
-def _splits(data: ImageData, context: StageContext) -> tuple[LabelledImages, LabelledImages]:
-    """All training images but the validation ones, and the latter."""
-    is_val = carve_val(
-        data.y_train, context.params.split_dataset.val_fraction, context.params.seed, identical_groups(data.x_train)
-    )
-    images, labels = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
-    keep, hold = torch.from_numpy(~is_val), torch.from_numpy(is_val)
-    return LabelledImages(images[keep], labels[keep]), LabelledImages(images[hold], labels[hold])
 
 
 def _normalisation(

@@ -123,7 +123,7 @@ def serve_as(context: StageContext, evidence: Evidence, digest: str, description
     height, width, channels = evidence.source["image_shape"]
     config = context.params.register_model
     preprocess = Preprocess(evidence.source["mean"], evidence.source["std"])
-    model = load_compacted(context, config.model, height, width).module
+    model = load_compacted(context, config.model).module
     export_serving_onnx(model, preprocess, (height, width, channels), onnx)
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
     return ServedModel(

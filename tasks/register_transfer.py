@@ -20,9 +20,10 @@ from seam.data.prepared import ImageData
 from seam.errors import DataError
 from seam.files import read_json, read_rows, sha256_file, write_json
 from seam.inference.export import export_serving_onnx
+from seam.networks.source import Source
 from seam.networks.state_dicts import load_weights
 from seam.networks.student import Student, student
-from tasks.inputs.target import TransferSource, target_data, transfer_source
+from tasks.inputs.target import target_data, transfer_source
 from tasks.project.stage import StageContext, StageResult, main
 from tasks.project.students import StudentName
 from tasks.tracking.environment import data_dvc, git_commit, hardware, versions
@@ -126,16 +127,14 @@ def _version(
             image_size=image_size,
             example=data.x_train[:2],
             description=(
-                f"{context.name}: {source.architecture} transferred by {chosen['method']}, {len(data.classes)}"
+                f"{context.name}: {source.info.architecture} transferred by {chosen['method']}, {len(data.classes)}"
                 f" classes. {policy.description}"
             ),
         )
         return find_or_create_version(client, run_id, served), digest
 
 
-def load_student(
-    context: StageContext, name: StudentName, sha256: str, source: TransferSource, data: ImageData
-) -> Student:
+def load_student(context: StageContext, name: StudentName, sha256: str, source: Source, data: ImageData) -> Student:
     """A published student, in eval mode, on the CPU.
 
     Raises:
@@ -148,19 +147,19 @@ def load_student(
             f"{path}: expected the student that was compared, sha256 {sha256}, got {found}; run the stages transfer and"
             " compare_transfers again."
         )
-    example = source.preprocess()(torch.from_numpy(data.x_train[:1]))
+    example = source.example(torch.from_numpy(data.x_train[:1]))
     learner = student(source.network, example, len(data.classes), name.seed)
     load_weights(learner, path)
     return learner.requires_grad_(False)
 
 
-def _digest(source: TransferSource, chosen: dict[str, Any], data: ImageData, image_size: int | None) -> str:
+def _digest(source: Source, chosen: dict[str, Any], data: ImageData, image_size: int | None) -> str:
     """Identifies what is served: weights, classes, preprocessing and the serving code; not where or when."""
     content = {
         "student_sha256": chosen["student_sha256"],
-        "architecture": source.architecture,
-        "mean": source.mean,
-        "std": source.std,
+        "architecture": source.info.architecture,
+        "mean": source.info.mean,
+        "std": source.info.std,
         "image_shape": data.image_shape,
         "classes": data.classes,
         "image_size": image_size,

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from seam.configs.search import SearchConfig
@@ -22,7 +21,7 @@ from seam.measures.macs import weight_macs
 from seam.networks.head import SourceOnProblem
 from seam.networks.norms import put_norm_tensors, save_norms
 from seam.networks.predict import accuracy, predict
-from seam.networks.source import Preprocess, Source
+from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
 from seam.runtime import start
 from seam.search.hybrid import search_hybrid
@@ -50,8 +49,7 @@ def search(context: StageContext) -> StageResult:
         else:
             result = prepare(context, source).run(checkpoint_of(context), on_round)
         _doubt(result, config)
-    height, width, _ = source.info.image_shape
-    runtime = start(context.params.runtime, height * width)
+    runtime = start(context.params.runtime, source.info.pixels)
     with context.publish() as out:
         mask_sha256 = save_mask_pack(result.masks, source.info.sha256, out / "mask.safetensors")
         save_weights(result.head, out / "head.safetensors")
@@ -111,13 +109,12 @@ def prepare(
     problem = context.target_problem(source.info.classes)
     train, val = problem_images(context, "train"), problem_images(context, config.select_on)
     spare = problem_images(context, "spare") if problem.is_binary and config.negatives == "redrawn" else None
-    height, width, _ = source.info.image_shape
-    runtime = start(context.params.runtime, height * width)
-    preprocess = Preprocess(source.info.mean, source.info.std).to(runtime.device)
+    runtime = start(context.params.runtime, source.info.pixels)
+    preprocess = source.preprocess().to(runtime.device)
     on_device = val.to(runtime.device)
     original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes)).to(runtime.device)
     source_val_accuracy = accuracy(predict(original, on_device, preprocess), on_device.labels)
-    macs = weight_macs(source.network, torch.zeros(1, 3, height, width)) if config.cost == "macs" else None
+    macs = weight_macs(source.network, source.example()) if config.cost == "macs" else None
     network = source.network
     if left is not None:
         network = copy.deepcopy(network)

@@ -8,7 +8,7 @@ from safetensors.numpy import save
 
 from seam.data.prepared import ImageData, load_prepared
 from seam.data.problems import IntArray, TargetProblem
-from seam.data.splits import carve_val, identical_groups
+from seam.data.splits import carve_val
 from seam.errors import DataError
 from seam.files import write_bytes, write_json
 from tasks.project.stage import StageContext, StageResult, main
@@ -35,13 +35,14 @@ def split_dataset(context: StageContext) -> StageResult:
     params = context.params
     data = load_prepared(context.root / "artifacts" / "validate_data" / "dataset.safetensors")
     problem = context.target_problem(data.classes)
-    is_val = carve_val(data.y_train, params.split_dataset.val_fraction, params.seed, identical_groups(data.x_train))
+    carved = carve_val(data.x_train, data.y_train, params.split_dataset.val_fraction, params.seed)
     splits = {
-        "train": problem.select(data.y_train, np.flatnonzero(~is_val), params.seed),
-        "val": problem.select(data.y_train, np.flatnonzero(is_val), params.seed),
+        "train": problem.select(data.y_train, carved.train, params.seed),
+        "val": problem.select(data.y_train, carved.val, params.seed),
         "test": problem.select(data.y_test, np.arange(len(data.y_test)), params.seed),
     }
-    taken = np.isin(data.y_train, problem.target_indices) | is_val if problem.is_binary else np.ones_like(is_val)
+    taken = np.isin(data.y_train, problem.target_indices) if problem.is_binary else np.ones(len(data.y_train), bool)
+    taken[carved.val] = True
     taken[splits["train"]] = True
     left_over = np.random.default_rng(params.seed).permutation(np.flatnonzero(~taken))
     splits["spare"] = np.sort(left_over[: _MOST_SPARE * len(splits["train"])])

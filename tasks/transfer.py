@@ -29,12 +29,13 @@ from seam.measures.macs import count
 from seam.methods.protocol import Target, Watch, convolutions
 from seam.methods.transfer import Transferred
 from seam.methods.transfer import transfer as make_student
+from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
 from seam.networks.student import Student
 from seam.runtime import Runtime, start
 from seam.search.result import Round
 from seam.training.loop import Epoch
-from tasks.inputs.target import Adversarial, TransferSource, split_images, target_data, transfer_source
+from tasks.inputs.target import Adversarial, split_images, target_data, transfer_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 from tasks.project.students import StudentName, config_of
 
@@ -58,8 +59,7 @@ def transfer(context: StageContext) -> StageResult:
     source, data = transfer_source(context), target_data(context)
     adversarial = Adversarial(context, source)
     train, val = split_images(context, data)
-    height, width, _ = data.image_shape
-    runtime = start(params.runtime, height * width)
+    runtime = start(params.runtime, source.info.pixels)
     config = config_of(name.method, params.transfer.config)
     target = Target(train, val, source.preprocess(), len(data.classes))
     begin = time.perf_counter()
@@ -74,19 +74,19 @@ def transfer(context: StageContext) -> StageResult:
         withstood = _withstood(context, made.student, source, data, runtime)
     with context.publish() as out:
         save_weights(made.student, out / "student.safetensors")
-        mask_sha256 = save_mask_pack(made.start.masks or {}, source.sha256, out / "mask.safetensors")
+        mask_sha256 = save_mask_pack(made.start.masks or {}, source.info.sha256, out / "mask.safetensors")
         write_csv(out / "history.csv", _HISTORY, _history(made))
         write_bytes(out / "predictions.safetensors", save(predictions))
         about = {
             **_described(made, name),
             **measured,
             "whitebox": withstood,
-            **_sizes(made.student, torch.zeros(1, 3, height, width)),
+            **_sizes(made.student, source.example()),
             "seconds": round(seconds, 3),
             "device": runtime.device.type,
             "precision": runtime.precision,
             "threads": runtime.threads,
-            "source_sha256": source.sha256,
+            "source_sha256": source.info.sha256,
             "student_sha256": sha256_file(out / "student.safetensors"),
             "mask_sha256": mask_sha256,
             "warnings": list(dict.fromkeys(doubts)),
@@ -127,7 +127,7 @@ def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Wat
 def _predictions(
     context: StageContext,
     learner: Student,
-    source: TransferSource,
+    source: Source,
     data: ImageData,
     adversarial: Adversarial,
     runtime: Runtime,
@@ -139,7 +139,7 @@ def _predictions(
     for number, attacked in enumerate(adversarial):
         rows = slice(first, first + len(attacked))
         clean = preprocess(torch.from_numpy(data.x_test[rows]).to(runtime.device))
-        noisy = random_noise(clean, config, source.mean, source.std, context.params.seed + number)
+        noisy = random_noise(clean, config, source.info.mean, source.info.std, context.params.seed + number)
         for kind, images in (("clean", clean), ("adversarial", attacked.to(runtime.device)), ("noise", noisy)):
             found[kind] += [learner(batch).argmax(1).cpu() for batch in images.split(config.batch_size)]
         first = rows.stop
@@ -176,7 +176,7 @@ def _targeted(context: StageContext, predictions: dict[str, Tensor]) -> dict[str
 
 
 def _withstood(
-    context: StageContext, learner: Student, source: TransferSource, data: ImageData, runtime: Runtime
+    context: StageContext, learner: Student, source: Source, data: ImageData, runtime: Runtime
 ) -> dict[str, Any]:
     """The student under attacks on itself: nobody shall read few inherited defects as robustness."""
     params = context.params
@@ -191,7 +191,7 @@ def _withstood(
     for attack in _attacks(params.transfer.fab):
         context.progress(0.95, f"white-box {attack}")
         done = whitebox_accuracy(
-            learner, images, source.mean, source.std, attack, params.transfer.whitebox, params.seed
+            learner, images, source.info.mean, source.info.std, attack, params.transfer.whitebox, params.seed
         )
         found[attack] = {key: value for key, value in asdict(done).items() if key != "attack"}
     return found

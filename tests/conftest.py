@@ -145,7 +145,19 @@ def _write_source(context: StageContext, architecture: str) -> nn.Module:
     folder = context.folder("prepare_source")
     folder.mkdir(parents=True)
     save_source(
-        network, SourceInfo(architecture, CLASSES, (0.5,) * 3, (0.25,) * 3, (8, 8, 1), "", 0.9, True, 163), folder
+        network,
+        SourceInfo(
+            architecture=architecture,
+            num_classes=len(CLASSES),
+            classes=CLASSES,
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            image_shape=(8, 8, 1),
+            params_total=163,
+            trained_here=True,
+            val_accuracy=0.9,
+        ),
+        folder,
     )
     return network
 

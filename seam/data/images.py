@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
+
+from seam.data.prepared import ImageData
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,11 @@ class LabelledImages:
     def to(self, device: torch.device) -> LabelledImages:
         """The same on `device`."""
         return LabelledImages(self.images.to(device), self.labels.to(device))
+
+
+def training_images(data: ImageData, rows: npt.NDArray[np.int64]) -> LabelledImages:
+    """Some of the training images of a data set, on the CPU; `rows` has shape (n,)."""
+    return LabelledImages(torch.from_numpy(data.x_train[rows]), torch.from_numpy(data.y_train[rows]))
 
 
 @dataclass(frozen=True)

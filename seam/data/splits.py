@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,21 +11,27 @@ import numpy.typing as npt
 from seam.data.problems import IntArray
 
 
-def carve_val(labels: IntArray, fraction: float, seed: int, groups: IntArray | None = None) -> npt.NDArray[np.bool_]:
-    """Which training images are validation.
+class TrainVal(NamedTuple):
+    """Ascending indices of images; together they are all images."""
 
-    The same share of every class, the same for every problem and for the source.
+    train: IntArray
+    """Shape (n - m,)."""
+    val: IntArray
+    """Shape (m,)."""
+
+
+def carve_val(images: npt.NDArray[np.uint8], labels: IntArray, fraction: float, seed: int) -> TrainVal:
+    """Carve validation out of training images: the same share of every class, a function of images, labels and seed.
+
+    A copy of an image is never on both sides: an image drawn for validation goes back to train when
+    one that is byte-identical is there. So a class may have no image for validation.
 
     Args:
-        labels: source labels of the training images, shape (n,).
-        fraction: share in (0, 1); at least one image a class when the class has two or more.
+        images: shape (n, ...).
+        labels: shape (n,).
+        fraction: share in (0, 1); of a class of two or more, at least one image is drawn and one
+            is left.
         seed: of the draw.
-        groups: from `identical_groups`, shape (n,); an image drawn for validation goes back to
-            train when an image of its group is there, so that validation holds no byte-identical
-            copy of a training image. None: no two are identical.
-
-    Returns:
-        Boolean array of shape (n,), True for validation.
     """
     rng = np.random.default_rng(seed)
     is_val = np.zeros(len(labels), dtype=bool)
@@ -32,13 +39,13 @@ def carve_val(labels: IntArray, fraction: float, seed: int, groups: IntArray | N
         members = rng.permutation(np.flatnonzero(labels == c))
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         is_val[members[:count]] = True
-    if groups is None:
-        return is_val
-    return is_val & ~np.isin(groups, groups[~is_val])
+    groups = _identical_groups(images)
+    is_val &= ~np.isin(groups, groups[~is_val])
+    return TrainVal(np.flatnonzero(~is_val), np.flatnonzero(is_val))
 
 
-def identical_groups(images: npt.NDArray[np.uint8]) -> IntArray:
-    """Number of the group of byte-identical images that each image is in, shape (n,); images of shape (n, ...)."""
+def _identical_groups(images: npt.NDArray[np.uint8]) -> IntArray:
+    """Number of the group of byte-identical images that each image is in, shape (n,)."""
     numbers: dict[bytes, int] = {}
     return np.array(
         [numbers.setdefault(hashlib.sha256(image.tobytes()).digest(), len(numbers)) for image in images], dtype=np.int64

@@ -1,8 +1,10 @@
-"""The trained network that is re-engineered: its weights, its classes and the input space it was trained in."""
+"""The trained network that work starts from: its weights, its classes and the input space it was trained in."""
 
 from __future__ import annotations
 
+import copy
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,34 +19,47 @@ from seam.files import read_json, sha256_file, write_text
 from seam.networks.build import build
 from seam.networks.state_dicts import load_weights, save_weights
 
+_KEPT = 2
+"""Sources that a process keeps in memory: the one of the problems and the one of the transfers."""
+_loaded: dict[Path, tuple[tuple[int, ...], Source]] = {}
+_loading = threading.Lock()
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class SourceInfo:
-    """What is known of a source."""
+    """What is known of a source; `source.json` has these fields."""
 
     architecture: str
-    classes: tuple[str, ...]
-    """In the order of the logits."""
+    num_classes: int
+    """Logits."""
+    classes: tuple[str, ...] = ()
+    """In the order of the logits; empty where their names are not known."""
     mean: tuple[float, ...]
     """Normalisation, three values, pixels in [0, 1]."""
     std: tuple[float, ...]
     image_shape: tuple[int, int, int]
-    """(height, width, channels) of the images as stored."""
-    sha256: str
-    """Of source.safetensors."""
-    val_accuracy: float
-    """Over all its classes, a fraction."""
-    trained_here: bool
-    """False for a given checkpoint: its training may have seen our validation images."""
+    """(height, width, channels) of the images as stored that it is used on."""
+    sha256: str = ""
+    """Of source.safetensors; `save_source` fills it in."""
     params_total: int
+    trained_here: bool = False
+    """False for a given checkpoint: its training may have seen our validation images."""
+    val_accuracy: float | None = None
+    """Over all its classes, a fraction; None: not measured."""
+    test_accuracy: float | None = None
+    """Over all its classes, on the data set's test images, a fraction; None: not measured."""
     files: Mapping[str, str] = field(default_factory=dict)
     """The user's own files it was made from (checkpoint, architecture) -> their sha256."""
-    warnings: tuple[str, ...] = ()
-    test_accuracy: float | None = None
-    """Over all its classes, on the data set's test images, a fraction; measured for a given
-    checkpoint only."""
     fetched_from: str | None = None
     """Where a checkpoint that is not a file came from: an address, or "models:/NAME/VERSION"."""
+    backdoor: Mapping[str, Any] | None = None
+    """Of a backdoor that was planted in it: what it is and how well it took; None: there is none."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def pixels(self) -> int:
+        """Of one image."""
+        return self.image_shape[0] * self.image_shape[1]
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,17 @@ class Source:
 
     network: nn.Module
     info: SourceInfo
+
+    def preprocess(self) -> Preprocess:
+        """Images as stored, to the network's input; a new module on the CPU."""
+        return Preprocess(self.info.mean, self.info.std)
+
+    def example(self, images: UInt8[Tensor, "batch h w c"] | None = None) -> Float[Tensor, "batch 3 h w"]:
+        """An input of the network, on the CPU: `images` normalised, or one of zeros of its image size."""
+        if images is None:
+            return torch.zeros(1, 3, *self.info.image_shape[:2])
+        made: Tensor = self.preprocess()(images)
+        return made
 
 
 class Preprocess(nn.Module):
@@ -114,25 +140,47 @@ def save_source(network: nn.Module, info: SourceInfo, folder: Path) -> None:
 
 
 def load_source(folder: Path) -> Source:
-    """Read what `save_source` wrote.
+    """Read what `save_source` wrote; once a process, while the files stay what they are.
+
+    Nothing is drawn from torch's global generator.
+
+    Returns:
+        A source whose network is the caller's own copy, to change as it likes.
 
     Raises:
         SourceError: missing, damaged, or weights whose hash is not the recorded one.
     """
+    paths = (folder / "source.json", folder / "source.safetensors")
     try:
-        raw = read_json(folder / "source.json")
-    except (OSError, ValueError) as e:
+        state = tuple(n for s in (path.stat() for path in paths) for n in (s.st_ino, s.st_mtime_ns, s.st_size))
+    except OSError as e:
         raise SourceError(
-            f"{folder / 'source.json'}: expected a prepared source, got {e}; run the stage prepare_source."
+            f"{folder / 'source.json'}: expected a prepared source, got {e}; run the stage {folder.name} again."
         ) from e
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-    info = SourceInfo(**fields)
-    found = sha256_file(folder / "source.safetensors")
+    key = folder.resolve()
+    with _loading:
+        known = _loaded.pop(key, None)
+        source = known[1] if known is not None and known[0] == state else _read_source(*paths)
+        _loaded[key] = (state, source)
+        if len(_loaded) > _KEPT:
+            del _loaded[next(iter(_loaded))]
+    return Source(copy.deepcopy(source.network), source.info)
+
+
+def _read_source(path: Path, weights: Path) -> Source:
+    try:
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read_json(path).items()}
+        info = SourceInfo(**fields)
+    except (OSError, ValueError, TypeError) as e:
+        raise SourceError(
+            f"{path}: expected a prepared source, got {e}; run the stage {path.parent.name} again."
+        ) from e
+    found = sha256_file(weights)
     if found != info.sha256:
         raise SourceError(
-            f"{folder / 'source.safetensors'}: expected sha256 {info.sha256}, got {found}; run the stage prepare_source"
-            " again."
+            f"{weights}: expected sha256 {info.sha256}, got {found}; run the stage {path.parent.name} again."
         )
-    network = build(info.architecture, len(info.classes))
-    load_weights(network, folder / "source.safetensors")
+    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and replaced
+        network = build(info.architecture, info.num_classes)
+    load_weights(network, weights)
     return Source(network.eval(), info)

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seam.compaction import ENGINE_BLOCK, compact
 from seam.configs.inference import Engine
 from seam.files import read_json, read_rows
@@ -59,8 +57,7 @@ def measured_frontier(
     if not packs or not timed_engines(context):
         return []
     source, config = problem_source(context), context.params.benchmark_latency
-    height, width, _ = source.info.image_shape
-    example = torch.zeros(1, 3, height, width)
+    example = source.example()
     whole = load_model(context, "head_only")
     assert isinstance(whole, Reengineered)
     load_norms(whole.network, context.artifact("search", "norms.safetensors"))
@@ -97,7 +94,7 @@ def measured_frontier(
         )
         latencies, _ = benchmark(
             variants,
-            InputSpec((3, height, width)),
+            InputSpec(tuple(example.shape[1:])),
             once,
             context.params.seed,
             lambda done, text: progress(0.5 + 0.5 * done, text),

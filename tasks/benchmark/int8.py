@@ -39,7 +39,7 @@ def quantized(
     """
     source = problem_source(context)
     problem = context.target_problem(source.info.classes)
-    preprocess = Preprocess(source.info.mean, source.info.std)
+    preprocess = source.preprocess()
     images = {"val": problem_images(context, "val"), "test": problem_images(context, "test")}
     train = problem_images(context, "train").images
     chosen = np.random.default_rng(context.params.seed).permutation(len(train))[:CALIBRATION_IMAGES]

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from seam.data.images import training_images
 from seam.defects.backdoor import backdoor_inheritance, poison, triggered
 from seam.methods.protocol import Target, Watch, fresh_student
 from seam.methods.transfer import train_student
@@ -15,7 +16,7 @@ from seam.networks.predict import predict
 from seam.networks.source import Preprocess
 from seam.runtime import start
 from seam.training.loop import Epoch
-from tasks.inputs.target import make_splits, take, target_data
+from tasks.inputs.target import carved, target_data
 from tasks.project.stage import StageContext
 
 
@@ -34,8 +35,8 @@ def planted(
         SourceError: the network has no classifier to replace, or the loss is not finite.
     """
     params, data = context.params, target_data(context)
-    config, splits = params.transfer.backdoor, make_splits(context, data)
-    train, val = take(data, splits["train"]), take(data, splits["val"])
+    config, split = params.transfer.backdoor, carved(context, data)
+    train, val = training_images(data, split.train), training_images(data, split.val)
     poisoned, chosen = poison(train, config, params.seed)
     preprocess, height_width = Preprocess(mean, std), data.image_shape[:2]
     runtime = start(params.runtime, height_width[0] * height_width[1])
@@ -60,7 +61,6 @@ def planted(
     clean, attacked = (predict(learner, some, preprocess).argmax(1).cpu() for some in images)
     found = backdoor_inheritance(clean, attacked, val.labels, config.target_class)
     about = {
-        "num_classes": len(data.classes),
         "target_class": data.classes[config.target_class],
         "poisoned_images": int(chosen.sum()),
         "val_accuracy": found.accuracy,

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from seam.errors import ConfigError
 from seam.files import sha256_file
 from seam.inference.export import export_onnx
@@ -57,8 +55,7 @@ def materialize(root: Path, params: Params, problem: str, path: Path) -> str:
         )
     model = load_model(context, "reengineered")
     if path.suffix == ".onnx":
-        height, width, _ = problem_source(context).info.image_shape
-        export_onnx(model, torch.zeros(1, 3, height, width), path)
+        export_onnx(model, problem_source(context).example(), path)
     else:
         save_weights(model, path)
     source, own = needed[0].stat().st_size, sum(p.stat().st_size for p in needed[1:])

@@ -22,7 +22,7 @@ from tasks.project.stage import StageContext
 
 
 def problem_source(context: StageContext) -> Source:
-    """The prepared source."""
+    """The prepared source; its network is the caller's own copy."""
     return load_source(context.folder("prepare_source"))
 
 
@@ -61,9 +61,9 @@ def load_model(context: StageContext, name: str) -> nn.Module:
     return model.requires_grad_(False).eval()
 
 
-def load_compacted(context: StageContext, name: str, height: int, width: int) -> Compacted:
+def load_compacted(context: StageContext, name: str) -> Compacted:
     """One of `SAVED` without the channels that are without effect, in the blocks that engines compute in."""
-    return compact(load_model(context, name), torch.zeros(1, 3, height, width), ENGINE_BLOCK)
+    return compact(load_model(context, name), problem_source(context).example(), ENGINE_BLOCK)
 
 
 def load_models(context: StageContext) -> dict[str, nn.Module]:

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from seam.files import read_json
+from seam.files import read_json, sha256_file
 from seam.masks.masks import apply_masks
 from seam.masks.pack import save_mask_pack
+from seam.networks import source as source_module
 from seam.networks.head import fit_head
 from seam.networks.predict import accuracy, predict
-from seam.networks.source import Preprocess
-from seam.networks.state_dicts import save_weights
+from seam.networks.state_dicts import load_weights, save_weights
 from tasks.evaluate import evaluate
 from tasks.inputs.problem import problem_images, problem_masks, problem_source
 from tasks.project.stage import StageContext
@@ -63,7 +63,7 @@ def refitted_accuracy(context: StageContext, masked: bool) -> float:
     source = problem_source(context)
     if masked:
         apply_masks(source.network, problem_masks(context, source).masks)
-    preprocess = Preprocess(source.info.mean, source.info.std)
+    preprocess = source.preprocess()
     train, test = problem_images(context, "train"), problem_images(context, "test")
     head = fit_head(predict(source.network, train, preprocess), train.labels, 2)
     return accuracy(head(predict(source.network, test, preprocess)), test.labels)
@@ -88,7 +88,7 @@ def test_a_mask_that_keeps_everything_gives_the_head_only_model(project: StageCo
     everything = {name: torch.ones_like(mask) for name, mask in problem_masks(project, source).masks.items()}
     save_mask_pack(everything, source.info.sha256, project.artifact("search", "mask.safetensors"))
     train = problem_images(project, "train")
-    head = fit_head(predict(source.network, train, Preprocess(source.info.mean, source.info.std)), train.labels, 2)
+    head = fit_head(predict(source.network, train, source.preprocess()), train.labels, 2)
     save_weights(head, project.artifact("search", "head_only.safetensors"))
     baselines = measured(project)["baselines"]
     for name in MASKS:
@@ -130,3 +130,13 @@ def test_training_from_scratch_is_measured_when_asked_for_and_repeats(
     assert first == second
     assert first["density"] == 1.0
     assert first["num_images"] == 6
+
+
+def test_the_source_is_read_and_hashed_once(project: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = project.artifact("prepare_source", "source.safetensors")
+    hashed, read = [], []
+    monkeypatch.setattr(source_module, "sha256_file", lambda path: (hashed.append(path), sha256_file(path))[1])
+    monkeypatch.setattr(source_module, "load_weights", lambda net, path: (read.append(path), load_weights(net, path)))
+    measured(project)
+    assert hashed == [weights]
+    assert read == [weights]

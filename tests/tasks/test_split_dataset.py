@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from seam.data.prepared import ImageData, save_prepared
 from seam.data.problems import TargetProblem
-from seam.data.splits import carve_val, identical_groups
+from seam.data.splits import carve_val
 from seam.errors import DataError
 from tasks.project.params import Params
 from tasks.project.stage import StageContext
@@ -102,31 +102,16 @@ def test_empty_class_in_a_split(tmp_path: Path) -> None:
     assert "every class in val, none of: dog" in failure(context(tmp_path, data_set(y_train=one_dog), "dog"))
 
 
-def test_copies_stay_on_one_side() -> None:
-    images = np.arange(40, dtype=np.uint8).repeat(4).reshape(40, 2, 2, 1)
-    labels = np.zeros(40, dtype=np.int64)
-    plain = carve_val(labels, 0.25, 0)
-    drawn, kept = np.flatnonzero(plain), np.flatnonzero(~plain)
-    images[drawn[0]] = images[kept[0]]  # one copy on either side: both belong to train
-    images[drawn[1]] = images[drawn[2]]  # both drawn for validation: they stay there
-    groups = identical_groups(images)
-    assert len(set(groups.tolist())) == 38
-    expected = plain.copy()
-    expected[drawn[0]] = False
-    assert np.array_equal(carve_val(labels, 0.25, 0, groups), expected)
-    assert np.array_equal(carve_val(labels, 0.25, 0, np.arange(40)), plain)
-
-
 def test_stage_keeps_copies_together(tmp_path: Path) -> None:
     data = data_set()
-    is_val = carve_val(data.y_train, 0.2, 3)
-    in_val, in_train = np.flatnonzero(is_val)[0], np.flatnonzero(~is_val)[0]
+    carved = carve_val(data.x_train, data.y_train, 0.2, 3)
+    in_val, in_train = carved.val[0], carved.train[0]
     data.x_train[in_val] = data.x_train[in_train]
     split_dataset(context(tmp_path, data, "all"))
     arrays = load_file(tmp_path / "artifacts" / "p" / "split_dataset" / "splits.safetensors")
     assert in_val in arrays["train"]
     assert in_val not in arrays["val"]
-    assert len(arrays["val"]) == is_val.sum() - 1
+    assert len(arrays["val"]) == len(carved.val) - 1
 
 
 def test_image_in_train_and_test_is_refused(tmp_path: Path) -> None:

@@ -52,7 +52,17 @@ def contexts(registry_project, monkeypatch):
     folder = registry_project.folder("prepare_source")
     save_source(
         build(architecture, 4),
-        SourceInfo(architecture, CLASSES, (0.5,) * 3, (0.25,) * 3, (8, 8, 1), "", 0.9, True, 163),
+        SourceInfo(
+            architecture=architecture,
+            num_classes=len(CLASSES),
+            classes=CLASSES,
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            image_shape=(8, 8, 1),
+            params_total=163,
+            trained_here=True,
+            val_accuracy=0.9,
+        ),
         folder,
     )
     for name in PROBLEMS:
