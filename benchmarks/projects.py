@@ -20,6 +20,7 @@ from seam.errors import SeamError
 from tasks.project.params import Params, change_params, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
+DEFAULTS = ROOT / "params.yaml"
 
 
 def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]) -> Params:
@@ -28,7 +29,7 @@ def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]
     What it has computed stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    shutil.copyfile(DEFAULTS, folder / "params.yaml")
     for preset in presets:
         change_params(folder / "params.yaml", overlay=preset)
     change_params(folder / "params.yaml", overrides)

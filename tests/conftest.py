@@ -29,8 +29,8 @@ from seam.networks.state_dicts import save_weights
 from tasks.project.params import Params, parse_params
 from tasks.project.stage import StageContext
 from tasks.project.subject import Subject
+from tests.defaults import POLICY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = """
 from torch import nn
 
@@ -104,7 +104,7 @@ def make_registry_project(root: Path, store: Path, network_code: str = TINY) -> 
     """Write params, policy, store and the artifacts of every stage before register_model."""
     (root / "mlflow").mkdir(parents=True)
     shutil.copyfile(store, root / "mlflow" / "mlflow.db")
-    shutil.copyfile(REPOSITORY / "mlflow" / "registry.yaml", root / "mlflow" / "registry.yaml")
+    (root / "mlflow" / "registry.yaml").write_text(POLICY)
     (root / "tiny.py").write_text(network_code)
     architecture = f"{root / 'tiny.py'}:tiny"
     values = {"problems": {"zero": ["zero"]}, "prepare_source": {"architecture": architecture}}

@@ -13,8 +13,10 @@ import pytest
 
 from seam.errors import ConfigError
 from seam.files import read_json
+from tests.defaults import write_params
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import projects
 import reproduce_rq1
 import results_page
 
@@ -40,6 +42,7 @@ SMALL = (
 @pytest.fixture
 def overrides(brightness_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The small data set; cards and page go to the test's folder."""
+    monkeypatch.setattr(projects, "DEFAULTS", write_params(tmp_path / "defaults.yaml"))
     monkeypatch.setattr(reproduce_rq1, "WORK", tmp_path / "work")
     for module in (reproduce_rq1, results_page):
         monkeypatch.setattr(module, "CARDS", tmp_path / "cards")

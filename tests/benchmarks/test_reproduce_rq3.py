@@ -15,8 +15,10 @@ from safetensors.torch import save_file
 from seam.errors import ConfigError
 from seam.files import read_json
 from seam.networks.build import build
+from tests.defaults import write_params
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import projects
 import reproduce_rq3
 import results_page
 import results_rq3
@@ -42,6 +44,7 @@ SMALL = (
 @pytest.fixture
 def images(brightness_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The small data set; cards and page go to the test's folder."""
+    monkeypatch.setattr(projects, "DEFAULTS", write_params(tmp_path / "defaults.yaml"))
     monkeypatch.setattr(reproduce_rq3, "WORK", tmp_path / "work")
     for module in (reproduce_rq3, results_rq3):
         monkeypatch.setattr(module, "CARDS", tmp_path / "cards")

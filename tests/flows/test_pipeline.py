@@ -22,19 +22,29 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from seam.networks.build import build
+from tests.defaults import POLICY, ROOT, write_params
 
-ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PROBLEM = "digit-0"
 SMALL = {
     "problems": {PROBLEM: ["0"]},
     "runtime": {"threads": 1},
-    "prepare_source": {"epochs": 4},
-    "search": {"max_rounds": 50, "lr_scores": 0.1},
-    "finetune": {"epochs": 2},
+    "prepare_source": {"epochs": 4, "augment": "crop"},
+    "search": {
+        "structure": "hybrid",
+        "channels_target": 0.4,
+        "cost": "macs",
+        "target": 0.1,
+        "max_rounds": 50,
+        "lr_scores": 0.1,
+        "augment": "crop",
+    },
+    "finetune": {"epochs": 2, "augment": "crop"},
     "evaluate_robustness": {"steps": 5},
     "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2},
 }
+FOLDERS = ("flows", "tasks", "seam", "presets", "storage")
+FILES = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "data.dvc", "dvc.yaml", "prefect.yaml")
 KILLS = {
     "search": f"artifacts/{PROBLEM}/search.partial/checkpoint.safetensors",
     "finetune": f"artifacts/{PROBLEM}/finetune.partial",
@@ -71,26 +81,15 @@ def _environment():
 
 
 def _project(folder):
-    """A copy of the project's files (not its results), with the small parameters, as its own git repository."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    yaml = YAML()
-    params = yaml.load((folder / "params.yaml").read_text())
-    for section, values in SMALL.items():
-        if section == "problems":
-            params[section] = values
-        else:
-            params[section].update(values)
-    with (folder / "params.yaml").open("w") as f:
-        yaml.dump(params, f)
+    """The project's code and data with the small parameters, as its own git repository; nothing that a user edits."""
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    (folder / "mlflow").mkdir()
+    (folder / "mlflow/registry.yaml").write_text(POLICY)
+    write_params(folder / "params.yaml", **SMALL)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
         subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)

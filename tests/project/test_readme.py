@@ -1,13 +1,12 @@
 """What the README says of the default problems is what the results shipped with the project say."""
 
 import json
-import subprocess
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[2]
+from tests.defaults import ROOT, committed
+
 README = (ROOT / "README.md").read_text()
 PROBLEMS = ("digit-0", "low-digits")
 
@@ -17,10 +16,7 @@ def _shipped(path):
 
     A run here writes its own.
     """
-    committed = subprocess.run(
-        ["git", "show", "HEAD:dvc.lock"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout
-    stages = YAML(typ="safe").load(committed or (ROOT / "dvc.lock").read_text())["stages"].values()
+    stages = YAML(typ="safe").load(committed("dvc.lock"))["stages"].values()
     md5 = next(out["md5"] for stage in stages for out in stage.get("outs", ()) if out["path"] == path)
     return json.loads((ROOT / "storage" / "files" / "md5" / md5[:2] / md5[2:]).read_text())
 

@@ -140,16 +140,14 @@ def make_project(root: Path) -> Path:
 
     from dvc.repo import Repo
 
-    from tasks.project.params import change_params
+    from tests.defaults import write_params
 
     root.mkdir()
     for name in ("flows", "tasks", "seam"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("params.yaml", "dvc.yaml", "prefect.yaml"):
+    for name in ("dvc.yaml", "prefect.yaml"):
         shutil.copy(REPOSITORY / name, root)
-    change_params(
-        root / "params.yaml", ["problems={digit-3: ['3'], low-digits: ['0', '1']}", "data.path=data/digits.npz"]
-    )
+    write_params(root / "params.yaml", problems={"digit-3": ["3"], "low-digits": ["0", "1"]})
     for name, text in {
         "data/digits.npz": "stub",
         "mlflow/registry.yaml": "gates: []\n",

@@ -43,8 +43,8 @@ from tasks.project.subject import Subject
 from tasks.register_transfer import register_transfer
 from tasks.transfer import transfer
 from tasks.validate_target import validate_target
+from tests.defaults import POLICY
 
-ROOT = Path(__file__).parents[2]
 CLASSES = ("blue", "green", "red")
 SEAM = StudentName("seam-70", 0)
 NETWORK = """
@@ -109,7 +109,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "tiny.py").write_text(NETWORK)
     (root / "params.yaml").write_text(json.dumps(VALUES))
     (root / "mlflow").mkdir()
-    shutil.copyfile(ROOT / "mlflow" / "registry.yaml", root / "mlflow" / "registry.yaml")
+    (root / "mlflow" / "registry.yaml").write_text(POLICY)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         torch.manual_seed(0)

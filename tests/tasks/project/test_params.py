@@ -1,26 +1,22 @@
 """params.yaml and the command line's changes to it."""
 
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from seam.errors import ConfigError
 from tasks.project.params import Params, change_params, load_params
-
-ROOT = Path(__file__).parents[3]
+from tests.defaults import ROOT, committed, write_params
 
 
 @pytest.fixture
 def params(tmp_path):
-    path = tmp_path / "params.yaml"
-    path.write_text((ROOT / "params.yaml").read_text())
-    return path
+    return write_params(tmp_path / "params.yaml", search={"alpha": 1.0})
 
 
 def test_the_projects_file_lists_every_parameter():
-    written = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    written = YAML(typ="safe").load(committed("params.yaml"))
     assert list(written) == list(Params.model_fields)
     for name, field in Params.model_fields.items():
         if is_dataclass(field.annotation):

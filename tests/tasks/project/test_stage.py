@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +17,7 @@ from tasks.project.params import Params
 from tasks.project.stage import StageContext, collect_warnings, execute
 from tasks.project.stages import all_stages
 from tasks.project.subject import Subject
-
-ROOT = Path(__file__).parents[3]
+from tests.defaults import ROOT, write_params
 
 
 @pytest.fixture
@@ -151,7 +149,7 @@ def test_each_stage_explains_itself(stage, monkeypatch, capsys):
 
 
 def test_a_stage_alone_fails_with_one_line(tmp_path):
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    write_params(tmp_path / "params.yaml")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tasks.search", "--problem", "digit-0"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)

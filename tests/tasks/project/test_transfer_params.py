@@ -5,7 +5,6 @@ Names of students, percentages, presets, and what is said of bad values.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from seam.methods.presets import BACKDOOR_TEACHER, PRESETS
 from tasks.project.params import change_params, load_params, parse_params
 from tasks.project.students import METHODS, asked_removal, config_of
 from tasks.project.transfer_params import TransferParams
-
-ROOT = Path(__file__).parents[3]
+from tests.defaults import ROOT, write_params
 
 
 def test_the_sections_defaults_are_the_librarys() -> None:
@@ -69,7 +67,7 @@ def test_bad_parameters_are_one_line(changes: dict[str, Any], line: str) -> None
 
 @pytest.mark.parametrize("name", ["seam", "seam_dropout", "remos_resnet18", "remos_resnet50", "remos_backdoor"])
 def test_preset_files_are_the_librarys_presets(name: str, tmp_path: Path) -> None:
-    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    write_params(tmp_path / "params.yaml")
     change_params(tmp_path / "params.yaml", overlay=ROOT / "presets" / f"transfer-{name.replace('_', '-')}.yaml")
     loaded = load_params(tmp_path / "params.yaml").transfer
     assert asdict(loaded.config) == asdict(PRESETS[name])

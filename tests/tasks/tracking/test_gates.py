@@ -9,6 +9,7 @@ import pytest
 
 from seam.errors import ConfigError
 from tasks.tracking.gates import RegistryPolicy, judge, judge_student, load_policy
+from tests.defaults import POLICY, committed
 
 OURS = "reengineered_finetuned"
 
@@ -81,8 +82,9 @@ def test_a_gate_may_look_at_a_baseline_and_a_gate_left_out_is_not_applied() -> N
     assert (verdict.gate, verdict.passed) == ("accuracy_drop", False)
 
 
-def test_the_projects_policy_is_valid() -> None:
-    loaded = load_policy(Path(__file__).resolve().parents[3] / "mlflow" / "registry.yaml")
+def test_the_projects_policy_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "registry.yaml").write_text(committed("mlflow/registry.yaml"))
+    loaded = load_policy(tmp_path / "registry.yaml")
     assert loaded.alias == "champion"
     assert loaded.gates.model_fields_set == {"accuracy_drop", "fewer_weights", "defect_inheritance_increase"}
 
@@ -124,8 +126,9 @@ STUDENT = {"accuracy": 0.80, "defect_inheritance_rate": 0.20, "num_images": 1000
     ("standard", "rate", "passed"),
     [(0.82, 0.40, [True, True]), (0.821, 0.40, [False, True]), (0.7, 0.399, [True, False]), (0.8, None, [True, False])],
 )
-def test_gates_of_a_student(standard: float, rate: float | None, passed: list[bool]) -> None:
-    loaded = load_policy(Path(__file__).resolve().parents[3] / "mlflow" / "registry.yaml")
+def test_gates_of_a_student(standard: float, rate: float | None, passed: list[bool], tmp_path: Path) -> None:
+    (tmp_path / "registry.yaml").write_text(POLICY)
+    loaded = load_policy(tmp_path / "registry.yaml")
     references = {"standard": {"accuracy": standard, "defect_inheritance_rate": rate, "num_images": 1000}}
     verdicts = judge_student(loaded, STUDENT, references)
     assert [v.gate for v in verdicts] == ["accuracy_drop", "defect_inheritance_share"]
