@@ -13,25 +13,7 @@ from torch.func import functional_call
 from seam.masks.masks import maskable
 from seam.masks.weights import ScoredWeights
 from seam.networks.build import build
-
-ARCHITECTURES = (
-    *(
-        "convnext_tiny",
-        "densenet121",
-        "efficientnet_b0",
-        "googlenet",
-        "mnasnet0_5",
-        "mobilenet_v2",
-        "mobilenet_v3_small",
-    ),
-    *("regnet_y_400mf", "resnet18", "resnet50", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t"),
-)
-SMALL_VIT = """
-from torchvision.models import VisionTransformer
-def vit(num_classes):
-    sizes = dict(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64)
-    return VisionTransformer(**sizes, num_classes=num_classes)
-"""
+from tests.seam.architectures import BUILT_IN, SMALL_VIT, TORCHVISION
 
 
 def _settled(network, images):
@@ -90,12 +72,12 @@ def _conforms(architecture, side):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_masks_work_on_torchvisions(name):
     _conforms(f"torchvision:{name}", 32)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet20_a", "vgg16_bn_cifar"])
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_masks_work_on_the_built_in_ones(name):
     _conforms(name, 32)
 
