@@ -26,11 +26,12 @@ from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
 from seam.files import write_text
 from tasks.project.stage_configs import EvaluateConfig, RegisterConfig
+from tasks.project.stages import KINDS
 from tasks.project.transfer_params import TransferParams
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_WHOLE = ("problems", "targets")
-"""Sections of names the user chose: another file's take the place of all of them."""
+_SUBJECTS = {kind.section: kind for kind in KINDS.values()}
+"""Sections of names the user chose, by what they name: another file's take the place of all of them."""
 
 
 def _class_names(value: Any) -> Any:
@@ -74,25 +75,25 @@ class Params(BaseModel):
 
     @field_validator("problems")
     @classmethod
-    def _names(cls, problems: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    def _at_least_one(cls, problems: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         if not problems:
             raise ValueError("problems must name at least one target problem, got none")
-        for name in problems:
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"a problem's name is lower-case letters, digits, '-' and '_', got '{name}'")
         return problems
 
-    @field_validator("targets")
+    @field_validator(*_SUBJECTS)
     @classmethod
-    def _target_names(cls, targets: dict[str, DataConfig], info: ValidationInfo) -> dict[str, DataConfig]:
-        for name in targets:
+    def _names(cls, entries: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        kind = _SUBJECTS[str(info.field_name)]
+        for name in entries:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"a target's name is lower-case letters, digits, '-' and '_', got '{name}'")
-            if name in info.data.get("problems", {}):
-                raise ValueError(
-                    f"a target and a problem must have different names (both are folders of artifacts/), got '{name}'"
-                )
-        return targets
+                raise ValueError(f"a {kind.name}'s name is lower-case letters, digits, '-' and '_', got '{name}'")
+            for section in info.data.keys() & _SUBJECTS.keys() - {kind.section}:
+                if name in info.data[section]:
+                    raise ValueError(
+                        f"a {kind.name} and a {_SUBJECTS[section].name} must have different names (both are folders of"
+                        f" artifacts/), got '{name}'"
+                    )
+        return entries
 
 
 def load_params(path: Path) -> Params:
@@ -222,7 +223,7 @@ def _set(document: Any, override: str) -> None:
 
 def _merge(document: Any, changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(document.get(key), Mapping) and key not in _WHOLE:
+        if isinstance(value, Mapping) and isinstance(document.get(key), Mapping) and key not in _SUBJECTS:
             _merge(document[key], value)
         else:
             document[key] = value

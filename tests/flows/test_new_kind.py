@@ -1,0 +1,165 @@
+"""A further kind of subject is one row: folders, keys, flags, order, lineage, failure rules and closing follow."""
+
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.closing import show_closing
+from flows.stage_task import Failure, source_changed, without_running
+from flows.subjects import run_stages, verdict
+from seam.errors import ConfigError
+from seam.files import write_json
+from tasks.project.params import ClassNames, Params
+from tasks.project.stage import StageContext
+from tasks.project.stages import KINDS, Kind, Stage, all_stages
+from tasks.project.subject import StageRun, Subject, check, chosen, dvc_key, flags, label_of, runs_of, stage_folder
+from tasks.tracking.runs import lineage
+
+ROOT = Path(__file__).parents[2]
+COMPOSITION = Kind(
+    name="composition",
+    section="compositions",
+    command="compose",
+    noun="composition",
+    definition="a composition",
+    none_yet="params.yaml has no composition",
+    first=(Stage("describe_machine", "project"), Stage("gather_modules")),
+    then=(Stage("compose"), Stage("register_composition")),
+    data="gather_modules",
+    source="gather_modules",
+    source_section="prepare_source",
+    registers="register_composition",
+    reports="compose",
+    next_commands=(("seam serve --composition {name}", "answer requests"),),
+    deed="composition",
+    defined_as="parts",
+)
+
+
+class ParamsWithCompositions(Params):
+    compositions: dict[str, ClassNames] = {}
+
+
+@pytest.fixture
+def params() -> ParamsWithCompositions:
+    """Parameters with a further section, as a further kind has."""
+    return ParamsWithCompositions(
+        problems={"p": ("a",)}, targets={}, compositions={"pair": ("a", "b"), "trio": ("c",)}, seed=7
+    )
+
+
+@pytest.fixture
+def composition(monkeypatch: pytest.MonkeyPatch) -> Kind:
+    """The only thing that is added: a row of the table."""
+    monkeypatch.setitem(KINDS, "composition", COMPOSITION)
+    return COMPOSITION
+
+
+def test_one_row_gives_a_kind_its_folders_labels_keys_flags_and_order(
+    composition: Kind, params: ParamsWithCompositions
+) -> None:
+    pair, trio = chosen(params, composition)
+    assert chosen(params, composition, ["trio"]) == (trio,) == (Subject("composition", "trio"),)
+    assert stage_folder(Path(), "compose", pair) == Path("artifacts/pair/compose")
+    assert (label_of("compose", pair), dvc_key(pair), flags(pair)) == (
+        "compose [pair]",
+        "pair",
+        ["--composition", "pair"],
+    )
+    assert pair.registered_name(params) == "seam-composition-pair"
+    assert pair.command == "seam compose --composition pair"
+    assert runs_of(params, composition, [pair, trio]) == [
+        StageRun("describe_machine"),
+        StageRun("gather_modules", pair),
+        StageRun("gather_modules", trio),
+        *(StageRun(stage, subject) for subject in (pair, trio) for stage in ("compose", "register_composition")),
+    ]
+    with pytest.raises(ConfigError, match="unknown composition 'duo', expected one of: pair, trio; add it under `comp"):
+        check(params, Subject("composition", "duo"))
+
+
+def test_one_row_gives_a_kind_its_lineage(composition: Kind, params: ParamsWithCompositions, tmp_path: Path) -> None:
+    context = StageContext("compose", params, tmp_path, Subject("composition", "pair"))
+    for name in ("dataset.safetensors", "source.safetensors"):
+        context.artifact("gather_modules", name).parent.mkdir(parents=True, exist_ok=True)
+        context.artifact("gather_modules", name).write_text(name)
+    digest, shaping = lineage(context)
+    assert shaping == {"seed": "7", "composition": "pair", "parts": '["a", "b"]'}
+    context.artifact("gather_modules", "source.safetensors").write_text("another")
+    assert lineage(context)[0] != digest
+
+
+class _Cache:
+    """Says of every stage that DVC has it."""
+
+    def is_current(self, stage: str, key: str | None) -> bool:
+        return True
+
+
+def test_one_row_gives_a_kind_its_registration_checks_failure_rules_and_verdict(
+    composition: Kind, params: ParamsWithCompositions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = chosen(params, composition)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    run = StageRun("register_composition", subjects[0])
+    write_json(stage_folder(tmp_path, run.stage, run.subject) / "card.json", {"registered_model": "m", "version": 1})
+    assert without_running(_Cache(), tmp_path, run) is None  # type: ignore[arg-type]  its version is not in the registry
+    assert not source_changed(tmp_path, StageRun("gather_modules", subjects[0]))  # nothing was read yet
+    done = []
+
+    def run_one(root: Path, run: StageRun) -> object:
+        done.append(run.label)
+        return Failure(run.subject, "it broke.") if run.label == "compose [pair]" else None
+
+    monkeypatch.setattr("flows.subjects.run_one", run_one)
+    failures = run_stages(tmp_path, params, composition, subjects, {})
+    assert done == [
+        "describe_machine",
+        *("gather_modules [pair]", "gather_modules [trio]"),
+        *("compose [pair]", "compose [trio]", "register_composition [trio]"),
+    ]
+    assert verdict(composition, failures, subjects).message == "1 of 2 compositions failed: it broke"
+    assert verdict(composition, [], subjects).message == "2 of 2 compositions done: pair, trio."
+
+
+def test_one_row_gives_a_kind_its_closing(
+    composition: Kind, params: ParamsWithCompositions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///a.db")
+    subjects = chosen(params, composition)
+    report = stage_folder(tmp_path, "compose", subjects[0]) / "report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("")
+    card = {"registered_model": "seam-composition-pair", "version": 3, "aliases": ["champion"], "run_id": "r"}
+    write_json(stage_folder(tmp_path, "register_composition", subjects[0]) / "card.json", {**card, "gates": []})
+    console = Console(record=True, width=160)
+    show_closing(tmp_path, params, composition, subjects, console, finished=True)
+    lines = [line.strip() for line in console.export_text().splitlines() if line]
+    assert lines == [
+        "model    models:/seam-composition-pair/3 @champion",
+        "run      r in sqlite:///a.db",
+        "report   artifacts/pair/compose/report.html",
+        "Next:",
+        f"{'seam serve --composition pair':<39}  answer requests",
+    ]
+
+
+def test_no_code_outside_the_table_asks_which_kind_it_is() -> None:
+    """A comparison with a kind, its name, or a list of its stages would be a second place to edit."""
+    names = "|".join([*KINDS, *(kind.name.upper() for kind in KINDS.values()), *all_stages()])
+    asks = re.compile(
+        rf"\b(?:TARGET|PROBLEM|SHARED|TRANSFER)_STAGES\b|\bof_target\b|\bif .*\bfamily\b"
+        rf"|(?<!for )\b(?:kind(?:\.name)?|stage) (?:==|!=|is|is not|in|not in) \(?[\"']?(?:{names})\b"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for folder in ("flows", "tasks")
+        for path in (ROOT / folder).rglob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if asks.search(line)
+    ]
+    assert not found
+    assert asks.search('of = "x" if subject.kind == "target" else "y"') and asks.search("if kind is PROBLEM:")
+    assert asks.search('if stage == "transfer":')
