@@ -1,17 +1,9 @@
-"""The `seam` command line."""
+"""The commands of `seam`: what each takes and says of itself; what it does is in `flows.commands`."""
 
 from __future__ import annotations
 
-import gc
-import logging
-import os
-import shutil
-import subprocess
 import sys
 import webbrowser
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -19,119 +11,10 @@ import typer
 from rich.console import Console
 
 import flows  # noqa: F401  telemetry off before anything else is imported
-from flows.project import log_to_file, project_root, state_folder
-from seam.errors import ConfigError, SeamError
-from tasks.project.environment import tracking_uri
-from tasks.project.stages import KINDS, PROBLEM, TARGET
-
-logger = logging.getLogger(__name__)
-
-app = typer.Typer(
-    name="seam",
-    help=(
-        "Re-engineer a trained network: keep only the weights a target problem needs, measured, versioned and"
-        " registered."
-    ),
-    epilog="Numbers live in params.yaml; results in artifacts/; the log of this machine's runs in .seam/seam.log.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-Set = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change a parameter in params.yaml, for example search.alpha=0.5. Repeatable.",
-        show_default=False,
-    ),
-]
-ParamsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--params",
-        metavar="FILE",
-        help="Take the values in this YAML file over those in params.yaml.",
-        show_default=False,
-    ),
-]
-Problems = Annotated[
-    list[str],
-    typer.Option(
-        "--problem",
-        metavar="NAME",
-        help="Only this target problem of params.yaml. Repeatable; default, or `all`: every one.",
-        show_default=False,
-    ),
-]
-
-Targets = Annotated[
-    list[str],
-    typer.Option(
-        "--target",
-        metavar="NAME",
-        help="Only this data set of `targets`. Repeatable; default: every one.",
-        show_default=False,
-    ),
-]
-
-
-def main() -> None:
-    """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
-    gc.set_threshold(
-        100_000, 20, 100
-    )  # the libraries make a million objects that stay: looking through them again and again costs seconds
-    logging.getLogger().addHandler(
-        logging.NullHandler()
-    )  # until the project's log file is open, the terminal shows our one line only
-    try:
-        app(standalone_mode=True)
-    except SeamError as e:
-        logger.error("%s", e, exc_info=True)
-        _complain(f"error: {' '.join(str(e).split())}")
-        sys.exit(1)
-    except Exception as e:
-        logger.exception("unexpected error")
-        _complain(
-            f"error: unexpected {type(e).__name__}: {' '.join(str(e).split())}; the traceback is in .seam/seam.log,"
-            " please report it."
-        )
-        sys.exit(1)
-
-
-def _complain(line: str) -> None:
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """End with one line and status 130 on Ctrl-C; what was finished is kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _complain("interrupted; run again to continue")
-        raise typer.Exit(130) from None
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        try:
-            typer.echo(f"seam {version('seam')}")
-        except PackageNotFoundError:
-            typer.echo("seam (not installed)")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    show_version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Options of every command."""
+from flows.app import app, enter_project, interruptible, main
+from flows.commands.options import ParamsFile, Problems, Set, Targets
+from seam.errors import ConfigError
+from tasks.project.stages import PROBLEM, TARGET
 
 
 @app.command()
@@ -143,8 +26,8 @@ def run(overrides: Set = [], params_file: ParamsFile = None, problems: Problems 
     from flows.commands.run import run_by_hand
 
     params_file = params_file.absolute() if params_file else None
-    root = _enter_project()
-    with _interruptible():
+    root = enter_project()
+    with interruptible():
         raise typer.Exit(
             run_by_hand(root, PROBLEM, "flows.pipeline:run_pipeline", overrides, params_file, problems, Console())
         )
@@ -160,8 +43,8 @@ def transfer(overrides: Set = [], params_file: ParamsFile = None, targets: Targe
     from flows.commands.run import run_by_hand
 
     params_file = params_file.absolute() if params_file else None
-    root = _enter_project()
-    with _interruptible():
+    root = enter_project()
+    with interruptible():
         raise typer.Exit(
             run_by_hand(root, TARGET, "flows.transfer:run_transfers", overrides, params_file, targets, Console())
         )
@@ -170,22 +53,11 @@ def transfer(overrides: Set = [], params_file: ParamsFile = None, targets: Targe
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def repro(context: typer.Context) -> None:
     """Run the same stages with `dvc repro`, without a server; further arguments go to it (seam repro --dry)."""
-    from tasks.project.data_guard import check_data_unchanged
-    from tasks.project.params import load_params
+    from flows.commands.repro import reproduce
 
-    root = _enter_project()
-    params = load_params(root / "params.yaml")
-    for data in (params.data, *params.targets.values()):
-        if (root / data.path).exists():  # a fresh clone: `dvc repro --pull` brings the data
-            check_data_unchanged(root, data.path)
-    environment = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    with _interruptible():
-        raise typer.Exit(
-            subprocess.run(
-                [sys.executable, "-m", "dvc", "repro", *context.args], cwd=root, env=environment, check=False
-            ).returncode
-        )
+    root = enter_project()
+    with interruptible():
+        raise typer.Exit(reproduce(root, context.args))
 
 
 @app.command()
@@ -206,7 +78,7 @@ def problems(
     """List the target problems in params.yaml, or add many at once."""
     from flows.commands.problems import extend_problems, list_problems
 
-    root = _enter_project()
+    root = enter_project()
     if each_class or superclasses is not None:
         typer.echo(extend_problems(root, each_class, superclasses))
         return
@@ -219,7 +91,7 @@ def status(problems: Problems = []) -> None:  # noqa: B006
     """Show which stages are up to date and what changed for the others, registered versions, and reports."""
     from flows.commands.status import show_status
 
-    show_status(_enter_project(), problems, Console())
+    show_status(enter_project(), problems, Console())
 
 
 @app.command()
@@ -229,27 +101,12 @@ def report(
     open_it: Annotated[bool, typer.Option("--open", help="Open in the browser.")] = False,
 ) -> None:
     """Print the path of each report there is, of problems and of targets; or of those that are named."""
-    from flows.preflight import reports_of
-    from tasks.project.params import load_params
+    from flows.commands.report import existing_reports
 
-    root = _enter_project()
-    named = {PROBLEM.name: problems, TARGET.name: targets}
-    paths = reports_of(root, load_params(root / "params.yaml"), named)
-    missing = [str(p.relative_to(root)) for p in paths if not p.is_file()]
-    if any(named.values()) and missing:
-        raise ConfigError(f"no report yet: {', '.join(missing)}; make it {_how_to_make(named)}.")
-    if len(missing) == len(paths):
-        raise ConfigError(f"no report yet; make it {_how_to_make(named)}.")
-    for path in paths:
-        if path.is_file():
-            typer.echo(str(path))
-            if open_it:
-                webbrowser.open(path.as_uri())
-
-
-def _how_to_make(kinds: Iterable[str]) -> str:
-    """Which commands make the reports of these kinds of subjects."""
-    return ", ".join(f"of a {kind} with `seam {KINDS[kind].command}`" for kind in kinds)
+    for path in existing_reports(enter_project(), {PROBLEM.name: problems, TARGET.name: targets}):
+        typer.echo(str(path))
+        if open_it:
+            webbrowser.open(path.as_uri())
 
 
 @app.command()
@@ -260,7 +117,7 @@ def doctor() -> None:
     """
     from flows.commands.doctor import show_health
 
-    raise typer.Exit(show_health(_enter_project(), Console()))
+    raise typer.Exit(show_health(enter_project(), Console()))
 
 
 @app.command()
@@ -275,7 +132,7 @@ def materialize(
     from tasks.project.params import load_params
 
     path = path.resolve()
-    root = _enter_project()
+    root = enter_project()
     typer.echo(build(root, load_params(root / "params.yaml"), problem, path))
 
 
@@ -335,56 +192,9 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5001,
 ) -> None:
     """Serve a champion with `mlflow models serve`: POST images to /invocations, get class names."""
-    from flows.registry_view import registered_model
-    from tasks.project.params import load_params
-    from tasks.project.subject import Subject, check
+    from flows.commands.serve import serve_champion
 
-    root = _enter_project()
-    params, uri = load_params(root / "params.yaml"), tracking_uri(root)
-    given = {PROBLEM: problem, TARGET: target}
-    named = [Subject(kind.name, name) for kind, name in given.items() if name is not None]
-    if len(named) != 1:
-        raise ConfigError(
-            f"expected {' or '.join(f'--{kind.name} NAME' for kind in given)}, one of them; `seam status` lists what is"
-            " registered."
-        )
-    check(params, named[0])
-    name = named[0].registered_name(params)
-    model = registered_model(uri, name)
-    if model is not None and "champion" not in model.aliases:
-        raise ConfigError(
-            f"{name}: no version has the alias champion in {uri}; run `{named[0].command}`, `seam report` says what"
-            " its gates found."
-        )
-    os.environ["MLFLOW_TRACKING_URI"] = uri
-    arguments = [
-        "models",
-        "serve",
-        "-m",
-        f"models:/{name}@champion",
-        "--env-manager",
-        "local",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(port),
-        "-w",
-        "1",
-    ]
-    typer.echo(f"serving models:/{name}@champion on http://127.0.0.1:{port}/invocations; Ctrl-C stops it")
-    sys.stdout.flush()
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    mlflow = shutil.which("mlflow") or "mlflow"
-    os.execv(mlflow, [mlflow, *arguments])
-
-
-def _enter_project() -> Path:
-    """Change into the project and send logs to its file."""
-    root = project_root()
-    os.chdir(root)
-    state_folder(root)
-    log_to_file(root)
-    return root
+    serve_champion(enter_project(), {PROBLEM.name: problem, TARGET.name: target}, port)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import logging
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows import display
@@ -18,8 +18,8 @@ from seam.errors import ConfigError, SeamError, TrackingError
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params, change_params, load_params
-from tasks.project.stages import KINDS, Kind
-from tasks.project.subject import StageRun, Subject, chosen, entries, runs_of, stage_folder
+from tasks.project.stages import Kind
+from tasks.project.subject import StageRun, Subject, chosen, runs_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,18 +39,6 @@ def settle_params(
         change_params(path, overrides, Path(params_file) if params_file else None) if overrides or params_file else []
     )
     return load_params(path), changes
-
-
-def reports_of(root: Path, params: Params, names: Mapping[str, Sequence[str]]) -> list[Path]:
-    """Where the reports of the named subjects (by kind) are or will be; of all of them if none is named."""
-    every = not any(names.values())
-    subjects = [
-        subject
-        for kind in KINDS.values()
-        if names.get(kind.name) or (every and entries(params, kind))
-        for subject in chosen(params, kind, names.get(kind.name, ()))
-    ]
-    return [stage_folder(root, s.row.reports, s) / "report.html" for s in subjects]
 
 
 def prepare(

@@ -1,0 +1,99 @@
+"""The `seam` program, apart from its commands: errors as one line, Ctrl-C, the version, the project."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.project import log_to_file, project_root, state_folder
+from seam.errors import SeamError
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(
+    name="seam",
+    help=(
+        "Re-engineer a trained network: keep only the weights a target problem needs, measured, versioned and"
+        " registered."
+    ),
+    epilog="Numbers live in params.yaml; results in artifacts/; the log of this machine's runs in .seam/seam.log.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
+    gc.set_threshold(
+        100_000, 20, 100
+    )  # the libraries make a million objects that stay: looking through them again and again costs seconds
+    logging.getLogger().addHandler(
+        logging.NullHandler()
+    )  # until the project's log file is open, the terminal shows our one line only
+    try:
+        app(standalone_mode=True)
+    except SeamError as e:
+        logger.error("%s", e, exc_info=True)
+        _complain(f"error: {' '.join(str(e).split())}")
+        sys.exit(1)
+    except Exception as e:
+        logger.exception("unexpected error")
+        _complain(
+            f"error: unexpected {type(e).__name__}: {' '.join(str(e).split())}; the traceback is in .seam/seam.log,"
+            " please report it."
+        )
+        sys.exit(1)
+
+
+def _complain(line: str) -> None:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End with one line and status 130 on Ctrl-C; what was finished is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _complain("interrupted; run again to continue")
+        raise typer.Exit(130) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"seam {version('seam')}")
+        except PackageNotFoundError:
+            typer.echo("seam (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def enter_project() -> Path:
+    """Change into the project and send logs to its file."""
+    root = project_root()
+    os.chdir(root)
+    state_folder(root)
+    log_to_file(root)
+    return root

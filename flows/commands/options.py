@@ -1,0 +1,45 @@
+"""Options that several commands of `seam` have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a parameter in params.yaml, for example search.alpha=0.5. Repeatable.",
+        show_default=False,
+    ),
+]
+ParamsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--params",
+        metavar="FILE",
+        help="Take the values in this YAML file over those in params.yaml.",
+        show_default=False,
+    ),
+]
+Problems = Annotated[
+    list[str],
+    typer.Option(
+        "--problem",
+        metavar="NAME",
+        help="Only this target problem of params.yaml. Repeatable; default, or `all`: every one.",
+        show_default=False,
+    ),
+]
+Targets = Annotated[
+    list[str],
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Only this data set of `targets`. Repeatable; default, or `all`: every one.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,28 @@
+"""`seam repro`: `dvc repro`, after a look at the data, which DVC would silently record anew."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.project.data_guard import check_data_unchanged
+from tasks.project.params import load_params
+
+
+def reproduce(root: Path, arguments: Sequence[str]) -> int:
+    """Run `dvc repro` with these arguments; returns its exit status.
+
+    Raises:
+        DataError: the data is not what was recorded.
+    """
+    params = load_params(root / "params.yaml")
+    for data in (params.data, *params.targets.values()):
+        if (root / data.path).exists():  # a fresh clone: `dvc repro --pull` brings the data
+            check_data_unchanged(root, data.path)
+    environment = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    command = [sys.executable, "-m", "dvc", "repro", *arguments]
+    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
