@@ -8,7 +8,7 @@ from typing import Any
 from projects import ROOT
 
 from seam.files import read_json
-from tasks.project.students import METHODS
+from seam.methods.catalogue import STUDENTS, YARDSTICK, find, names
 from tasks.report.target import COLUMNS, cells
 from tasks.report.target_figures import method_label
 
@@ -78,7 +78,9 @@ def _target(card: Card) -> str:
         f" {source['checkpoint']}; {images}.\n"
     )
     methods = dict(
-        sorted(card["methods"].items(), key=lambda item: (METHODS.index(item[1]["base"]), item[1]["removal"] or 0))
+        sorted(
+            card["methods"].items(), key=lambda item: (names(STUDENTS).index(item[1]["base"]), item[1]["removal"] or 0)
+        )
     )
     rows = [f"| {method_label(row)} | {' | '.join(cells(row))} |" for row in methods.values()]
     table = "\n".join([f"| method | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|", *rows])
@@ -89,13 +91,13 @@ def _target(card: Card) -> str:
 
 def _verdict(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Whether SeaM keeps what the paper says of it, at each removal, in plain words."""
-    standard = rows.get("standard")
+    standard = rows.get(YARDSTICK.name)
     if standard is None:
         return ""
-    remos = [row for row in rows.values() if row["base"] == "remos"]
+    remos = [row for row in rows.values() if find(row["base"]).role == "rival"]
     controls = [row for row in rows.values() if row["base"] == "magnitude"]
     lines = []
-    for row in (r for r in rows.values() if r["base"] == "seam"):
+    for row in (r for r in rows.values() if find(r["base"]).role == "ours"):
         lost = 100 * (standard["accuracy"]["mean"] - row["accuracy"]["mean"])
         claims = {
             "DIR at most half of standard's": _rate(row) <= _rate(standard) / 2,

@@ -87,6 +87,23 @@ def problems(
 
 
 @app.command()
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show the card of this one.", show_default=False)
+    ] = None,
+) -> None:
+    """List the methods, or show one's card.
+
+    What it does, when to use it, how it differs from its paper, what was published, claimed and
+    measured.
+    """
+    from flows.commands.methods import list_methods, show_method
+
+    for line in list_methods() if name is None else show_method(name):
+        typer.echo(line)
+
+
+@app.command()
 def status(problems: Problems = []) -> None:  # noqa: B006
     """Show which stages are up to date and what changed for the others, registered versions, and reports."""
     from flows.commands.status import show_status

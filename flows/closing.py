@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seam.files import read_json
+from seam.methods.catalogue import find
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
 from tasks.project.stages import PROBLEM, TARGET, Kind
@@ -80,7 +81,7 @@ def _methods(root: Path, _params: Params, target: Subject) -> Table:
             "\N{RIGHTWARDS ARROW}".join(f"{100 * row[key]['mean']:.0f}" for key in ("density_start", "density_end"))
             + "%"
         )
-        table.add_row(escape(method), *means, kept, style="green" if row["base"] == "seam" else None)
+        table.add_row(escape(method), *means, kept, style="green" if find(row["base"]).role == "ours" else None)
     return table
 
 

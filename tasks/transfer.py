@@ -99,9 +99,8 @@ def transfer(context: StageContext) -> StageResult:
 def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Watch:
     """Keeps the state beside the outputs; shows every round and epoch on a bar and on the run page."""
     name = context.student
-    training = config.retrain if name.base == "retrain" else config.training
-    epochs = training.whole_epochs(num_train)
-    rounds = config.search.rounds if name.base == "seam" else 0
+    epochs = name.row.training_of(config).whole_epochs(num_train)
+    rounds = name.row.rounds_of(config)
     bar = tqdm(total=rounds + epochs, desc=f"{context.name} {name}", unit="epoch", disable=None)
 
     def show(done: int, text: str) -> None:

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seam.configs.methods import TransferConfig
-from seam.configs.training import StudentTraining
 from seam.data.images import LabelledImages
 from seam.errors import MaskError, SourceError
 from seam.masks import masks as ranking
@@ -57,8 +56,6 @@ class StartingPoint:
     """Of the convolutions, by name in `student.network`; None: nothing is removed."""
     rounds: tuple[Round, ...] = ()
     """Of the search, for a method that searches."""
-    training: StudentTraining | None = None
-    """The method's own training; None: that of the config."""
 
     @property
     def removal(self) -> float:
@@ -80,7 +77,7 @@ class Watch:
 
 
 SILENT = Watch()
-Method = Callable[[nn.Module, Target, TransferConfig, Runtime, int, Watch], StartingPoint]
+MakeStudent = Callable[[nn.Module, Target, TransferConfig, Runtime, int, Watch], StartingPoint]
 """(source, target, config, runtime, seed, watch) -> where fine-tuning starts. The source, in eval
 mode, is not changed.
 

@@ -10,6 +10,8 @@ beyond it is due to the choice of the weights.
 Differences from the paper: SeaM and ReMoS have no such control.
 
 Published settings: none.
+
+Claimed: nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +29,13 @@ def start(
 ) -> StartingPoint:
     """Remove `config.removal` of the convolutions' weights, drawn by `seed`.
 
-    Arguments as in `seam.methods.protocol.Method`.
+    Args:
+        source: the trained network, in eval mode; it is not changed.
+        target: the data set, without its test split.
+        config: `removal` counts.
+        runtime: not used.
+        seed: of the fresh classifier and of the weights.
+        watch: not used.
 
     Raises:
         SourceError: the source has no classifier to replace, or no convolution.

@@ -20,6 +20,9 @@ Published settings: ratio 0.1 (ResNet18), 0.03 (ResNet50); SGD 0.005 for the net
 the classifier, no momentum, weight decay 1e-4, batch 64, 30,000 steps, label smoothing 0.1, spatial
 dropout 0.1, the last step is kept; removed weights regrow.
 
+Claimed: by SeaM, means over its five data sets of accuracy / share of the right answers lost under
+the attack on the source: ResNet18 74 / 40%, ResNet50 82 / 19%; ResNet18 with dropout loses 20%.
+
 Source: Z. Zhang et al., "ReMoS: Reducing Defect Inheritance in Transfer Learning via Relevant Model
 Slicing", ICSE 2022, section 4, and its published code.
 """
@@ -45,7 +48,15 @@ Profile = dict[str, tuple[Int[Tensor, " inputs"], Int[Tensor, " outputs"]]]
 def start(
     source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT
 ) -> StartingPoint:
-    """Remove `config.remos.ratio` of the convolutions' weights; arguments as in `seam.methods.protocol.Method`.
+    """Remove `config.remos.ratio` of the convolutions' weights.
+
+    Args:
+        source: the trained network, in eval mode; it is not changed.
+        target: the data set, without its test split.
+        config: `remos` counts.
+        runtime: device.
+        seed: of the fresh classifier.
+        watch: not used.
 
     Raises:
         SourceError: the source has no classifier to replace, or no convolution.

@@ -1,6 +1,6 @@
 """SeaM for a transfer: search the convolutions' weights that the target needs, remove the others, then fine-tune.
 
-What it does, in three steps. Head fit: a fresh classifier is fitted to the frozen source's
+What it does: three steps. Head fit: a fresh classifier is fitted to the frozen source's
 features. Search: a mask over the weights (and biases, where there are any) of all convolutions but
 a replaced one, by gradient descent on a score a weight, while the classifier learns along; at the
 end the highest scores are kept, as many as the removal leaves, exactly. Fine-tuning: the source's
@@ -19,6 +19,9 @@ not test. Where `norm_layers` learn, they go with the mask into the student.
 Published settings: `drift`, Adam 0.05 for scores that start at 1, 0.001 for the classifier, alpha
 0.5, about half of the weights removed; then SGD 0.005 for the network and 0.05 for the classifier,
 no momentum, weight decay 1e-4, batch 64, up to 300 epochs; removed weights regrow.
+
+Claimed: means over its five data sets of accuracy / share of the right answers lost under the
+attack on the source: ResNet18 79 / 19%, ResNet50 84 / 14%; ResNet18 with dropout loses 12%.
 
 Source: B. Qi et al., "Reusing Deep Neural Network Models through Model Re-engineering", ICSE 2023,
 section 5.4, and its published code.
@@ -56,7 +59,15 @@ from seam.search.loop import SearchLoop
 def start(
     source: nn.Module, target: Target, config: TransferConfig, runtime: Runtime, seed: int, watch: Watch = SILENT
 ) -> StartingPoint:
-    """Search and remove `config.removal` of the convolutions' weights; arguments as in `seam.methods.protocol.Method`.
+    """Search and remove `config.removal` of the convolutions' weights.
+
+    Args:
+        source: the trained network, in eval mode; it is not changed.
+        target: the data set, without its test split.
+        config: `removal` and `search` count.
+        runtime: device and precision.
+        seed: of the fresh classifier, shuffling and augmentation.
+        watch: where to keep the search's state, and whom to tell of its rounds.
 
     Raises:
         SourceError: the source has no classifier to replace, or no convolution, or its features are

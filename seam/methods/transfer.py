@@ -5,9 +5,9 @@ A method's starting point, then one fine-tuning, the same for all methods.
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -16,10 +16,10 @@ from torch import nn
 from seam.checkpoint import digest_of, fingerprint
 from seam.configs.methods import TransferConfig
 from seam.configs.training import StudentTraining
-from seam.errors import ConfigError, SuspectResultWarning
+from seam.errors import SuspectResultWarning
 from seam.masks.masks import Masks, apply_masks
-from seam.methods import METHODS
-from seam.methods.protocol import SILENT, StartingPoint, Target, Watch
+from seam.methods.catalogue import STUDENTS, Method, find
+from seam.methods.protocol import SILENT, MakeStudent, StartingPoint, Target, Watch
 from seam.networks.student import Student, fit_classifier
 from seam.runtime import Runtime
 from seam.training.loop import Epoch, TrainingPlan, train
@@ -46,7 +46,7 @@ def transfer(
     seed: int,
     watch: Watch = SILENT,
 ) -> Transferred:
-    """Transfer a network to a data set by one of `seam.methods.METHODS`.
+    """Transfer a network to a data set by one of `seam.methods.catalogue.STUDENTS`.
 
     Args:
         method: its name.
@@ -64,14 +64,16 @@ def transfer(
             loss is not finite.
         SearchError: the loss of a search is not finite.
     """
-    if method not in METHODS:
-        close = difflib.get_close_matches(method, METHODS, n=1)
-        raise ConfigError(
-            f"method '{method}': expected one of {', '.join(METHODS)}{f'; did you mean {close[0]}?' if close else '.'}"
-        )
-    begin = METHODS[method](source, target, config, runtime, seed, watch)
-    epochs = train_student(begin.student, begin.masks, target, begin.training or config.training, runtime, seed, watch)
+    row = find(method, STUDENTS)
+    begin = implementation(row)(source, target, config, runtime, seed, watch)
+    epochs = train_student(begin.student, begin.masks, target, row.training_of(config), runtime, seed, watch)
     return Transferred(begin.student, begin, tuple(epochs))
+
+
+def implementation(method: Method) -> MakeStudent:
+    """The function `start` in a method's file, which is imported by the first who asks for it."""
+    start: MakeStudent = import_module(f"seam.methods.{method.name}").start
+    return start
 
 
 def train_student(
@@ -85,8 +87,8 @@ def train_student(
 ) -> list[Epoch]:
     """Train all of a student by SGD, in place, and leave it on the runtime's device, in eval mode and frozen.
 
-    Source: SeaM section 5.4 and ReMoS section 5, with `seam.methods.presets`. *Differs*: seeded;
-    the epoch is chosen on val.
+    Source: SeaM section 5.4 and ReMoS section 5, with the settings in presets/. *Differs*: seeded; the
+    epoch is chosen on val.
 
     Args:
         learner: its removed weights are zero.

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from seam.configs.methods import TransferConfig
 from seam.errors import ConfigError
-
-METHODS = ("standard", "seam", "remos", "magnitude", "random_mask", "retrain")
-"""Those of `seam.methods`, in the order in which results are listed."""
-REMOVING = ("seam", "remos", "magnitude", "random_mask")
-"""Methods that remove weights, and so may be given a percentage."""
+from seam.methods.catalogue import STUDENTS, Method, find
 
 
 @dataclass(frozen=True)
@@ -23,9 +18,14 @@ class StudentName:
     seed: int
 
     @property
-    def base(self) -> str:
-        """The method, one of `METHODS`."""
+    def row(self) -> Method:
+        """The method, in the catalogue."""
         return parse_method(self.method)[0]
+
+    @property
+    def base(self) -> str:
+        """The method, without a percentage."""
+        return self.row.name
 
     @property
     def key(self) -> str:
@@ -41,26 +41,23 @@ class StudentName:
         return f"{self.method} seed {self.seed}"
 
 
-def parse_method(text: str) -> tuple[str, int | None]:
+def parse_method(text: str) -> tuple[Method, int | None]:
     """The method and the percentage of a name METHOD[-PERCENT].
 
     Raises:
         ConfigError: there is no such method, or no such percentage.
     """
     base, dash, percent = text.partition("-")
-    if base not in METHODS:
-        close = difflib.get_close_matches(base, METHODS, n=1)
-        hint = f"did you mean '{close[0]}{dash}{percent}'?" if close else "for example seam or seam-50."
-        raise ConfigError(f"expected a method, one of {', '.join(METHODS)}, got '{text}'; {hint}")
+    method = find(base, STUDENTS, suffix=f"{dash}{percent}")
     if not dash:
-        return base, None
-    if base not in REMOVING:
+        return method, None
+    if method.removes is None:
         raise ConfigError(f"expected '{base}', which removes no weights, without a percentage, got '{text}'.")
     if not percent.isascii() or not percent.isdigit() or str(int(percent)) != percent or not 1 <= int(percent) <= 99:
         raise ConfigError(
             f"expected {base}-PERCENT with a whole number from 1 to 99, got '{text}'; for example {base}-50."
         )
-    return base, int(percent)
+    return method, int(percent)
 
 
 def config_of(method: str, config: TransferConfig) -> TransferConfig:
@@ -70,18 +67,10 @@ def config_of(method: str, config: TransferConfig) -> TransferConfig:
         method: METHOD[-PERCENT].
         config: where the name has no percentage, the share is that of this.
     """
-    base, percent = parse_method(method)
-    if percent is None:
-        return config
-    if base == "remos":
-        return replace(config, remos=replace(config.remos, ratio=percent / 100))
-    return replace(config, removal=percent / 100)
+    row, percent = parse_method(method)
+    return config if percent is None else row.with_removal(config, percent / 100)
 
 
 def asked_removal(method: str, config: TransferConfig) -> float:
     """The share of the convolutions' weights that a method is asked to remove, in [0, 1)."""
-    own = config_of(method, config)
-    base, _ = parse_method(method)
-    if base not in REMOVING:
-        return 0.0
-    return own.remos.ratio if base == "remos" else own.removal
+    return parse_method(method)[0].removal_of(config_of(method, config))

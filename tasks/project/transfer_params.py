@@ -10,7 +10,8 @@ from seam.configs.defects import BackdoorConfig, WhiteboxConfig
 from seam.configs.methods import RemosConfig, TransferConfig
 from seam.configs.search import TransferSearchConfig
 from seam.configs.training import StudentTraining
-from tasks.project.students import METHODS, StudentName, parse_method
+from seam.methods.catalogue import STUDENTS, names
+from tasks.project.students import StudentName, parse_method
 
 _DEFAULTS = TransferConfig()
 
@@ -19,7 +20,7 @@ _DEFAULTS = TransferConfig()
 class TransferParams:
     """Transfer of one trained network to every data set in `targets`."""
 
-    methods: Annotated[tuple[str, ...], NotEmpty()] = METHODS
+    methods: Annotated[tuple[str, ...], NotEmpty()] = names(STUDENTS)
     """METHOD or METHOD-PERCENT, the share of weights it removes: [seam-30, seam-50, seam-70] gives
     a Pareto plot."""
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], NotEmpty()] = (0,)
@@ -27,7 +28,7 @@ class TransferParams:
     a random mask."""
     register: str | None = None
     """Which of `methods` is registered (its seed with the best val accuracy); null: the first that
-    is seam."""
+    is ours (seam)."""
     architecture: str = "torchvision:resnet18"
     """Of the trained network, as `prepare_source.architecture`."""
     checkpoint: Annotated[str, NotEmpty()] = "torchvision:DEFAULT"
@@ -88,5 +89,5 @@ class TransferParams:
 
     @property
     def registered_method(self) -> str | None:
-        """Which of `methods` is registered; None: none of them is seam, and none is named."""
-        return self.register or next((m for m in self.methods if parse_method(m)[0] == "seam"), None)
+        """Which of `methods` is registered; None: none of them is ours, and none is named."""
+        return self.register or next((m for m in self.methods if parse_method(m)[0].role == "ours"), None)

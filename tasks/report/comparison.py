@@ -19,10 +19,11 @@ from seam.defects.inheritance import Inheritance, defect_inheritance
 from seam.errors import DataError
 from seam.files import read_json
 from seam.measures.intervals import Answers, Interval, Measure, inheritance_above_floor, paired_interval
+from seam.methods.catalogue import FLOOR, YARDSTICK
 from tasks.project.stage import StageContext
 from tasks.project.students import StudentName, asked_removal
 
-STANDARD, SCRATCH = "standard", "retrain"
+STANDARD, SCRATCH = YARDSTICK.name, FLOOR.name
 """The yardstick, and the floor of what a student that inherited nothing loses under the attack."""
 MEASURES: tuple[Measure, ...] = ("accuracy", "robust_accuracy", "defect_inheritance_rate")
 _ALSO = ("density_start", "density_end", "val_accuracy", "seconds")

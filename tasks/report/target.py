@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from seam.methods.catalogue import find
 from tasks.project.stage import StageContext
 from tasks.report.page import Plot, render
-from tasks.report.target_figures import Rows, inheritance, method_label, pareto
+from tasks.report.target_figures import Rows, inheritance, is_ours, method_label, pareto
 from tasks.report.words import NOTHING, show, show_change
 
 _TEMPLATE = "transfer_template.html.j2"
@@ -23,14 +24,6 @@ COLUMNS = (
     "kept, end",
 )
 """Of the table, after the method's name."""
-_WORDS = {
-    "standard": "All weights fine-tuned: the yardstick.",
-    "seam": "The weights a search found the target to need, then fine-tuned.",
-    "remos": "Without the large weights that the target does not use, then fine-tuned.",
-    "magnitude": "Without the smallest weights, then fine-tuned; a control.",
-    "random_mask": "Without weights drawn by chance, then fine-tuned; a control.",
-    "retrain": "Nothing of the source: the floor.",
-}
 
 
 def plots(rows: Rows) -> list[Plot]:
@@ -61,8 +54,7 @@ def render_transfer_report(
     """The whole page, with the figures `drawn`."""
     config = context.params.transfer
     rows = [
-        (method_label(row), _WORDS[row["base"]], row["base"] == "seam", cells(row))
-        for row in comparison["methods"].values()
+        (method_label(row), find(row["base"]).words, is_ours(row), cells(row)) for row in comparison["methods"].values()
     ]
     source = f"{config.architecture.split('/')[-1]} with {config.checkpoint.split('/')[-1]}"
     return render(

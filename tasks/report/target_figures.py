@@ -7,32 +7,22 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from seam.methods.catalogue import FLOOR, STUDENTS, Role, find
 from tasks.report.figures import AFTER, BEFORE, INK, THIRD, bars, legend, new_figure
 
-METHOD_LABELS = {
-    "standard": "standard fine-tuning",
-    "seam": "SeaM",
-    "remos": "ReMoS",
-    "magnitude": "magnitude-pruned",
-    "random_mask": "random mask",
-    "retrain": "trained from scratch",
-}
-"""How the methods are called where people read."""
-_MARKS = {
-    "standard": ("s", INK),
-    "seam": ("o", AFTER),
-    "remos": ("D", THIRD),
-    "magnitude": ("^", BEFORE),
-    "random_mask": ("v", BEFORE),
-    "retrain": ("*", INK),
-}
+_COLOURS: Mapping[Role, str] = {"yardstick": INK, "ours": AFTER, "rival": THIRD, "control": BEFORE, "floor": INK}
 Rows = Mapping[str, Mapping[str, Any]]
 
 
 def method_label(row: Mapping[str, Any]) -> str:
     """A method as people read it: "SeaM, 50% removed"."""
     removed = f", {100 * row['removal']:g}% removed" if row["removal"] else ""
-    return METHOD_LABELS[row["base"]] + removed
+    return find(row["base"]).label + removed
+
+
+def is_ours(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the comparison is of a method of ours, and not of one it is compared with."""
+    return find(row["base"]).role == "ours"
 
 
 def pareto(rows: Rows) -> Figure:
@@ -41,12 +31,13 @@ def pareto(rows: Rows) -> Figure:
     Bars of one standard deviation over seeds.
     """
     figure, axes = new_figure(3.6)
-    for base, (mark, color) in _MARKS.items():
+    for method in STUDENTS:
         own = sorted(
-            (row for row in rows.values() if row["base"] == base and _known(row)), key=lambda row: row["removal"]
+            (row for row in rows.values() if row["base"] == method.name and _known(row)), key=lambda row: row["removal"]
         )
         if not own:
             continue
+        color = _COLOURS[method.role]
         x, y = ([100 * row[key]["mean"] for row in own] for key in ("defect_inheritance_rate", "accuracy"))
         spread = [[100 * (row[key]["sd"] or 0.0) for row in own] for key in ("defect_inheritance_rate", "accuracy")]
         axes.errorbar(
@@ -56,12 +47,12 @@ def pareto(rows: Rows) -> Figure:
             xerr=spread[0],
             color=color,
             elinewidth=0.7,
-            marker=mark,
+            marker=method.mark,
             markersize=6,
             linewidth=1,
-            label=METHOD_LABELS[base],
+            label=method.label,
         )
-        if base == "seam" or len(own) > 1:
+        if method.role == "ours" or len(own) > 1:
             for row, left, height in zip(own, x, y, strict=True):
                 axes.annotate(
                     f"{100 * row['removal']:g}%",
@@ -88,10 +79,10 @@ def inheritance(rows: Rows) -> Figure:
         [method_label(row) for row in known],
         values,
         [f"{v:.1f}%" for v in values],
-        [AFTER if row["base"] == "seam" else BEFORE for row in known],
+        [AFTER if is_ours(row) else BEFORE for row in known],
     )
     for row, value in zip(known, values, strict=True):
-        if row["base"] == "retrain":
+        if row["base"] == FLOOR.name:
             axes.axvline(value, color=THIRD, linewidth=1, linestyle=(0, (4, 3)))
     axes.set(xlabel="inherited defects (%), less is better", xlim=(0, max([1.0, *values]) * 1.18))
     return figure

@@ -6,17 +6,29 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from seam.errors import ConfigError
+from seam.methods.catalogue import STUDENTS, YARDSTICK, find
 from tasks.project.measured import Compared, ComparedUnderAttack
 
-Reference = Literal["standard", "remos", "magnitude", "random_mask", "retrain"]
-"""Methods that a transfer's student is compared with: the mean of theirs over the seeds."""
+_REFERENCES = tuple(m for m in STUDENTS if m.role != "ours")
+
+
+def _known(name: str) -> str:
+    try:
+        return find(name, _REFERENCES).name
+    except ConfigError as e:
+        raise PydanticCustomError("reference", "{line}", {"line": str(e)}) from e
+
+
+Reference = Annotated[str, AfterValidator(_known)]
+"""A method that a transfer's student is compared with: the mean of its students over the seeds."""
 _ROUNDING = 1e-9
 
 
@@ -59,7 +71,7 @@ class Gates(_Strict):
 class StudentAccuracyDrop(_Strict):
     """A student's test accuracy may be at most this much (a fraction) below the reference's."""
 
-    against: Reference = "standard"
+    against: Reference = YARDSTICK.name
     at_most: float = Field(ge=-1, le=1)
     or_images: int = Field(default=0, ge=0)
     """As in `AccuracyDrop`."""
@@ -68,7 +80,7 @@ class StudentAccuracyDrop(_Strict):
 class DefectInheritanceShare(_Strict):
     """A student's defect inheritance rate may be at most this share of the reference's."""
 
-    against: Reference = "standard"
+    against: Reference = YARDSTICK.name
     at_most: float = Field(ge=0, le=1)
 
 
@@ -258,5 +270,7 @@ def _explain(error: Any, path: Path) -> str:
         return f"{path}: unknown {kind} '{key}'; " + (
             f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."
         )
+    if error["type"] == "reference":
+        return f"{path}: {key}: {error['msg']}"
     got = error.get("input")
     return f"{path}: {key}: {error['msg']}, got {got if isinstance(got, str | int | float) else type(got).__name__!r}"

@@ -27,6 +27,7 @@ from seam.defects.feature_attack import attack
 from seam.errors import DataError, SeamError, SourceError, SuspectResultWarning
 from seam.files import read_json, read_rows, write_json
 from seam.masks.pack import load_mask_pack
+from seam.methods.catalogue import STUDENTS, names
 from seam.networks.build import build
 from tasks import attack_target as attack_stage
 from tasks import transfer as transfer_stage
@@ -38,7 +39,7 @@ from tasks.project import stage as stage_module
 from tasks.project.environment import tracking_uri
 from tasks.project.params import load_params, parse_params
 from tasks.project.stage import StageContext
-from tasks.project.students import StudentName, asked_removal
+from tasks.project.students import StudentName, asked_removal, parse_method
 from tasks.project.subject import Subject
 from tasks.register_transfer import register_transfer
 from tasks.transfer import transfer
@@ -65,7 +66,7 @@ VALUES: dict[str, Any] = {
     "evaluate_robustness": {"batch_size": 4, "steps": 3},
     "targets": {"flowers": {"kind": "image_folder", "path": "flowers", "image_size": 16}},
     "transfer": {
-        "methods": ["standard", "seam", "seam-70", "remos", "magnitude", "random_mask", "retrain"],
+        "methods": [*names(STUDENTS), "seam-70"],
         "architecture": "tiny.py:tiny",
         "checkpoint": "tiny.safetensors",
         "num_classes": 7,
@@ -164,7 +165,7 @@ def test_every_student_has_its_files_and_numbers(made: Path) -> None:
         kept = sum(int(m.sum()) for m in masks.values()) / max(1, sum(m.numel() for m in masks.values()))
         assert bool(masks) == (asked > 0) and (not masks or kept == pytest.approx(metrics["density_start"]))
         phases = [row["phase"] for row in read_rows(folder / "history.csv")]
-        assert phases.count("search") == (3 if method.startswith("seam") else 0) and phases.count("training") == 5
+        assert phases.count("search") == (3 if parse_method(method)[0].search else 0) and phases.count("training") == 5
 
 
 def test_rates_are_those_of_the_predictions(made: Path) -> None:

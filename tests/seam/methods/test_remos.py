@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from seam.configs.methods import RemosConfig, TransferConfig
 from seam.configs.runtime import RuntimeConfig
 from seam.data.images import LabelledImages
-from seam.methods import METHODS
 from seam.methods.protocol import Target
-from seam.methods.remos import active_channels, coverage_profile, coverage_ranks, kernel_scores, slice_masks
+from seam.methods.remos import active_channels, coverage_profile, coverage_ranks, kernel_scores, slice_masks, start
 from seam.networks.source import Preprocess
-from seam.runtime import start
+from seam.runtime import start as start_runtime
 
-RUNTIME = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
+RUNTIME = start_runtime(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
 PREPROCESS = Preprocess((0.5,) * 3, (0.25,) * 3)
 
 
@@ -119,7 +118,7 @@ def test_the_slice_is_the_published_one_weight_by_weight(source: Grouped, ratio:
     counts = counts_by_hand(source, PREPROCESS(target.train.images), threshold)
     assert len({c for both in counts.values() for side in both for c in side}) > 5  # channels differ
     wanted = removed_by_hand(source, counts, ratio)
-    begin = METHODS["remos"](source, target, config, RUNTIME, 0)
+    begin = start(source, target, config, RUNTIME, 0)
     got = {
         (name.removesuffix(".weight"), *index)
         for name, mask in begin.masks.items()

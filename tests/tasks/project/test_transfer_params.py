@@ -1,29 +1,26 @@
 """The sections `targets` and `transfer` of params.yaml.
 
-Names of students, percentages, presets, and what is said of bad values.
+Names of students, percentages, and what is said of bad values.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from seam.configs.methods import TransferConfig
 from seam.errors import ConfigError
-from seam.methods import METHODS as LIBRARY_METHODS
-from seam.methods.presets import BACKDOOR_TEACHER, PRESETS
-from tasks.project.params import change_params, load_params, parse_params
-from tasks.project.students import METHODS, asked_removal, config_of
+from seam.methods.catalogue import STUDENTS, names
+from tasks.project.params import parse_params
+from tasks.project.students import asked_removal, config_of
 from tasks.project.transfer_params import TransferParams
-from tests.defaults import ROOT, write_params
 
 
 def test_the_sections_defaults_are_the_librarys() -> None:
     assert TransferParams().config == TransferConfig()
-    assert tuple(LIBRARY_METHODS) == METHODS
+    assert TransferParams().methods == names(STUDENTS)
 
 
 def test_a_percentage_is_what_the_method_removes() -> None:
@@ -37,6 +34,8 @@ def test_a_percentage_is_what_the_method_removes() -> None:
         0.1,
         0.0,
     ]
+    assert TransferParams(methods=("remos", "seam-30", "seam")).registered_method == "seam-30"
+    assert TransferParams(methods=("remos", "retrain")).registered_method is None
     students = TransferParams(methods=("seam-30", "remos"), seeds=(3, 1)).students
     assert [(s.key, s.folder, s.base) for s in students[:2]] == [
         ("seam-30-3", "seam-30-seed3", "seam"),
@@ -63,15 +62,3 @@ def test_bad_parameters_are_one_line(changes: dict[str, Any], line: str) -> None
     with pytest.raises(ConfigError) as caught:
         parse_params({"problems": {"a": ["x"]}, **changes}, "params.yaml")
     assert line in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["seam", "seam_dropout", "remos_resnet18", "remos_resnet50", "remos_backdoor"])
-def test_preset_files_are_the_librarys_presets(name: str, tmp_path: Path) -> None:
-    write_params(tmp_path / "params.yaml")
-    change_params(tmp_path / "params.yaml", overlay=ROOT / "presets" / f"transfer-{name.replace('_', '-')}.yaml")
-    loaded = load_params(tmp_path / "params.yaml").transfer
-    assert asdict(loaded.config) == asdict(PRESETS[name])
-    assert loaded.methods == METHODS
-    assert loaded.defect == ("backdoor" if name == "remos_backdoor" else "features")
-    if loaded.defect == "backdoor":
-        assert loaded.backdoor.training == BACKDOOR_TEACHER

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from seam.errors import ConfigError
+from seam.methods.catalogue import STUDENTS
 from tasks.tracking.gates import RegistryPolicy, judge, judge_student, load_policy
 from tests.defaults import POLICY, committed
 
 OURS = "reengineered_finetuned"
+REFERENCES = ", ".join(m.name for m in STUDENTS if m.role != "ours")
 
 
 def policy(**gates: Any) -> RegistryPolicy:
@@ -99,6 +101,15 @@ def test_the_projects_policy_is_valid(tmp_path: Path) -> None:
         ),
         ("gates: {accuracy_drop: {at_most: 7}}", "gates.accuracy_drop.at_most"),
         ("gates: {accuracy_drop: {at_most: 0.1, against: nobody}}", "gates.accuracy_drop.against"),
+        (
+            "gates: {fewer_weights: {}}\ntransfer_gates: {accuracy_drop: {against: standrad, at_most: 0}}",
+            f"transfer_gates.accuracy_drop.against: expected a method, one of {REFERENCES}, got 'standrad';"
+            " did you mean 'standard'?",
+        ),
+        (
+            "gates: {fewer_weights: {}}\ntransfer_gates: {accuracy_drop: {against: seam, at_most: 0}}",
+            f"one of {REFERENCES}, got 'seam'",
+        ),
         ("gates: {}", "expected at least one gate"),
         ("alias: a b\ngates: {fewer_weights: {}}", "alias"),
         ("- 1", "registry.yaml"),
