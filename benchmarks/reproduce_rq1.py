@@ -34,8 +34,8 @@ from seam.data.formats.load import class_names, fetch
 from seam.data.problem_sets import CIFAR100_SUPERCLASSES, every_class, superclass_problems
 from seam.errors import ConfigError
 from seam.files import read_json, write_json
-from seam.inference.engines import input_of
 from seam.inference.operators import operator_times
+from seam.inference.variants import input_of
 from tasks.project.params import Params, add_problems, change_params, load_params
 
 WORK = ROOT / "build" / "rq1"

@@ -163,8 +163,9 @@ def bench(
     ],
     batches: Annotated[str, typer.Option("--batch", metavar="1,16", help="Batch sizes.")] = "1,16",
     engines: Annotated[
-        str, typer.Option("--engines", metavar="A,B", help="Of deepsparse, onnxruntime, openvino.")
-    ] = "deepsparse,onnxruntime,openvino",
+        str | None,
+        typer.Option("--engines", metavar="A,B", help="Default: all that take an ONNX file.", show_default=False),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", help="Every engine is pinned to.")] = 1,
     repeats: Annotated[int, typer.Option("--repeats", help="Timed calls of each model, taken in turn.")] = 100,
     profile: Annotated[
@@ -174,10 +175,10 @@ def bench(
     """Time models side by side on this machine's engines, with confidence intervals, and the first against itself."""
     from flows.commands.bench import bench as time_models
     from seam.configs.inference import LatencyConfig
-    from seam.inference.engines import LOADERS, QUANTIZED, TORCH
+    from seam.inference.engines import engines_that_take
 
-    asked = engines.split(",")
-    known = [name for name in LOADERS if name not in (*TORCH, *QUANTIZED)]
+    known = engines_that_take("onnx")
+    asked = engines.split(",") if engines else known
     if not set(asked) <= set(known) or not all(b.isdigit() for b in batches.split(",")):
         raise ConfigError(
             f"expected --engines of {', '.join(known)} and --batch with whole numbers, got {engines} and {batches}."

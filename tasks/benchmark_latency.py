@@ -12,9 +12,11 @@ from tqdm import tqdm
 
 from seam.errors import ExportError, SuspectResultWarning
 from seam.files import sha256_file, write_csv, write_json
-from seam.inference.engines import QUANTIZED, InputSpec, Variant, hardware
+from seam.inference.engines import ENGINES
 from seam.inference.export import OPSET, export_onnx
 from seam.inference.latency import benchmark
+from seam.inference.timing import hardware
+from seam.inference.variants import InputSpec, Variant
 from seam.measures.macs import count
 from tasks.benchmark.frontier import COLUMNS, measured_frontier, timed_engines
 from tasks.benchmark.int8 import quantized
@@ -73,7 +75,8 @@ def benchmark_latency(context: StageContext) -> StageResult:
         rounded: dict[str, Any] = {}
         not_rounded: str | None = None
         (out / "int8").mkdir()
-        if set(config.engines) & set(QUANTIZED):
+        rounding = [name for name in config.engines if ENGINES[name].takes == "int8"]
+        if rounding:
             context.progress(0.1, "round to int8")
             try:
                 variants, rounded = quantized(context, variants, out / "int8")
@@ -82,7 +85,7 @@ def benchmark_latency(context: StageContext) -> StageResult:
         spec = InputSpec(tuple(example.shape[1:]))
         latencies, engines = benchmark(variants, spec, config, context.params.seed, on_engine)
         if not_rounded:
-            latencies |= {engine: {"unavailable": not_rounded} for engine in QUANTIZED if engine in config.engines}
+            latencies |= {engine: {"unavailable": not_rounded} for engine in rounding}
         on_engine(1.0, "done")
         rows = (
             measured_frontier(

@@ -15,9 +15,10 @@ from rich.table import Table
 from flows.project import project_root
 from seam.configs.inference import LatencyConfig
 from seam.errors import ConfigError, ExportError, SourceError
-from seam.inference.engines import InputSpec, Variant, hardware, input_of
 from seam.inference.latency import benchmark
 from seam.inference.operators import operator_times
+from seam.inference.timing import hardware
+from seam.inference.variants import InputSpec, Variant, input_of
 
 AGAIN = "the first again"
 """The first model a second time: what the ratio of a model to itself comes to is what this

@@ -21,12 +21,13 @@ from flows.preflight import LEAST_FREE_MIB
 from flows.stage_cache import shared_cache
 from flows.temporary_server import answers, configured_url
 from seam.errors import SeamError
+from seam.inference.engines import ENGINES
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.environment import NO_TELEMETRY, tracking_uri
 from tasks.project.params import load_params
 
-AVX_FLAGS = ("avx2", "avx512f")
-"""DeepSparse needs one of these."""
+REQUIRED = ("onnxruntime", "onnx", "mlflow", "dvc", "prefect")
+"""Packages without which nothing runs; torch has a line of its own."""
 LEAST_MEMORY_GIB = 2
 
 
@@ -88,34 +89,30 @@ def _libraries() -> Iterator[Finding]:
             else "none: the search runs on the CPU"
         )
         yield Finding("CUDA", cuda, required=False)
-    yield _deepsparse()
-    for name in ("onnxruntime", "onnx", "mlflow", "dvc", "prefect"):
+    for name in REQUIRED:
         installed = _version(name)
         yield Finding(name, installed or "not installed", "" if installed else "install the requirements: make install")
+    yield from _engines()
 
 
-def _deepsparse() -> Finding:
-    """Whether the engine is installed and this CPU can run it; without importing it."""
-    installed = _version("deepsparse")
-    if not installed:
-        return Finding(
-            "deepsparse",
-            "not installed",
-            "optional: needs Linux on x86-64, Python 3.11; its latency is reported as unavailable",
-            required=False,
-        )
+def _engines() -> Iterator[Finding]:
+    """Which of the engines' other packages are installed, and whether this CPU can run them; none is imported."""
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text().split() if cpu.is_file() else []
-    best = next((f for f in reversed(AVX_FLAGS) if f in flags), None)
-    vnni = ", VNNI" if any("vnni" in f for f in flags) else ""
-    if best is None:
-        return Finding(
-            "deepsparse",
-            f"{installed}, not usable: the CPU has no AVX2",
-            "its latency is reported as unavailable",
-            required=False,
-        )
-    return Finding("deepsparse", f"{installed}, usable ({best}{vnni})", required=False)
+    for package in dict.fromkeys(p for engine in ENGINES.values() for p in engine.packages):
+        if package in (*REQUIRED, "torch"):
+            continue
+        needing = [engine for engine in ENGINES.values() if package in engine.packages]
+        without = f"without it unavailable: {', '.join(engine.label for engine in needing)}"
+        installed, wanted = _version(package), needing[0].cpu_flags
+        usable = next((flag for flag in reversed(wanted) if flag in flags), None)
+        if not installed:
+            yield Finding(package, "not installed", f"optional ({needing[0].needs}); {without}", required=False)
+        elif wanted and usable is None:
+            found = f"{installed}, not usable: the CPU has none of {', '.join(wanted)}"
+            yield Finding(package, found, without, required=False)
+        else:
+            yield Finding(package, f"{installed}, usable ({usable})" if usable else installed, required=False)
 
 
 def _version(name: str) -> str | None:

@@ -6,14 +6,17 @@ from typing import Annotated, Literal
 
 from seam.configs.check import Ge, Lt, NotEmpty, config
 
-Engine = Literal["deepsparse", "onnxruntime", "openvino", "onnxruntime_int8", "openvino_int8", "torch", "torch_compile"]
+EngineName = Literal[
+    "deepsparse", "onnxruntime", "openvino", "onnxruntime_int8", "openvino_int8", "torch", "torch_compile"
+]
+"""Of an engine; its record is in `seam.inference.engines`."""
 
 
 @config
 class LatencyConfig:
     """The inference benchmark."""
 
-    engines: Annotated[tuple[Engine, ...], NotEmpty()] = ("deepsparse", "onnxruntime", "openvino", "torch")
+    engines: Annotated[tuple[EngineName, ...], NotEmpty()] = ("deepsparse", "onnxruntime", "openvino", "torch")
     """Engines to time; one that is missing here is reported as unavailable. `torch_compile`
     compiles each model for each batch size, which takes half a minute and a C++ compiler.
     `onnxruntime_int8`, `openvino_int8`: every model with weights and activations rounded to 8 bits,

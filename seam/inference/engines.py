@@ -1,97 +1,49 @@
-"""Inference engines: each loads a model and gives back a function of a batch. And the machine they run on.
+"""Inference engines, a record each: how a model is loaded into it, what it takes, and what it needs.
 
-No engine, torch included, is imported before it is asked for.
+No engine, torch included, is imported before a model is loaded into it.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from seam.errors import ExportError
-from seam.hardware import describe
-
-FloatArray = npt.NDArray[np.float32]
-Batch = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
-Runner = Callable[[Batch], FloatArray]
-"""Inputs (batch, ...) to outputs (batch, classes)."""
+from seam.configs.inference import EngineName
+from seam.inference.variants import Batch, FloatArray, Runner, Variant
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """One input of a model, without the batch."""
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """One way to run a model."""
 
-    shape: tuple[int, ...]
-    """(channels, height, width), as a rule."""
-    dtype: Literal["float32", "uint8"] = "float32"
-
-    def example(self, batch_size: int, seed: int) -> Batch:
-        """Uniform inputs, C-contiguous: [0, 1) in float32, 0 to 255 in uint8."""
-        rng = np.random.default_rng(seed)
-        if self.dtype == "uint8":
-            return rng.integers(0, 256, (batch_size, *self.shape), dtype=np.uint8)
-        return rng.random((batch_size, *self.shape), dtype=np.float32)
-
-
-def input_of(onnx: Path) -> InputSpec:
-    """What a model in an ONNX file takes.
-
-    Raises:
-        ExportError: it is no such file, or takes something else than one batch of float32 or uint8
-            values of a fixed size.
-    """
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
-    except Exception as e:
-        raise ExportError(f"{onnx}: expected an ONNX model, got {' '.join(str(e).split())[:200]}") from e
-    inputs = session.get_inputs()
-    dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(inputs[0].type) if len(inputs) == 1 else None
-    described = ", ".join(f"{i.name}: {i.type} {i.shape}" for i in inputs)
-    if dtype is None or not inputs[0].shape or not all(isinstance(side, int) for side in inputs[0].shape[1:]):
-        raise ExportError(
-            f"{onnx}: expected one input of float32 or uint8 values, fixed in size but for the batch, got {described}."
-        )
-    if isinstance(inputs[0].shape[0], int):
-        raise ExportError(
-            f"{onnx}: expected an input of any batch size, got {described}; export it with a dynamic first dimension."
-        )
-    return InputSpec(tuple(inputs[0].shape[1:]), "uint8" if dtype == "uint8" else "float32")
+    label: str
+    """As people call it."""
+    packages: tuple[str, ...]
+    """It needs, as an index of packages calls them; the first is the engine's own."""
+    takes: Literal["onnx", "int8", "module"]
+    """What is loaded: the variant's ONNX file, its ONNX file in 8 bits, which rounds (near the
+    original's outputs, not equal to them), or the module itself."""
+    load: Callable[[Variant, int, int, dict[str, Any]], Runner]
+    """Of (variant, batch size, threads, facts to add to)."""
+    zeros: Literal["skipped", "computed"] = "computed"
+    """What it does with weights that are zero."""
+    isolated: bool = False
+    """Whether it runs in a process of its own: a CPU it does not know can end the process instead
+    of raising."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of that process."""
+    cpu_flags: tuple[str, ...] = ()
+    """As /proc/cpuinfo calls them, the best last; the CPU has to have one of these."""
+    needs: str = "any CPU"
+    """Where it runs, in words."""
 
 
-def rounds(onnx: Path) -> bool:
-    """Whether a model computes in 8 bits, where engines round differently."""
-    import onnx as library
-
-    return any(
-        node.op_type == "QuantizeLinear" for node in library.load(str(onnx), load_external_data=False).graph.node
-    )
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One of the models compared."""
-
-    onnx: Path
-    """One input, the first dimension of which is the batch and may have any size; its first output
-    is what is compared."""
-    module: Callable[..., Any] | None = None
-    """The same model for the torch engine (an nn.Module in eval mode, on the CPU)."""
-    int8: Path | None = None
-    """The same model for engines in `QUANTIZED`, from `seam.inference.int8.quantize`."""
-
-
-def load_torch(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
-    """The module itself; its threads are pinned by `pinned_torch`."""
+def _load_torch(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:
+    """The module itself; its threads are pinned by `pinned`."""
     assert variant.module is not None, "the torch engine needs the module"
     return _runner(variant.module)
 
@@ -174,26 +126,47 @@ def _load_deepsparse(variant: Variant, batch_size: int, num_threads: int, about:
     return lambda x: engine.run([x])[0]
 
 
-TORCH = ("torch", "torch_compile")
-"""Engines that need the module."""
-QUANTIZED = ("onnxruntime_int8", "openvino_int8")
-"""Engines that run another model, which rounds: near the original's outputs, not equal to them."""
-LOADERS: dict[str, Callable[[Variant, int, int, dict[str, Any]], Runner]] = {
-    "deepsparse": _load_deepsparse,
-    "onnxruntime": _load_onnxruntime,
-    "onnxruntime_int8": _load_onnxruntime_int8,
-    "openvino": _load_openvino,
-    "openvino_int8": _load_openvino_int8,
-    "torch": load_torch,
-    "torch_compile": _load_torch_compile,
+ENGINES: dict[EngineName, Engine] = {
+    "deepsparse": Engine(
+        label="DeepSparse",
+        packages=("deepsparse",),
+        takes="onnx",
+        load=_load_deepsparse,
+        zeros="skipped",
+        isolated=True,
+        environment={"NM_DISABLE_ANALYTICS": "1"},
+        cpu_flags=("avx2", "avx512f"),
+        needs="Linux on x86-64 with AVX2, Python 3.11; not maintained since June 2025",
+    ),
+    "onnxruntime": Engine(label="ONNX Runtime", packages=("onnxruntime",), takes="onnx", load=_load_onnxruntime),
+    "openvino": Engine(label="OpenVINO", packages=("openvino",), takes="onnx", load=_load_openvino),
+    "onnxruntime_int8": Engine(
+        label="ONNX Runtime int8", packages=("onnxruntime", "nncf"), takes="int8", load=_load_onnxruntime_int8
+    ),
+    "openvino_int8": Engine(
+        label="OpenVINO int8", packages=("openvino", "nncf"), takes="int8", load=_load_openvino_int8
+    ),
+    "torch": Engine(label="torch", packages=("torch",), takes="module", load=_load_torch),
+    "torch_compile": Engine(
+        label="torch.compile",
+        packages=("torch",),
+        takes="module",
+        load=_load_torch_compile,
+        needs="a C++ compiler, and half a minute a model and batch size",
+    ),
 }
-"""Engine -> function of (variant, batch size, threads, facts to add to)."""
+"""In the order of `EngineName`, in which documentation lists them."""
+
+
+def engines_that_take(what: Literal["onnx", "int8", "module"]) -> tuple[EngineName, ...]:
+    """Names of the engines that are loaded with this."""
+    return tuple(name for name, engine in ENGINES.items() if engine.takes == what)
 
 
 @contextmanager
-def pinned_torch(engine: str, num_threads: int) -> Iterator[None]:
-    """Pin torch to `num_threads` inside the block, when torch is the engine."""
-    if engine not in TORCH:
+def pinned(engine: EngineName, num_threads: int) -> Iterator[None]:
+    """Pin torch to `num_threads` inside the block, where torch is the engine; the others are pinned when they load."""
+    if ENGINES[engine].takes != "module":
         yield
         return
     import torch
@@ -206,17 +179,9 @@ def pinned_torch(engine: str, num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def version(engine: str) -> str | None:
+def version(engine: EngineName) -> str | None:
     """Installed version of an engine, None when it is not installed."""
     try:
-        return importlib.metadata.version("torch" if engine in TORCH else engine.removesuffix("_int8"))
+        return importlib.metadata.version(ENGINES[engine].packages[0])
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def hardware() -> dict[str, Any]:
-    """The machine, and how busy it is (1, 5, 15 minutes)."""
-    return {
-        **describe(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-    }

@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from seam.inference.engines import InputSpec
+from seam.inference.variants import InputSpec
 
 
 def operator_times(

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from seam.compaction import ENGINE_BLOCK, compact
-from seam.configs.inference import Engine
+from seam.configs.inference import EngineName
 from seam.files import read_json, read_rows
-from seam.inference.engines import QUANTIZED, InputSpec, Variant
+from seam.inference.engines import ENGINES
 from seam.inference.export import export_onnx
 from seam.inference.latency import benchmark
+from seam.inference.variants import InputSpec, Variant
 from seam.masks.masks import apply_masks
 from seam.masks.pack import load_mask_pack
 from seam.measures.macs import count
@@ -28,11 +29,9 @@ COLUMNS = ("density", "macs", "val_accuracy")
 _FEWER = 5  # repeats than for the result itself, by this factor
 
 
-def timed_engines(context: StageContext) -> tuple[Engine, ...]:
+def timed_engines(context: StageContext) -> tuple[EngineName, ...]:
     """Engines that candidates are timed on: those that read ONNX files, in floating point."""
-    return tuple(
-        e for e in context.params.benchmark_latency.engines if e not in QUANTIZED and not e.startswith("torch")
-    )
+    return tuple(name for name in context.params.benchmark_latency.engines if ENGINES[name].takes == "onnx")
 
 
 def measured_frontier(

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from seam.configs.inference import EngineName
 from seam.data.images import LabelledImages
-from seam.inference.engines import LOADERS, QUANTIZED, Variant
+from seam.inference.engines import ENGINES
 from seam.inference.int8 import CALIBRATION_IMAGES, quantize
+from seam.inference.variants import Variant
 from seam.networks.head import SourceOnProblem
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess
@@ -44,7 +46,8 @@ def quantized(
     train = problem_images(context, "train").images
     chosen = np.random.default_rng(context.params.seed).permutation(len(train))[:CALIBRATION_IMAGES]
     samples = preprocess(train[chosen]).contiguous()
-    engines = [engine for engine in context.params.benchmark_latency.engines if engine in QUANTIZED]
+    engines = [engine for engine in context.params.benchmark_latency.engines if ENGINES[engine].takes == "int8"]
+    on: tuple[EngineName, ...] = ("onnxruntime", *engines)
     made: dict[str, Variant] = {}
     about: dict[str, Any] = {engine: {} for engine in engines}
     for name, variant in variants.items():
@@ -58,7 +61,7 @@ def quantized(
         )
         exact, *rounded = (
             {split: _accuracy(engine, made[name], data, preprocess, view) for split, data in images.items()}
-            for engine in ("onnxruntime", *engines)
+            for engine in on
         )
         for engine, found in zip(engines, rounded, strict=True):
             about[engine][name] = {
@@ -78,12 +81,14 @@ def small_enough(drop: float, num_images: int, allowed: float) -> bool:
     return drop <= max(allowed, 1 / num_images) + 1e-9
 
 
-def _accuracy(engine: str, variant: Variant, data: LabelledImages, preprocess: Preprocess, view: nn.Module) -> float:
+def _accuracy(
+    engine: EngineName, variant: Variant, data: LabelledImages, preprocess: Preprocess, view: nn.Module
+) -> float:
     """Of a variant on an engine, in whole batches.
 
     What is missing in the last one is filled with the first images, and cut off.
     """
-    run = LOADERS[engine](variant, _BATCH, 1, {})
+    run = ENGINES[engine].load(variant, _BATCH, 1, {})
     filled = torch.from_numpy(np.resize(np.arange(len(data)), -(-len(data) // _BATCH) * _BATCH))
     whole = LabelledImages(data.images[filled], data.labels[filled])
     logits = predict(

@@ -16,10 +16,10 @@ from torch import nn
 from flows.commands import bench as bench_command
 from seam.configs.inference import LatencyConfig
 from seam.errors import ExportError
-from seam.inference.engines import InputSpec, input_of, rounds
 from seam.inference.export import export_onnx
 from seam.inference.int8 import quantize
 from seam.inference.operators import _by_operator, operator_times
+from seam.inference.variants import InputSpec, input_of, rounds
 
 
 def seam(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

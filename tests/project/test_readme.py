@@ -5,6 +5,7 @@ import json
 import pytest
 from ruamel.yaml import YAML
 
+from seam.inference.engines import ENGINES, engines_that_take
 from tests.defaults import ROOT, committed
 
 README = (ROOT / "README.md").read_text()
@@ -42,11 +43,8 @@ def test_the_readmes_table_is_what_was_measured(problem):
     assert rows["inherited defects (DIR)"] == tuple(
         f"{attacked[m]['defect_inheritance_rate']:.2%}" for m in ("source", "reengineered_finetuned")
     )
-    for name, engine in (
-        ("DeepSparse, batch 16", "deepsparse"),
-        ("ONNX Runtime, batch 16", "onnxruntime"),
-        ("OpenVINO, batch 16", "openvino"),
-    ):
+    for engine in engines_that_take("onnx"):
+        name = f"{ENGINES[engine].label}, batch 16"
         assert rows[name] == tuple(
             f"{latency[engine][m]['batch16']['latency_ms_p50']:.2f} ms" for m in ("source", "compacted")
         )

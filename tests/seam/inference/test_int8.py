@@ -13,19 +13,21 @@ import torch
 from torch import nn
 
 from seam.compaction import compact
-from seam.configs.inference import Engine, LatencyConfig
+from seam.configs.inference import EngineName, LatencyConfig
 from seam.errors import ExportError
 from seam.files import read_json
-from seam.inference.engines import LOADERS, QUANTIZED, InputSpec, Variant
+from seam.inference.engines import ENGINES, engines_that_take
 from seam.inference.export import export_onnx
 from seam.inference.int8 import quantize
 from seam.inference.latency import benchmark
+from seam.inference.variants import InputSpec, Variant
 from seam.networks.build import build
 from tasks import benchmark_latency as stage_module
 from tasks.benchmark.int8 import small_enough
 from tasks.project.stage import StageContext
 
 SHAPE = (3, 16, 16)
+QUANTIZED = engines_that_take("int8")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def _images(count: int) -> np.ndarray:
 @pytest.mark.parametrize("engine", QUANTIZED)
 def test_outputs_are_near_the_models(rounded: Variant, engine: str) -> None:
     images = _images(16)
-    exact, near = (LOADERS[e](rounded, 16, 1, {})(images).copy() for e in ("onnxruntime", engine))
+    exact, near = (ENGINES[e].load(rounded, 16, 1, {})(images).copy() for e in ("onnxruntime", engine))
     assert 0 < np.abs(near - exact).mean() < 0.5 * exact.std(0).mean()
 
 
@@ -98,7 +100,7 @@ def test_real_architectures_can_be_rounded_compacted_or_not(
         exact = network(images).detach().numpy()
         variant = Variant(tmp_path / "unused.onnx", model, tmp_path / f"{name}.onnx")
         for engine in QUANTIZED:
-            near = LOADERS[engine](variant, 8, 1, {})(images.numpy())
+            near = ENGINES[engine].load(variant, 8, 1, {})(images.numpy())
             assert np.corrcoef(near.ravel(), exact.ravel())[0, 1] > near_enough, (name, engine)
 
 
@@ -110,7 +112,7 @@ def test_the_same_images_give_the_same_bytes(rounded: Variant, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("engine", QUANTIZED)
-def test_it_is_timed_although_its_outputs_differ(rounded: Variant, engine: Engine) -> None:
+def test_it_is_timed_although_its_outputs_differ(rounded: Variant, engine: EngineName) -> None:
     results, about = benchmark(
         {"source": rounded},
         InputSpec(SHAPE),

@@ -14,11 +14,13 @@ import pytest
 import torch
 from torch import nn
 
-import seam.inference.latency
+import seam.inference.isolated
 from seam.configs.inference import LatencyConfig
-from seam.inference.engines import LOADERS, InputSpec, Variant, hardware
+from seam.inference.engines import ENGINES
 from seam.inference.export import export_onnx
-from seam.inference.latency import benchmark, interleave, paired_ratio, summarize
+from seam.inference.latency import benchmark
+from seam.inference.timing import hardware, interleave, paired_ratio, summarize
+from seam.inference.variants import InputSpec, Variant
 
 SHAPE = (3, 8, 8)
 KEYS = {"latency_ms_p50", "latency_ms_p95", "latency_ms_min", "num_threads", "batch_size", "repeats"}
@@ -183,7 +185,7 @@ def test_an_engine_that_hangs_is_given_up(
     fake.write_text("#!/bin/sh\nexec sleep 60\n")
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
-    monkeypatch.setattr(seam.inference.latency, "_LIMIT_S", 0.2)
+    monkeypatch.setattr(seam.inference.isolated, "_LIMIT_S", 0.2)
     results, _ = benchmark(variants, InputSpec(SHAPE), config("deepsparse"), 0)
     assert "did not finish" in results["deepsparse"]["unavailable"]
 
@@ -191,13 +193,13 @@ def test_an_engine_that_hangs_is_given_up(
 def test_an_engine_that_computes_something_else_is_not_timed(
     variants: dict[str, Variant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = LOADERS["onnxruntime"]
+    right = ENGINES["onnxruntime"].load
 
     def wrong(*arguments: object) -> object:
         run = right(*arguments)
         return lambda x: run(x) + np.float32(0.01)
 
-    monkeypatch.setitem(LOADERS, "onnxruntime", wrong)
+    monkeypatch.setitem(ENGINES, "onnxruntime", replace(ENGINES["onnxruntime"], load=wrong))
     results, _ = benchmark(variants, InputSpec(SHAPE), config("onnxruntime", "torch"), 0)
     assert "differ from those expected by 0.01" in results["onnxruntime"]["unavailable"]
     assert "source" in results["torch"]

@@ -9,7 +9,7 @@ import pytest
 
 from seam.configs.inference import LatencyConfig
 from seam.files import read_rows
-from seam.inference.engines import LOADERS
+from seam.inference.engines import ENGINES
 from seam.masks.pack import load_mask_pack
 from tasks import benchmark_latency as stage_module
 from tasks.project.stage import StageContext
@@ -51,7 +51,7 @@ def test_an_engine_that_is_not_there_leaves_its_column_empty(
     def missing(*_: object) -> None:
         raise RuntimeError("not installed")
 
-    monkeypatch.setitem(LOADERS, "openvino", missing)
+    monkeypatch.setitem(ENGINES, "openvino", replace(ENGINES["openvino"], load=missing))
     rows = timed(registry_project, engines=("openvino", "onnxruntime"))
     assert [row["openvino_ms"] for row in rows] == ["", "", ""]
     drawn = figures.to_svg(lambda: figures.gains(rows[0], rows[1:]))

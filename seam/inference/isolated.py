@@ -1,0 +1,93 @@
+"""Inference time on an engine that may crash or hang: `measure` in a process of its own, which does not import torch.
+
+That process is `python -m seam.inference.isolated REQUEST.json RESPONSE.json`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from seam.configs.inference import EngineName, LatencyConfig
+from seam.files import read_json, write_json
+from seam.inference.engines import ENGINES
+from seam.inference.measure import Measurement, measure
+from seam.inference.variants import InputSpec, Variant
+
+_LIMIT_S = 1800.0
+
+
+def measure_isolated(
+    engine: EngineName, variants: Mapping[str, Variant], takes: InputSpec, config: LatencyConfig, seed: int
+) -> Measurement:
+    """Time every variant on one engine, in a process of its own.
+
+    Raises:
+        RuntimeError: the engine is not installed, or its process crashed, hung or failed.
+    """
+    library = ENGINES[engine].packages[0]
+    if importlib.util.find_spec(library) is None:
+        raise RuntimeError(
+            f"not installed ({platform.system()} {platform.machine()}, Python {platform.python_version()})"
+        )
+    request = {
+        "engine": engine,
+        "onnx": {name: str(variant.onnx.resolve()) for name, variant in variants.items()},
+        "takes": asdict(takes),
+        "config": asdict(config),
+        "seed": seed,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / "request.json", Path(folder) / "response.json"]
+        write_json(files[0], request)
+        command = [sys.executable, "-m", "seam.inference.isolated", *map(str, files)]
+        environment = {**os.environ, **ENGINES[engine].environment}
+        try:
+            done = subprocess.run(
+                command,
+                cwd=Path(__file__).parents[2],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as e:
+            raise RuntimeError(f"it did not finish within {_LIMIT_S:g} s") from e
+        if done.returncode < 0:
+            raise RuntimeError(
+                f"its process was ended by {signal.Signals(-done.returncode).name}; this CPU is probably not supported"
+            )
+        if done.returncode > 0:
+            raise RuntimeError(
+                done.stderr.strip().splitlines()[-1]
+                if done.stderr.strip()
+                else f"its process ended with status {done.returncode}"
+            )
+        return Measurement(**read_json(files[1]))
+
+
+def _serve_request(request: Path, response: Path) -> None:
+    """The other end of `measure_isolated`."""
+    wanted = read_json(request)
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in wanted["config"].items()
+    }
+    config = LatencyConfig(**values)
+    variants = {name: Variant(Path(path)) for name, path in wanted["onnx"].items()}
+    takes = InputSpec(tuple(wanted["takes"]["shape"]), wanted["takes"]["dtype"])
+    measured = measure(wanted["engine"], variants, takes, config, wanted["seed"])
+    write_json(response, asdict(measured))
+
+
+if __name__ == "__main__":
+    _serve_request(Path(sys.argv[1]), Path(sys.argv[2]))
