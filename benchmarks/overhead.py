@@ -31,7 +31,7 @@ from tasks.project.stages import PROBLEM
 from tasks.project.subject import chosen, runs_of
 import contextlib
 import tasks.search
-tasks.search.search_logger = lambda context: contextlib.nullcontext(lambda row: None)
+tasks.search.SearchLogger = lambda context: contextlib.nullcontext(lambda row: None)
 params, root = load_params(Path("params.yaml")), Path.cwd()
 runs = [run for run in runs_of(params, PROBLEM, chosen(params, PROBLEM)) if run.stage != PROBLEM.registers]
 bodies = {run.stage: getattr(importlib.import_module(f"tasks.{run.stage}"), run.stage) for run in runs}

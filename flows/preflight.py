@@ -92,7 +92,6 @@ def _check_tracking(root: Path, params: Params) -> None:
     Not for a run that has nothing to do.
     """
     tracking = importlib.import_module("tasks.tracking.runs")
-    tracking.check_server(tracking_uri(root))
     tracking.sweep_stale_runs(root, params.register_model.experiment)
 
 
@@ -125,7 +124,7 @@ def _check_data(root: Path, config: DataConfig, section: str, cache: StageCache)
 
 
 def _check_http(uri: str) -> None:
-    """A tracking server answers; the same check as tasks.tracking.runs.check_server, without importing MLflow."""
+    """A tracking server answers; the same check as tasks.tracking.store.check_server, without importing MLflow."""
     if not uri.startswith(("http://", "https://")):
         return
     try:

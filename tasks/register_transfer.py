@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import shutil
-import tempfile
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
-from mlflow.entities.model_registry import ModelVersion
 
 from seam.data.prepared import ImageData
 from seam.errors import DataError
 from seam.files import read_json, read_rows, sha256_file, write_json
-from seam.inference.export import export_serving_onnx
 from seam.networks.source import Source
 from seam.networks.state_dicts import load_weights
 from seam.networks.student import Student, student
 from tasks.inputs.target import target_data, transfer_source
 from tasks.project.stage import StageContext, StageResult, main
 from tasks.project.students import StudentName
-from tasks.tracking.environment import data_dvc, git_commit, hardware, versions
-from tasks.tracking.gates import RegistryPolicy, load_policy
-from tasks.tracking.runs import finished_run, log_history, log_metrics, run_tags
-from tasks.tracking.versions import SERVING_CODE, ServedModel, find_or_create_version, set_alias
+from tasks.tracking.environment import data_dvc, made_with
+from tasks.tracking.evidence import DataUsed, History, RunEvidence, metric_values
+from tasks.tracking.gates import POLICY, Verdict, load_policy
+from tasks.tracking.registration import Payload, RunFiles, register
+from tasks.tracking.versions import ServedModel
 
-logger = logging.getLogger(__name__)
-
-POLICY = Path("mlflow") / "registry.yaml"
-_MEASURES = ("accuracy", "robust_accuracy", "defect_inheritance_rate", "noise", "pgd", "density_start", "density_end")
 _REPORTS = ("report.html", "comparison.json", "comparison.csv", "pareto.csv", "pareto.svg")
 
 
@@ -45,93 +33,83 @@ def register_transfer(context: StageContext) -> StageResult:
     registered.
 
     Raises:
+        ConfigError: the registry policy is not valid.
         DataError: the student is not the one that was compared.
         TrackingError: the MLflow store cannot be used.
     """
     policy = load_policy(context.root / POLICY)
     comparison = read_json(context.artifact("compare_transfers", "comparison.json"))
-    context.progress(0.05, "connect to MLflow")
-    with finished_run(context) as (client, run_id):
-        return _register(context, client, run_id, policy, comparison)
+    verdicts = [Verdict(**gate) for gate in comparison["gates"]]
+    hashes = _hashes(context)
+    chosen = comparison["registered"]
+    served = None if chosen is None else served_student(context, chosen, policy.description)
+
+    def publish(registration: Mapping[str, Any], out: Path) -> RunFiles:
+        return _publish(context, comparison, hashes, registration, out)
+
+    payload = Payload(run_evidence(context, comparison, hashes), verdicts, served, publish)
+    return register(context, payload, policy.alias)
 
 
-def _register(
-    context: StageContext, client: MlflowClient, run_id: str, policy: RegistryPolicy, comparison: dict[str, Any]
-) -> StageResult:
-    chosen, data = comparison["registered"], target_data(context)
-    context.progress(0.1, "log the run")
-    log_comparison(context, client, run_id, comparison)
-    registration: dict[str, Any] = {"registered_model": None, "version": None, "aliases": []}
-    promoted = chosen is not None and all(gate["passed"] for gate in comparison["gates"])
-    if chosen is not None:
-        context.progress(0.5, "register the student")
-        version, digest = _version(context, client, run_id, policy, chosen, data)
-        aliases = set_alias(client, version, policy.alias, promoted)
-        registration = {
-            "registered_model": version.name,
-            "version": int(version.version),
-            "aliases": aliases,
-            "result_sha256": digest,
-        }
-    for gate in comparison["gates"]:
-        log = logger.info if gate["passed"] else logger.warning
-        log("%s: gate %s %s: %s", context.name, gate["gate"], "met" if gate["passed"] else "not met", gate["text"])
-    card = {
-        **registration,
-        "run_id": run_id,
-        "promoted": promoted,
-        **comparison,
-        "params": context.params.model_dump(mode="json"),
-        "hashes": {**_hashes(context), **data_dvc(context.root)},
-        "git_commit": git_commit(context.root),
-        "versions": versions(),
-        "hardware": hardware(),
-    }
-    with context.publish() as out:
-        write_json(out / "card.json", card)
-        _log_files(context, client, run_id, out)
-        client.log_batch(
-            run_id,
-            tags=run_tags(
-                {"seam.promoted": promoted, "seam.registered": f"{card['registered_model']}/{card['version']}"}
-            ),
-        )
-    shown = {name: card[name] for name in ("registered_model", "version")}
-    return context.result({**shown, "aliases": ", ".join(registration["aliases"])})
-
-
-def _version(
-    context: StageContext,
-    client: MlflowClient,
-    run_id: str,
-    policy: RegistryPolicy,
-    chosen: dict[str, Any],
-    data: ImageData,
-) -> tuple[ModelVersion, str]:
-    """The student's version in the registry, and the digest that identifies it."""
-    source = transfer_source(context)
-    learner = load_student(
-        context, StudentName(chosen["method"], chosen["seed"]), chosen["student_sha256"], source, data
+def run_evidence(context: StageContext, comparison: Mapping[str, Any], hashes: Mapping[str, str]) -> RunEvidence:
+    """What the target's run says beside its files."""
+    data = DataUsed(
+        context.params.targets[context.name],
+        hashes["dataset_sha256"],
+        {key: comparison[key] for key in ("num_train", "num_val", "num_test")},
     )
+    histories = [
+        History(f"transfer/history/{name.folder}", "epoch", rows)
+        for name in context.params.transfer.students
+        if (rows := _epochs(context, name))
+    ]
+    tags = {f"seam.{k}": v for k, v in hashes.items()}
+    return RunEvidence(histories, final_metrics(comparison), data, tags)
+
+
+def final_metrics(comparison: Mapping[str, Any]) -> dict[str, float]:
+    """One number for each thing measured, called as in comparison.json.
+
+    For example compare_transfers/methods/seam/accuracy/mean.
+    """
+    methods = {"methods": comparison["methods"]}
+    return metric_values("compare_transfers", methods, ("mean", "sd", "difference"))
+
+
+def served_student(context: StageContext, chosen: Mapping[str, Any], description: str) -> ServedModel:
+    """The student that is registered, with the source's preprocessing.
+
+    Args:
+        context: of register_transfer.
+        chosen: method, seed and student_sha256 of the student.
+        description: of every version.
+
+    Raises:
+        DataError: the student is not the one that was compared.
+    """
+    source, data = transfer_source(context), target_data(context)
+    name = StudentName(chosen["method"], chosen["seed"])
     image_size = context.params.targets[context.name].image_size
-    digest = _digest(source, chosen, data, image_size)
-    with tempfile.TemporaryDirectory() as folder:
-        onnx = Path(folder) / "model.onnx"
-        export_serving_onnx(learner, source.preprocess(), data.image_shape, onnx)
-        served = ServedModel(
-            name=context.whole.registered_name(context.params),
-            result_sha256=digest,
-            onnx=onnx,
-            classes=data.classes,
-            image_shape=data.image_shape,
-            image_size=image_size,
-            example=data.x_train[:2],
-            description=(
-                f"{context.name}: {source.info.architecture} transferred by {chosen['method']}, {len(data.classes)}"
-                f" classes. {policy.description}"
-            ),
-        )
-        return find_or_create_version(client, run_id, served), digest
+    return ServedModel(
+        name=context.whole.registered_name(context.params),
+        made_of={
+            "student_sha256": chosen["student_sha256"],
+            **{key: getattr(source.info, key) for key in ("architecture", "mean", "std")},
+            "image_shape": data.image_shape,
+            "classes": data.classes,
+            "image_size": image_size,
+        },
+        network=load_student(context, name, chosen["student_sha256"], source, data),
+        preprocess=source.preprocess(),
+        classes=data.classes,
+        image_shape=data.image_shape,
+        image_size=image_size,
+        example=data.x_train[:2],
+        description=(
+            f"{context.name}: {source.info.architecture} transferred by {chosen['method']}, {len(data.classes)}"
+            f" classes. {description}"
+        ),
+    )
 
 
 def load_student(context: StageContext, name: StudentName, sha256: str, source: Source, data: ImageData) -> Student:
@@ -153,71 +131,11 @@ def load_student(context: StageContext, name: StudentName, sha256: str, source: 
     return learner.requires_grad_(False)
 
 
-def _digest(source: Source, chosen: dict[str, Any], data: ImageData, image_size: int | None) -> str:
-    """Identifies what is served: weights, classes, preprocessing and the serving code; not where or when."""
-    content = {
-        "student_sha256": chosen["student_sha256"],
-        "architecture": source.info.architecture,
-        "mean": source.info.mean,
-        "std": source.info.std,
-        "image_shape": data.image_shape,
-        "classes": data.classes,
-        "image_size": image_size,
-        "serving_code_sha256": sha256_file(SERVING_CODE),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def log_comparison(context: StageContext, client: MlflowClient, run_id: str, comparison: dict[str, Any]) -> None:
-    """Histories, final metrics, data set and environment of the run; what it already has is not logged again."""
-    for name in context.params.transfer.students:
-        path = context.folder("transfer", name) / "history.csv"
-        rows = [row for row in read_rows(path) if row["phase"] == "training"] if path.is_file() else []
-        log_history(
-            client,
-            run_id,
-            [{k: row[k] for k in ("epoch", "loss", "val_accuracy")} for row in rows[1:]],
-            name.folder,
-            "epoch",
-        )
-    have = client.get_run(run_id).data.metrics
-    now = int(time.time() * 1000)
-    log_metrics(
-        client,
-        run_id,
-        [Metric(key, value, now, 0) for key, value in final_metrics(comparison).items() if have.get(key) != value],
-    )
-    data, hashes = context.params.targets[context.name], _hashes(context)
-    digest = hashes["dataset_sha256"]
-    profile = {key: comparison[key] for key in ("num_train", "num_val", "num_test")}
-    dataset = Dataset(
-        Path(data.path).stem,
-        digest[:32],
-        "local",
-        json.dumps({"uri": data.path, "kind": data.kind}),
-        profile=json.dumps(profile),
-    )
-    client.log_inputs(
-        run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training"), InputTag("sha256", digest)])]
-    )
-    tags = {f"seam.hardware.{k}": v for k, v in hardware().items()} | {
-        f"seam.version.{k}": v for k, v in versions().items()
-    }
-    client.log_batch(run_id, tags=run_tags({**tags, **{f"seam.{k}": v for k, v in hashes.items()}}))
-
-
-def final_metrics(comparison: dict[str, Any]) -> dict[str, float]:
-    """One number for each thing measured.
-
-    METHOD/accuracy (a mean over seeds), METHOD/accuracy_sd, METHOD/above_floor.
-    """
-    found: dict[str, float | None] = {}
-    for method, row in comparison["methods"].items():
-        for key in _MEASURES:
-            found |= {f"{method}/{key}": row[key]["mean"], f"{method}/{key}_sd": row[key]["sd"]}
-        floor = row.get("above_floor")
-        found[f"{method}/above_floor"] = floor["difference"] if floor else None
-    return {key: float(value) for key, value in found.items() if value is not None}
+def _epochs(context: StageContext, name: StudentName) -> list[dict[str, Any]]:
+    """Loss and val accuracy of a student after each epoch; empty where there is no such student."""
+    path = context.folder("transfer", name) / "history.csv"
+    rows = [row for row in read_rows(path) if row["phase"] == "training"] if path.is_file() else []
+    return [{key: row[key] for key in ("epoch", "loss", "val_accuracy")} for row in rows[1:]]
 
 
 def _hashes(context: StageContext) -> dict[str, str]:
@@ -230,13 +148,23 @@ def _hashes(context: StageContext) -> dict[str, str]:
     }
 
 
-def _log_files(context: StageContext, client: MlflowClient, run_id: str, out: Path) -> None:
-    """Report, tables, plot and card, as artifacts of the run."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in _REPORTS:
-            shutil.copyfile(context.artifact("compare_transfers", name), Path(folder) / name)
-        shutil.copyfile(out / "card.json", Path(folder) / "card.json")
-        client.log_artifacts(run_id, folder)
+def _publish(
+    context: StageContext,
+    comparison: Mapping[str, Any],
+    hashes: Mapping[str, str],
+    registration: Mapping[str, Any],
+    out: Path,
+) -> RunFiles:
+    """Write the card; it, report, tables and plot are the run's files."""
+    card = {
+        **registration,
+        **comparison,
+        "params": context.params.model_dump(mode="json"),
+        "hashes": {**hashes, **data_dvc(context.root)},
+        **made_with(context.root),
+    }
+    write_json(out / "card.json", card)
+    return {"card.json": out / "card.json"} | {n: context.artifact("compare_transfers", n) for n in _REPORTS}
 
 
 if __name__ == "__main__":

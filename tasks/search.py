@@ -29,7 +29,7 @@ from seam.search.mask_search import MaskSearch
 from seam.search.result import Round, SearchResult
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
-from tasks.tracking.runs import search_logger
+from tasks.tracking.search_logger import SearchLogger
 
 _HISTORY = ("round", "cross_entropy", "density", "val_accuracy", "accepted")
 _FRONTIER = ("density", "val_accuracy", "round")
@@ -42,7 +42,7 @@ def search(context: StageContext) -> StageResult:
     """
     config, source = context.params.search, problem_source(context)
     bar = tqdm(desc=f"search {context.name}", unit="round", total=config.max_rounds, disable=None)
-    with collect_warnings() as doubts, search_logger(context) as log, bar:
+    with collect_warnings() as doubts, SearchLogger(context) as log, bar:
         on_round = _observer(context, bar, log)
         if config.structure == "hybrid":
             result = search_hybrid(partial(prepare, context, source), config, checkpoint_of(context), on_round)

@@ -125,7 +125,7 @@ def _version(name: str) -> str | None:
 def _servers(root: Path) -> Iterator[Finding]:
     uri = tracking_uri(root)
     try:
-        from tasks.tracking.runs import check_server
+        from tasks.tracking.store import check_server
 
         check_server(uri)
     except (SeamError, ImportError) as e:

@@ -13,7 +13,7 @@ from seam.masks.pack import load_mask_pack
 from tasks.project.measured import MEASURED, SAME_DENSITY
 from tasks.project.stage import StageContext
 from tasks.report.words import NOTHING, served_form, show_change
-from tasks.tracking.environment import data_dvc, git_commit, hardware, versions
+from tasks.tracking.environment import data_dvc, made_with
 from tasks.tracking.gates import Verdict
 
 PAPER = "Qi et al., Reusing Deep Neural Network Models through Model Re-engineering (SeaM), ICSE 2023"
@@ -86,7 +86,7 @@ def build_card(
         context: of register_model.
         evidence: of the problem.
         verdicts: of the gates.
-        registration: registered_model, version, aliases, run_id, result_sha256.
+        registration: registered_model, version, aliases, promoted, run_id, result_sha256.
     """
     return {
         "problem": context.name,
@@ -94,7 +94,6 @@ def build_card(
         "model": context.params.register_model.model,
         **registration,
         "gates": [v.as_dict() for v in verdicts],
-        "promoted": all(v.passed for v in verdicts),
         "warnings": gather_warnings(evidence),
         "claims": claims(evidence, context.params.register_model.model),
         "seeds": {"seed": context.params.seed},
@@ -110,9 +109,7 @@ def build_card(
         "export": evidence.export,
         "density_per_layer": evidence.layer_density,
         "hashes": {**evidence.hashes, **data_dvc(context.root)},
-        "git_commit": git_commit(context.root),
-        "versions": versions(),
-        "hardware": hardware(),
+        **made_with(context.root),
     }
 
 

@@ -29,6 +29,11 @@ def data_dvc(root: Path) -> dict[str, str]:
     return {"data_dvc_md5": str(outs[0]["md5"])} if outs and "md5" in outs[0] else {}
 
 
+def made_with(root: Path) -> dict[str, Any]:
+    """For a card: the commit checked out, versions, hardware."""
+    return {"git_commit": git_commit(root), "versions": versions(), "hardware": hardware()}
+
+
 def git_commit(root: Path) -> str | None:
     """The commit checked out, None outside version control."""
     try:

@@ -29,6 +29,8 @@ def _known(name: str) -> str:
 
 Reference = Annotated[str, AfterValidator(_known)]
 """A method that a transfer's student is compared with: the mean of its students over the seeds."""
+POLICY = Path("mlflow") / "registry.yaml"
+"""The registry policy, in the project's folder."""
 _ROUNDING = 1e-9
 
 

@@ -8,46 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import socket
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import psutil
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.entities import Experiment, Param, Run
 
 from seam.errors import TrackingError
 from seam.files import sha256_file
 from tasks.project.environment import tracking_uri
 from tasks.project.stage import StageContext
-from tasks.tracking.store import LOST, check_server, connect, locked, one_line, shown, sqlite_file, tracking_errors
-
-__all__ = [
-    "SearchLogger",
-    "check_server",
-    "connect",
-    "finish_run",
-    "lineage",
-    "log_history",
-    "log_metrics",
-    "open_experiment",
-    "open_run",
-    "run_tags",
-    "search_logger",
-    "sweep_stale_runs",
-]
-
-logger = logging.getLogger(__name__)
+from tasks.tracking.evidence import run_tags
+from tasks.tracking.store import connect, locked, shown, sqlite_file, tracking_errors
 
 LINEAGE = "seam.lineage"
-HISTORY = ("cross_entropy", "density", "val_accuracy")
-FLUSH_SECONDS = 5.0
 
 
 def open_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
@@ -134,30 +113,6 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
     return run_id
 
 
-def log_history(
-    client: MlflowClient, run_id: str, rows: Sequence[Mapping[str, Any]], prefix: str = "search", step: str = "round"
-) -> None:
-    """Log the rows (numbers of rounds or epochs) that the run does not have yet: a kill may have left a gap."""
-    names = [n for n in rows[0] if n != step and isinstance(rows[0][n], int | float)] if rows else []
-    metrics = []
-    for name in names:
-        key = f"{prefix}/{name}"
-        have = {m.step for m in client.get_metric_history(run_id, key)}
-        metrics += [Metric(key, float(row[name]), _now(), int(row[step])) for row in rows if int(row[step]) not in have]
-    log_metrics(client, run_id, metrics)
-
-
-def log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
-    """Log metrics, as many at a time as MLflow takes."""
-    for i in range(0, len(metrics), 1000):
-        client.log_batch(run_id, metrics=metrics[i : i + 1000])
-
-
-def run_tags(values: Mapping[str, Any]) -> list[RunTag]:
-    """For MlflowClient.log_batch."""
-    return [RunTag(name, str(value)) for name, value in values.items()]
-
-
 @contextmanager
 def finished_run(context: StageContext) -> Iterator[tuple[MlflowClient, str]]:
     """A client and the id of the run of this subject, which ends FINISHED with the block, or FAILED."""
@@ -196,68 +151,6 @@ def sweep_stale_runs(root: Path, experiment: str = "seam") -> list[str]:
     return stale
 
 
-class SearchLogger:
-    """Logs the rounds of a search as they come; a lost server costs one warning, register_model logs the rest.
-
-    Use it as a context manager. After the block the run waits (SCHEDULED) for the stages that
-    follow; FAILED on an error.
-    """
-
-    def __init__(self, context: StageContext) -> None:
-        self._rows: list[dict[str, Any]] = []
-        self._flushed = 0.0
-        self._client: MlflowClient | None = None
-        try:
-            self._client = connect(context.root)
-            self._run_id = open_run(context, self._client)
-        except (TrackingError, *LOST) as e:
-            self._give_up(e)
-
-    def __call__(self, row: Mapping[str, Any]) -> None:
-        """Take one round: round, cross_entropy, density, val_accuracy."""
-        if self._client is None:
-            return
-        self._rows.append({"round": row["round"], **{name: row[name] for name in HISTORY}})
-        if time.monotonic() - self._flushed >= FLUSH_SECONDS:  # not every round: one may take milliseconds
-            self._flush()
-
-    def __enter__(self) -> SearchLogger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._flush()
-        if self._client is None:
-            return
-        try:
-            self._client.update_run(self._run_id, status="FAILED" if kind else "SCHEDULED")
-        except LOST as e:
-            self._give_up(e)
-
-    def _flush(self) -> None:
-        if self._client is None:
-            return
-        try:
-            log_history(self._client, self._run_id, self._rows)
-        except LOST as e:
-            self._give_up(e)
-        self._rows.clear()
-        self._flushed = time.monotonic()
-
-    def _give_up(self, error: Exception) -> None:
-        self._client = None
-        logger.warning(
-            "MLflow is not followed from here on, the search goes on and its history is logged at the end: %s",
-            one_line(error),
-        )
-
-
-def search_logger(context: StageContext) -> SearchLogger:
-    """A callable for each round of a search; see SearchLogger."""
-    return SearchLogger(context)
-
-
 def _alive(run: Run) -> bool:
     tags = run.data.tags
     try:
@@ -272,7 +165,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
     return flat
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

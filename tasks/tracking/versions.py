@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +23,11 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import save_model
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Map
+from torch import nn
+
+from seam.files import sha256_file
+from seam.inference.export import export_serving_onnx
+from seam.networks.source import Preprocess
 
 SERVING_CODE = Path(__file__).with_name("serving_model.py")
 RESULT = "seam.result_sha256"
@@ -33,10 +41,11 @@ class ServedModel:
 
     name: str
     """Of the registered model."""
-    result_sha256: str
-    """Identifies the version: the same result is registered once."""
-    onnx: Path
-    """From seam.inference.export.export_serving_onnx."""
+    made_of: Mapping[str, Any]
+    """Weights, classes, preprocessing, not where or when: the same content is registered once."""
+    network: nn.Module
+    """Normalised images to logits of the classes, eval mode, on the CPU."""
+    preprocess: Preprocess
     classes: Sequence[str]
     image_shape: tuple[int, int, int]
     image_size: int | None
@@ -44,6 +53,14 @@ class ServedModel:
     example: npt.NDArray[np.uint8]
     """Two or more images, uint8 NHWC."""
     description: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the version."""
+
+    @cached_property
+    def result_sha256(self) -> str:
+        """Identifies the version: of what it is made of, and of the code that serves it."""
+        content = {**self.made_of, "serving_code_sha256": sha256_file(SERVING_CODE)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def find_or_create_version(client: MlflowClient, run_id: str, served: ServedModel) -> ModelVersion:
@@ -118,13 +135,13 @@ def save_serving_model(served: ServedModel, path: Path, about: Model | None = No
     """Write the MLflow model (code, network, classes, signature, example, requirements) into the new folder `path`."""
     with tempfile.TemporaryDirectory() as folder:
         classes, network = Path(folder) / "classes.json", Path(folder) / "model.onnx"
+        export_serving_onnx(served.network, served.preprocess, served.image_shape, network)
         about_classes = {
             "classes": list(served.classes),
             "image_shape": list(served.image_shape),
             "image_size": served.image_size,
         }
         classes.write_text(json.dumps(about_classes, indent=2) + "\n")
-        shutil.copyfile(served.onnx, network)
         save_model(
             str(path),
             python_model=str(SERVING_CODE),

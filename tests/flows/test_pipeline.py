@@ -173,7 +173,7 @@ def test_no_mlflow_run_is_left_running_and_one_version_is_registered(resumed, re
         versions = client.search_model_versions(f"name='seam-{PROBLEM}'")
         assert len(versions) == 1
         assert versions[0].run_id == runs[0].info.run_id
-        rounds = client.get_metric_history(runs[0].info.run_id, "search/density")
+        rounds = client.get_metric_history(runs[0].info.run_id, "search/history/density")
         in_history = (folder / "artifacts" / PROBLEM / "search" / "history.csv").read_text().strip().count("\n")
         assert sorted(m.step for m in rounds) == list(range(in_history))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from mlflow import MlflowClient
 from mlflow.pyfunc import load_model
 
 from seam.errors import TrackingError
-from seam.files import read_json
-from tasks import register_model as stage
+from seam.files import read_json, sha256_file
 from tasks.project.environment import tracking_uri
 from tasks.project.stage import StageContext
 from tasks.project.subject import Subject
-from tasks.register_model import register_model
+from tasks.register_model import final_metrics, register_model
+from tasks.report.card import read_evidence
+from tasks.tracking import registration
+from tasks.tracking.versions import SERVING_CODE
 
 NAME = "seam-zero"
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
@@ -48,9 +51,9 @@ def test_one_run_one_version_with_the_alias(
     assert run.info.status == "FINISHED"
     assert run.data.params["search.alpha"] == "1.0"
     assert run.data.metrics["evaluate/reengineered_finetuned/accuracy"] == 0.96
-    assert run.data.metrics["evaluate/taylor_mask/accuracy"] == 0.935
-    assert run.data.metrics["latency/onnxruntime/source/batch16/p50_ms"] == 8.0
-    history = client.get_metric_history(run.info.run_id, "search/density")
+    assert run.data.metrics["evaluate/baselines/taylor_mask/accuracy"] == 0.935
+    assert run.data.metrics["benchmark_latency/onnxruntime/source/batch16/latency_ms_p50"] == 8.0
+    history = client.get_metric_history(run.info.run_id, "search/history/density")
     assert [(m.step, m.value) for m in history] == [(0, 1.0), (1, 0.75), (2, 0.5), (3, 0.25)]
     files = {f.path for f in client.list_artifacts(run.info.run_id)}
     assert files == {
@@ -103,12 +106,12 @@ def test_times_of_every_form_of_the_model_are_metrics(registry_project: StageCon
         measured["onnxruntime"]["compacted"] = {"batch16": {"latency_ms_p50": 4.8, "latency_ms_p95": 5.0}}
 
     edit_json(registry_project.artifact("benchmark_latency", "metrics.json"), add)
-    found = stage.final_metrics(stage.read_evidence(registry_project))
+    found = final_metrics(read_evidence(registry_project))
     assert (
-        found["latency/onnxruntime/compacted/batch16/p50_ms"],
-        found["latency/onnxruntime/source/batch16/p50_ms"],
+        found["benchmark_latency/onnxruntime/compacted/batch16/latency_ms_p50"],
+        found["benchmark_latency/onnxruntime/source/batch16/latency_ms_p50"],
     ) == (4.8, 8.0)
-    assert not any(name.startswith("latency/deepsparse") for name in found)  # it is unavailable
+    assert not any(name.startswith("benchmark_latency/deepsparse") for name in found)  # it is unavailable
 
 
 def test_the_card_holds_everything(registry_project: StageContext) -> None:
@@ -131,7 +134,7 @@ def test_registered_twice_is_one_version(registry_project: StageContext) -> None
     assert [v.version for v in client.search_model_versions(f"name = '{NAME}'")] == [1]
     assert len(client.search_logged_models([after.info.experiment_id])) == 1
     assert after.info.run_id == before.info.run_id
-    assert len(client.get_metric_history(after.info.run_id, "search/density")) == 4
+    assert len(client.get_metric_history(after.info.run_id, "search/history/density")) == 4
     assert len(client.get_metric_history(after.info.run_id, "evaluate/source/accuracy")) == 1
 
 
@@ -145,6 +148,28 @@ def test_another_result_is_another_version(registry_project: StageContext) -> No
     versions = client_of(context).search_model_versions(f"name = '{NAME}'")
     assert sorted(v.version for v in versions) == [1, 2]
     assert len({v.tags["seam.result_sha256"] for v in versions}) == 2
+
+
+def test_a_result_is_known_by_what_it_is_made_of(registry_project: StageContext) -> None:
+    register_model(registry_project)
+    card = read_json(registry_project.artifact("register_model", "card.json"))
+    served = {
+        "source_sha256": sha256_file(registry_project.artifact("prepare_source", "source.safetensors")),
+        "mask_sha256": card["search"]["mask_sha256"],
+        "weights_sha256": sha256_file(registry_project.artifact("finetune", "reengineered_finetuned.safetensors")),
+        "architecture": card["source"]["architecture"],
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "image_shape": [8, 8, 1],
+        "classes": ["zero", "other"],
+        "image_size": None,
+        "model": "reengineered_finetuned",
+        "form": "compacted",
+        "serving_code_sha256": sha256_file(SERVING_CODE),
+    }
+    assert card["result_sha256"] == hashlib.sha256(json.dumps(served, sort_keys=True).encode()).hexdigest()
+    (version,) = client_of(registry_project).search_model_versions(f"name = '{NAME}'")
+    assert version.tags["seam.result_sha256"] == card["result_sha256"]
 
 
 def test_a_missed_gate_keeps_the_version_without_the_alias_and_says_why(
@@ -175,7 +200,7 @@ def test_a_tightened_gate_takes_the_alias_back(registry_project: StageContext) -
     assert client_of(registry_project).get_registered_model(NAME).aliases == {}
 
 
-@pytest.mark.parametrize("interrupted", ["log_evidence", "set_alias", "_log_files"])
+@pytest.mark.parametrize("interrupted", ["log_evidence", "set_alias", "log_files"])
 def test_killed_anywhere_and_run_again_ends_the_same(
     registry_project: StageContext, monkeypatch: pytest.MonkeyPatch, interrupted: str
 ) -> None:
@@ -186,7 +211,7 @@ def test_killed_anywhere_and_run_again_ends_the_same(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, interrupted, kill)
+        patch.setattr(registration, interrupted, kill)
         with pytest.raises(Killed):
             register_model(registry_project)
     assert the_run(registry_project).info.status == "RUNNING"
@@ -194,7 +219,7 @@ def test_killed_anywhere_and_run_again_ends_the_same(
     client, run = client_of(registry_project), the_run(registry_project)
     assert (result.summary["version"], result.summary["aliases"], run.info.status) == (1, "champion", "FINISHED")
     assert len(client.search_logged_models([run.info.experiment_id])) == 1
-    assert [m.step for m in client.get_metric_history(run.info.run_id, "search/val_accuracy")] == [0, 1, 2, 3]
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "search/history/val_accuracy")] == [0, 1, 2, 3]
 
 
 def test_a_failure_marks_the_run_failed_and_publishes_nothing(
@@ -203,7 +228,7 @@ def test_a_failure_marks_the_run_failed_and_publishes_nothing(
     def fail(*args: Any) -> None:
         raise TrackingError("no")
 
-    monkeypatch.setattr(stage, "find_or_create_version", fail)
+    monkeypatch.setattr(registration, "find_or_create_version", fail)
     with pytest.raises(TrackingError):
         register_model(registry_project)
     assert the_run(registry_project).info.status == "FAILED"

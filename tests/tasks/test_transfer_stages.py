@@ -577,8 +577,13 @@ def test_the_best_student_is_registered_once_and_serves(
         and run.data.params["transfer.training.epochs"] == "4"
     )
     seam_metrics = read_json(student_folder(project, "seam") / "metrics.json")
-    assert run.data.metrics["seam/accuracy"] == seam_metrics["accuracy"]
-    assert [m.step for m in client.get_metric_history(card["run_id"], "seam-seed0/val_accuracy")] == [1, 2, 3, 4]
+    assert run.data.metrics["compare_transfers/methods/seam/accuracy/mean"] == seam_metrics["accuracy"]
+    assert [m.step for m in client.get_metric_history(card["run_id"], "transfer/history/seam-seed0/val_accuracy")] == [
+        1,
+        2,
+        3,
+        4,
+    ]
     assert {"report.html", "comparison.json", "pareto.svg", "card.json"} <= {
         f.path for f in client.list_artifacts(card["run_id"])
     }

@@ -26,6 +26,7 @@ REGISTRATION = {
     "registered_model": "seam-zero",
     "version": 1,
     "aliases": ["champion"],
+    "promoted": True,
     "run_id": "r",
     "result_sha256": "d",
 }

@@ -8,10 +8,9 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from tasks.project.stage import StageContext
-from tasks.register_model import POLICY
 from tasks.report.card import build_card, read_evidence
 from tasks.report.problem import plots, render_report
-from tasks.tracking.gates import judge, load_policy
+from tasks.tracking.gates import POLICY, judge, load_policy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH")
@@ -19,6 +18,7 @@ REGISTRATION = {
     "registered_model": "seam-zero",
     "version": 1,
     "aliases": ["champion"],
+    "promoted": True,
     "run_id": "r",
     "result_sha256": "d",
 }

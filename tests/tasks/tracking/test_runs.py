@@ -1,8 +1,7 @@
-"""Runs are found again by their lineage, histories are logged once, lost servers cost one line."""
+"""Runs are found again by their lineage, those of dead processes are ended, lost servers cost one line."""
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import socket
 import subprocess
@@ -14,30 +13,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from seam.errors import TrackingError
 from tasks.project.stage import StageContext
-from tasks.tracking.runs import (
-    check_server,
-    connect,
-    finish_run,
-    lineage,
-    log_history,
-    open_experiment,
-    open_run,
-    search_logger,
-    sweep_stale_runs,
-)
-
-
-def row(number: int) -> dict[str, float]:
-    return {
-        "round": number,
-        "cross_entropy": 1.0 / (number + 1),
-        "density": 1 - number / 10,
-        "val_accuracy": number / 10,
-    }
+from tasks.tracking.runs import finish_run, lineage, open_experiment, open_run, sweep_stale_runs
+from tasks.tracking.store import check_server, connect
 
 
 def with_params(context: StageContext, section: str, **changes: object) -> StageContext:
@@ -74,75 +54,6 @@ def test_lineage_changes_with_what_shapes_the_result_only(registry_project: Stag
 
 def test_changed_params_are_another_run(registry_project: StageContext) -> None:
     assert open_run(registry_project) != open_run(with_params(registry_project, "search", alpha=0.5))
-
-
-def test_history_is_logged_once(registry_project: StageContext) -> None:
-    client = connect(registry_project.root)
-    run_id = open_run(registry_project, client)
-    log_history(client, run_id, [row(0), row(2)])
-    log_history(client, run_id, [row(i) for i in range(4)])
-    log_history(client, run_id, [row(i) for i in range(4)])
-    found = client.get_metric_history(run_id, "search/density")
-    assert sorted((m.step, m.value) for m in found) == [
-        (0, 1.0),
-        (1, 0.9),
-        (2, 0.8),
-        (3, 0.7),
-    ]  # the gap at 1 is filled
-
-
-def test_a_killed_and_resumed_search_logs_every_round_once(registry_project: StageContext) -> None:
-    search = replace(registry_project, stage="search")
-    with search_logger(search) as log:
-        for i in range(3):
-            log(row(i))
-    client = connect(search.root)
-    run_id = open_run(search, client)
-    with search_logger(search) as log:  # the resumed one repeats the round of its checkpoint
-        for i in range(2, 5):
-            log(row(i))
-    assert [m.step for m in client.get_metric_history(run_id, "search/cross_entropy")] == [0, 1, 2, 3, 4]
-    assert client.get_run(run_id).info.status == "SCHEDULED"
-
-
-def test_a_failed_search_is_failed(registry_project: StageContext) -> None:
-    def fail() -> None:
-        with search_logger(registry_project) as log:
-            log(row(0))
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    client = connect(registry_project.root)
-    (run,) = client.search_runs([client.get_experiment_by_name("seam").experiment_id])
-    assert run.info.status == "FAILED"
-
-
-def test_a_store_lost_in_the_middle_costs_one_warning(
-    registry_project: StageContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("tasks.tracking.runs.FLUSH_SECONDS", 0.0)
-    log = search_logger(registry_project)
-    log(row(0))
-
-    def lost(*args: object, **kwargs: object) -> None:
-        raise ConnectionError("gone")
-
-    monkeypatch.setattr(MlflowClient, "log_batch", lost)
-    with caplog.at_level(logging.WARNING, "tasks.tracking.runs"):
-        for i in range(1, 5):
-            log(row(i))
-    assert [r.levelname for r in caplog.records] == ["WARNING"]
-    assert "the search goes on" in caplog.text
-
-
-def test_a_search_without_a_server_goes_on(
-    registry_project: StageContext, monkeypatch: pytest.MonkeyPatch, closed_port: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port}")
-    with search_logger(registry_project) as log:
-        log(row(0))
-    assert "does not answer" in caplog.text
 
 
 def test_runs_of_dead_processes_are_killed_those_of_living_ones_are_not(registry_project: StageContext) -> None:

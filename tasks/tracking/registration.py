@@ -1,0 +1,112 @@
+"""The one road into the registry: run, evidence, version, alias by the gates, card, files.
+
+A stage gathers what goes along it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from seam.files import write_text
+from tasks.project.stage import StageContext, StageResult
+from tasks.tracking.environment import data_dvc, hardware, versions
+from tasks.tracking.evidence import RunEvidence, log_evidence, run_tags
+from tasks.tracking.gates import Verdict
+from tasks.tracking.runs import finished_run
+from tasks.tracking.versions import ServedModel, find_or_create_version, set_alias
+
+logger = logging.getLogger(__name__)
+
+RunFiles = Mapping[str, Path | str]
+"""Path among a run's artifacts -> the file, or its text."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a stage registers."""
+
+    evidence: RunEvidence
+    verdicts: Sequence[Verdict]
+    served: ServedModel | None
+    """None: the run is logged, and nothing is registered."""
+    publish: Callable[[Mapping[str, Any], Path], RunFiles]
+    """Given the registration (registered_model, version, aliases, promoted, run_id, and
+    result_sha256 where something is registered) and the stage's new folder, writes card.json and
+    what goes with it; returns the files of the run."""
+
+
+def register(context: StageContext, payload: Payload, alias: str) -> StageResult:
+    """Log, register, judge, publish; run again after a kill, it finishes what is missing and repeats nothing.
+
+    The version has `alias` if and only if every gate is met.
+
+    Raises:
+        TrackingError: the MLflow store cannot be used.
+    """
+    promoted = payload.served is not None and all(v.passed for v in payload.verdicts)
+    context.progress(0.1, "connect to MLflow")
+    with finished_run(context) as (client, run_id):
+        context.progress(0.2, "log the run")
+        log_evidence(client, run_id, payload.evidence)
+        client.log_batch(run_id, tags=run_tags(_environment(context)))
+        registration: dict[str, Any] = {"registered_model": None, "version": None, "aliases": []}
+        registration |= {"promoted": promoted, "run_id": run_id}
+        if payload.served is not None:
+            context.progress(0.4, "register the model")
+            registration |= _version(client, run_id, payload.served, alias, promoted)
+        _tell(context, payload.verdicts)
+        context.progress(0.7, "report")
+        with context.publish() as out:
+            log_files(client, run_id, payload.publish(registration, out))
+            registered = "/".join(str(registration[name]) for name in ("registered_model", "version"))
+            client.log_batch(run_id, tags=run_tags({"seam.promoted": promoted, "seam.registered": registered}))
+    shown = {name: registration[name] for name in ("registered_model", "version")}
+    return context.result({**shown, "aliases": ", ".join(registration["aliases"])})
+
+
+def log_files(client: MlflowClient, run_id: str, files: RunFiles) -> None:
+    """Put the files among the run's artifacts."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, path)
+            else:
+                write_text(path, content)
+        client.log_artifacts(run_id, folder)
+
+
+def _version(client: MlflowClient, run_id: str, served: ServedModel, alias: str, promoted: bool) -> dict[str, Any]:
+    version = find_or_create_version(client, run_id, served)
+    for name, value in served.tags.items():
+        client.set_model_version_tag(version.name, version.version, name, value)
+    return {
+        "registered_model": version.name,
+        "version": int(version.version),
+        "aliases": set_alias(client, version, alias, promoted),
+        "result_sha256": served.result_sha256,
+    }
+
+
+def _environment(context: StageContext) -> dict[str, Any]:
+    """Where the result was made, and with what."""
+    return {
+        **{f"seam.hardware.{k}": v for k, v in hardware().items()},
+        **{f"seam.version.{k}": v for k, v in versions().items()},
+        **{f"seam.{k}": v for k, v in data_dvc(context.root).items()},
+    }
+
+
+def _tell(context: StageContext, verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        log = logger.info if verdict.passed else logger.warning
+        log("%s: gate %s %s: %s", context.name, verdict.gate, "met" if verdict.passed else "not met", verdict.text)
