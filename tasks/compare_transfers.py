@@ -19,7 +19,8 @@ from tasks.report.comparison import (
 )
 from tasks.report.page import Plot
 from tasks.report.target import plots, render_transfer_report
-from tasks.tracking.gates import POLICY, Verdict, judge_student, load_policy
+from tasks.tracking.gates import Verdict, judge_student
+from tasks.tracking.policy import POLICY, load_policy
 
 _TABLE = (
     "method",

@@ -14,7 +14,8 @@ from tasks.project.stage import StageContext, StageResult, main
 from tasks.report.card import Evidence, build_card, read_evidence
 from tasks.report.problem import plots, render_report
 from tasks.tracking.evidence import SEARCH_HISTORY, DataUsed, History, RunEvidence, metric_values
-from tasks.tracking.gates import POLICY, Verdict, judge, load_policy
+from tasks.tracking.gates import Verdict, judge
+from tasks.tracking.policy import POLICY, load_policy
 from tasks.tracking.registration import Payload, RunFiles, register
 from tasks.tracking.versions import ServedModel
 

@@ -19,7 +19,8 @@ from tasks.project.stage import StageContext, StageResult, main
 from tasks.project.students import StudentName
 from tasks.tracking.environment import data_dvc, made_with
 from tasks.tracking.evidence import DataUsed, History, RunEvidence, metric_values
-from tasks.tracking.gates import POLICY, Verdict, load_policy
+from tasks.tracking.gates import Verdict
+from tasks.tracking.policy import POLICY, load_policy
 from tasks.tracking.registration import Payload, RunFiles, register
 from tasks.tracking.versions import ServedModel
 

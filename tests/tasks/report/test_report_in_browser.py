@@ -10,7 +10,8 @@ from playwright.sync_api import Page, sync_playwright
 from tasks.project.stage import StageContext
 from tasks.report.card import build_card, read_evidence
 from tasks.report.problem import plots, render_report
-from tasks.tracking.gates import POLICY, judge, load_policy
+from tasks.tracking.gates import judge
+from tasks.tracking.policy import POLICY, load_policy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH")

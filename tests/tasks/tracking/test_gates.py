@@ -9,7 +9,8 @@ import pytest
 
 from seam.errors import ConfigError
 from seam.methods.catalogue import STUDENTS
-from tasks.tracking.gates import RegistryPolicy, judge, judge_student, load_policy
+from tasks.tracking.gates import judge, judge_student
+from tasks.tracking.policy import RegistryPolicy, load_policy
 from tests.defaults import POLICY, committed
 
 OURS = "reengineered_finetuned"

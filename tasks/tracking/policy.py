@@ -1,0 +1,144 @@
+"""The registry policy, `mlflow/registry.yaml`: the alias, and the gates that a version has to pass to carry it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from seam.errors import ConfigError
+from seam.methods.catalogue import STUDENTS, YARDSTICK, find
+from tasks.project.measured import Compared, ComparedUnderAttack
+
+_REFERENCES = tuple(m for m in STUDENTS if m.role != "ours")
+
+
+def _known(name: str) -> str:
+    try:
+        return find(name, _REFERENCES).name
+    except ConfigError as e:
+        raise PydanticCustomError("reference", "{line}", {"line": str(e)}) from e
+
+
+Reference = Annotated[str, AfterValidator(_known)]
+"""A method that a transfer's student is compared with: the mean of its students over the seeds."""
+POLICY = Path("mlflow") / "registry.yaml"
+"""The registry policy, in the project's folder."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AccuracyDrop(_Strict):
+    """Test accuracy may be at most this much (a fraction) below the reference's."""
+
+    against: Compared = "source"
+    at_most: float = Field(ge=-1, le=1)
+    or_images: int = Field(default=0, ge=0)
+    """A drop of this many test images passes too: on a small test split one image can be more than
+    `at_most`."""
+
+
+class FewerWeights(_Strict):
+    """Non-zero weights may be at most this share of the reference's, and fewer in any case."""
+
+    against: Compared = "source"
+    at_most: float = Field(default=1.0, gt=0, le=1)
+
+
+class DefectInheritanceIncrease(_Strict):
+    """The defect inheritance rate may be at most this much (a fraction) above the reference's."""
+
+    against: ComparedUnderAttack = "standard_finetuned"
+    at_most: float = Field(ge=-1, le=1)
+
+
+class Gates(_Strict):
+    """The gates that apply; one that is left out does not."""
+
+    accuracy_drop: AccuracyDrop | None = None
+    fewer_weights: FewerWeights | None = None
+    defect_inheritance_increase: DefectInheritanceIncrease | None = None
+
+
+class StudentAccuracyDrop(_Strict):
+    """A student's test accuracy may be at most this much (a fraction) below the reference's."""
+
+    against: Reference = YARDSTICK.name
+    at_most: float = Field(ge=-1, le=1)
+    or_images: int = Field(default=0, ge=0)
+    """A drop of this many test images passes too: on a small test split one image can be more than
+    `at_most`."""
+
+
+class DefectInheritanceShare(_Strict):
+    """A student's defect inheritance rate may be at most this share of the reference's."""
+
+    against: Reference = YARDSTICK.name
+    at_most: float = Field(ge=0, le=1)
+
+
+class TransferGates(_Strict):
+    """The gates of a transfer's student; one that is left out does not apply."""
+
+    accuracy_drop: StudentAccuracyDrop | None = None
+    defect_inheritance_share: DefectInheritanceShare | None = None
+
+
+class RegistryPolicy(_Strict):
+    """The whole of `mlflow/registry.yaml`."""
+
+    alias: str = Field(default="champion", pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    description: str = ""
+    gates: Gates
+    transfer_gates: TransferGates = TransferGates()
+
+
+def load_policy(path: Path) -> RegistryPolicy:
+    """Read and check the registry policy.
+
+    Raises:
+        ConfigError: missing, not YAML, an unknown gate (with a suggestion), a value out of range,
+            or no gate at all.
+    """
+    try:
+        raw = YAML(typ="safe").load(path.read_text())
+        policy = RegistryPolicy.model_validate(raw)
+    except FileNotFoundError as e:
+        raise ConfigError(f"{path}: no such registry policy; restore the file from version control.") from e
+    except YAMLError as e:
+        raise ConfigError(f"{path}: expected YAML, got {' '.join(str(e).split())}") from e
+    except ValidationError as e:
+        raise ConfigError("; ".join(_explain(error, path) for error in e.errors())) from e
+    if not policy.gates.model_fields_set:
+        raise ConfigError(
+            f"{path}: expected at least one gate under 'gates', got none; known: {', '.join(Gates.model_fields)}."
+        )
+    return policy
+
+
+def _explain(error: Any, path: Path) -> str:
+    *sections, last = [str(part) for part in error["loc"]] or ["registry.yaml"]
+    key = ".".join([*sections, last])
+    if error["type"] == "extra_forbidden":
+        sets = {
+            (): RegistryPolicy.model_fields,
+            ("gates",): Gates.model_fields,
+            ("transfer_gates",): TransferGates.model_fields,
+        }
+        known = list(sets.get(tuple(sections), {"against": None, "at_most": None}))
+        close = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
+        kind = "gate" if sections in (["gates"], ["transfer_gates"]) else "key"
+        return f"{path}: unknown {kind} '{key}'; " + (
+            f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."
+        )
+    if error["type"] == "reference":
+        return f"{path}: {key}: {error['msg']}"
+    got = error.get("input")
+    return f"{path}: {key}: {error['msg']}, got {got if isinstance(got, str | int | float) else type(got).__name__!r}"
