@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tests.stub_stages.sitecustomize import make_project
+
 STUBS = Path(__file__).parents[1] / "stub_stages"
-
-
-def load_stubs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stub_stages_helper", STUBS / "sitecustomize.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project for commands that must not change it."""
-    root: Path = load_stubs().make_project(tmp_path_factory.mktemp("cli") / "project")
-    return root
+    return make_project(tmp_path_factory.mktemp("cli") / "project")
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    root: Path = load_stubs().make_project(tmp_path / "project")
-    return root
+    return make_project(tmp_path / "project")
 
 
 def seam(cwd: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

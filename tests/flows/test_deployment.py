@@ -9,7 +9,6 @@ worker.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import socket
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.stub_stages.sitecustomize import make_project
 
 pytestmark = pytest.mark.slow
 
@@ -38,11 +39,7 @@ def readme(start: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    spec = importlib.util.spec_from_file_location("stub_stages_helper", STUBS / "sitecustomize.py")
-    assert spec and spec.loader
-    stubs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(stubs)
-    root: Path = stubs.make_project(tmp_path / "project")
+    root = make_project(tmp_path / "project")
     text = (root / "prefect.yaml").read_text()
     assert CRON in text
     (root / "prefect.yaml").write_text(text.replace(CRON, "- interval: 20"))

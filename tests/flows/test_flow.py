@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-
-import flows  # noqa: F401  telemetry off before Prefect is imported
-
-# isort: split
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
 
 from flows import display, preflight
 from flows.pipeline import run_pipeline
-from flows.stage_cache import shared_cache
-from flows.transfer import run_transfers
 from seam.files import read_json
+from tests.flows.ran import ran, task_states
 
-STUBS = Path(__file__).parents[1] / "stub_stages/sitecustomize.py"
 ALL = [
     "describe_machine@None",
     "validate_data@None",
@@ -36,73 +26,6 @@ ALL = [
         for stage in ("search", "finetune", "evaluate", "evaluate_robustness", "benchmark_latency", "register_model")
     ),
 ]
-
-
-TARGETS = [
-    "targets={flowers: {kind: image_folder, path: flowers}, pets: {kind: npz, path: data/digits.npz}}",
-    "transfer.methods=[standard, seam-50]",
-]
-ALL_TRANSFERS = [
-    "describe_machine@None",
-    *(f"{stage}@{target}" for stage in ("validate_target", "fetch_source") for target in ("flowers", "pets")),
-    *(
-        f"{stage}@{target}{student}"
-        for target in ("flowers", "pets")
-        for stage, student in (
-            ("attack_target", ""),
-            ("transfer", "-standard-0"),
-            ("transfer", "-seam-50-0"),
-            ("compare_transfers", ""),
-            ("register_transfer", ""),
-        )
-    ),
-]
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.fixture
-def stubs() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("stub_stages_helper", STUBS)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.install()
-    yield module
-    module.remove()
-
-
-@pytest.fixture
-def project(tmp_path: Path, stubs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    root = stubs.make_project(tmp_path / "project")
-    monkeypatch.chdir(root)
-    yield root
-    shared_cache.cache_clear()
-
-
-def ran(root: Path) -> list[str]:
-    """Stages that really ran, in order; forgotten by the next call."""
-    record = root / "ran.txt"
-    lines = record.read_text().splitlines() if record.is_file() else []
-    record.unlink(missing_ok=True)
-    return lines
-
-
-def task_states(state: Any) -> dict[str, str]:
-    """Task run name -> state name, of the flow run that ended in `state`."""
-    with get_client(sync_client=True) as client:
-        from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
-
-        runs = client.read_task_runs(
-            task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[state.state_details.flow_run_id]))
-        )
-    return {run.name: run.state.name for run in runs if run.state}
 
 
 def test_order_then_nothing_twice_then_only_what_is_stale(server: None, project: Path) -> None:
@@ -247,62 +170,4 @@ def test_unreachable_tracking_server(server: None, project: Path, monkeypatch: p
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     state = run_pipeline(return_state=True)
     assert state.is_failed() and "MLflow server at http://127.0.0.1:9 does not answer" in str(state.message)
-    assert ran(project) == []
-
-
-@pytest.fixture
-def with_images(project: Path) -> Path:
-    (project / "flowers").mkdir()
-    (project / "flowers/image").write_text("stub")
-    return project
-
-
-def test_transfers_run_in_order_then_only_what_is_new(server: None, with_images: Path) -> None:
-    state = run_transfers(TARGETS, return_state=True)
-    assert state.is_completed() and state.message == "2 of 2 targets done: flowers, pets."
-    assert ran(with_images) == ALL_TRANSFERS
-    again = run_transfers(return_state=True)
-    assert ran(with_images) == [] and set(task_states(again).values()) == {"Cached"}
-    assert "transfer [flowers seam-50 seed 0]" in task_states(again)
-    assert run_transfers(
-        ["transfer.methods=[standard, seam-50, retrain]"], None, ["flowers"], return_state=True
-    ).is_completed()
-    assert ran(with_images) == ["transfer@flowers-retrain-0", "compare_transfers@flowers", "register_transfer@flowers"]
-    (with_images / "mlflow/mlflow.db").unlink()
-    assert run_transfers(None, None, ["flowers"], return_state=True).is_completed()
-    assert ran(with_images) == ["register_transfer@flowers"]
-
-
-def test_a_failing_student_leaves_the_others_and_a_failing_attack_the_other_targets(
-    server: None, with_images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SEAM_STUB", "transfer@flowers-standard-0=error,attack_target@pets=error")
-    state = run_transfers(TARGETS, return_state=True)
-    said = "2 of 2 targets failed or are incomplete: transfer [flowers standard seed 0]: transfer: expected"
-    assert state.is_failed() and str(state.message).startswith(said)
-    assert ran(with_images) == [*ALL_TRANSFERS[:6], "transfer@flowers-seam-50-0", "compare_transfers@flowers"]
-    monkeypatch.delenv("SEAM_STUB")
-    assert run_transfers(return_state=True).is_completed()
-    assert ran(with_images) == [
-        "transfer@flowers-standard-0",
-        "compare_transfers@flowers",
-        "register_transfer@flowers",
-        *ALL_TRANSFERS[10:],
-    ]
-
-
-@pytest.mark.parametrize(
-    ("overrides", "targets", "message"),
-    [
-        ([], [], "params.yaml has no target to transfer to; add one: seam transfer --set 'targets="),
-        (TARGETS, ["flower"], "unknown target 'flower', expected one of: flowers, pets"),
-        (["targets={flowers: {kind: image_folder, path: none}}"], [], "targets.flowers.path: "),
-        (["transfer.methods=[sem]"], [], "did you mean 'seam'?"),
-    ],
-)
-def test_transfers_that_cannot_begin_are_one_line(
-    server: None, project: Path, overrides: list[str], targets: list[str], message: str
-) -> None:
-    state = run_transfers(overrides, None, targets, return_state=True)
-    assert state.is_failed() and message in str(state.message) and "\n" not in str(state.message)
     assert ran(project) == []

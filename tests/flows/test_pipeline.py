@@ -6,7 +6,6 @@ Killed in four stages and resumed, against an undisturbed `dvc repro`.
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,29 +21,9 @@ from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
 from seam.networks.build import build
-from tests.defaults import POLICY, ROOT, write_params
+from tests.defaults import ROOT
+from tests.flows.small_project import BIN, PROBLEM, environment, make_small_project, run
 
-BIN = Path(sys.executable).parent
-PROBLEM = "digit-0"
-SMALL = {
-    "problems": {PROBLEM: ["0"]},
-    "runtime": {"threads": 1},
-    "prepare_source": {"epochs": 4, "augment": "crop"},
-    "search": {
-        "structure": "hybrid",
-        "channels_target": 0.4,
-        "cost": "macs",
-        "target": 0.1,
-        "max_rounds": 50,
-        "lr_scores": 0.1,
-        "augment": "crop",
-    },
-    "finetune": {"epochs": 2, "augment": "crop"},
-    "evaluate_robustness": {"steps": 5},
-    "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2},
-}
-FOLDERS = ("flows", "tasks", "seam", "presets", "storage")
-FILES = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "data.dvc", "dvc.yaml", "prefect.yaml")
 KILLS = {
     "search": f"artifacts/{PROBLEM}/search.partial/checkpoint.safetensors",
     "finetune": f"artifacts/{PROBLEM}/finetune.partial",
@@ -65,58 +44,14 @@ SAME_BY_EITHER_ROAD = (
     f"{PROBLEM}/evaluate_robustness/adversarial.safetensors",
     f"{PROBLEM}/evaluate_robustness/metrics.json",
 )
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-
-def _environment():
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
-    return {
-        **environment,
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-        "DVC_NO_ANALYTICS": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "TQDM_DISABLE": "1",
-    }
-
-
-def _project(folder):
-    """The project's code and data with the small parameters, as its own git repository; nothing that a user edits."""
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in FILES:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
-    (folder / "mlflow").mkdir()
-    (folder / "mlflow/registry.yaml").write_text(POLICY)
-    write_params(folder / "params.yaml", **SMALL)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
-        subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)
-    _run(folder, "dvc", "pull", "data.dvc")
-    return folder
-
-
-def _run(folder, *command, ok=True):
-    done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=folder,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    if ok:
-        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done
 
 
 def _kill_when(folder, marker):
     """Start `seam run`, and kill -9 it with all it started as soon as the file or folder `marker` appears."""
     with (folder / "killed.log").open("a") as log:
         process = subprocess.Popen(
-            [BIN / "seam", "run"], cwd=folder, env=_environment(), stdout=log, stderr=log, start_new_session=True
+            [BIN / "seam", "run"], cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True
         )
     try:
         deadline = time.monotonic() + 300
@@ -138,20 +73,20 @@ def _digests(folder):
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory):
     """A project whose run was killed in four stages, then finished."""
-    folder = _project(tmp_path_factory.mktemp("resumed"))
+    folder = make_small_project(tmp_path_factory.mktemp("resumed"))
     for marker in KILLS.values():
         _kill_when(folder, marker)
         for published in folder.glob("artifacts/**/metrics.json"):
             json.loads(published.read_text())  # whatever is published is whole
-    done = _run(folder, "seam", "run")
+    done = run(folder, "seam", "run")
     return folder, done.stdout
 
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory):
     """A project run by `dvc repro`, undisturbed."""
-    folder = _project(tmp_path_factory.mktemp("reproduced"))
-    _run(folder, "dvc", "repro")
+    folder = make_small_project(tmp_path_factory.mktemp("reproduced"))
+    run(folder, "dvc", "repro")
     return folder
 
 
@@ -180,15 +115,15 @@ def test_no_mlflow_run_is_left_running_and_one_version_is_registered(resumed, re
 
 def test_after_seam_run_dvc_has_nothing_to_do(resumed):
     before = (resumed[0] / "dvc.lock").read_bytes()
-    done = _run(resumed[0], "dvc", "repro")
+    done = run(resumed[0], "dvc", "repro")
     assert "Running stage" not in done.stdout
     assert (resumed[0] / "dvc.lock").read_bytes() == before
-    assert "up to date" in _run(resumed[0], "dvc", "status").stdout
+    assert "up to date" in run(resumed[0], "dvc", "status").stdout
 
 
 def test_after_dvc_repro_seam_run_recomputes_nothing(reproduced):
     stamps = {p: p.stat().st_mtime_ns for p in (reproduced / "artifacts").rglob("*") if p.is_file()}
-    _run(reproduced, "seam", "run")
+    run(reproduced, "seam", "run")
     assert {p: p.stat().st_mtime_ns for p in (reproduced / "artifacts").rglob("*") if p.is_file()} == stamps
 
 
@@ -211,7 +146,7 @@ def _shell(folder, commands):
     done = subprocess.run(
         ["bash", "-ec", commands],
         cwd=folder,
-        env=_environment(),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=600,
@@ -226,7 +161,7 @@ def test_the_readmes_commands_for_the_consumer(resumed):
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=resumed[0],
-        env=_environment(),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,
@@ -249,8 +184,8 @@ def test_the_readmes_commands_for_the_researcher(reproduced):
 
 def test_status_and_report_name_what_is_there(resumed):
     folder = resumed[0]
-    assert f"seam-{PROBLEM}" in _run(folder, "seam", "status").stdout
-    path = Path(_run(folder, "seam", "report").stdout.strip().splitlines()[-1])
+    assert f"seam-{PROBLEM}" in run(folder, "seam", "status").stdout
+    path = Path(run(folder, "seam", "report").stdout.strip().splitlines()[-1])
     assert (folder / path).is_file()
 
 
@@ -297,4 +232,4 @@ def test_the_readmes_command_for_your_own_network_and_images(resumed):
         {k: v * 1.5 if k.startswith("5.") else v for k, v in network.state_dict().items()},
         folder / "shop_net.safetensors",
     )
-    assert "✓ prepare_source" in _run(folder, "seam", "run").stdout  # other weights in the same file are noticed
+    assert "✓ prepare_source" in run(folder, "seam", "run").stdout  # other weights in the same file are noticed

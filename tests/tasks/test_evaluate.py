@@ -23,7 +23,7 @@ from tasks.inputs.problem import problem_images, problem_masks, problem_source
 from tasks.project.stage import StageContext
 from tasks.project.stage_configs import EvaluateConfig
 from tasks.project.subject import Subject
-from tests.conftest import TINY, make_registry_project
+from tests.registry_project import TINY, make_registry_project
 
 MASKS = ("reengineered_refit", "random_mask", "magnitude_mask", "taylor_mask")
 

@@ -1,0 +1,74 @@
+"""The project's code and data in a folder of its own, with parameters that make a run short."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.defaults import POLICY, ROOT, write_params
+
+BIN = Path(sys.executable).parent
+PROBLEM = "digit-0"
+SMALL = {
+    "problems": {PROBLEM: ["0"]},
+    "runtime": {"threads": 1},
+    "prepare_source": {"epochs": 4, "augment": "crop"},
+    "search": {
+        "structure": "hybrid",
+        "channels_target": 0.4,
+        "cost": "macs",
+        "target": 0.1,
+        "max_rounds": 50,
+        "lr_scores": 0.1,
+        "augment": "crop",
+    },
+    "finetune": {"epochs": 2, "augment": "crop"},
+    "evaluate_robustness": {"steps": 5},
+    "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2},
+}
+FOLDERS = ("flows", "tasks", "seam", "presets", "storage")
+FILES = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "data.dvc", "dvc.yaml", "env.sh", "prefect.yaml")
+
+
+def environment():
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    return {
+        **inherited,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "TQDM_DISABLE": "1",
+    }
+
+
+def make_small_project(folder):
+    """The project's code and data with the small parameters, as its own git repository; nothing that a user edits."""
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    (folder / "mlflow").mkdir()
+    (folder / "mlflow/registry.yaml").write_text(POLICY)
+    write_params(folder / "params.yaml", **SMALL)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
+        subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)
+    run(folder, "dvc", "pull", "data.dvc")
+    return folder
+
+
+def run(folder, *command, ok=True):
+    done = subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if ok:
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done
