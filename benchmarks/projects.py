@@ -17,7 +17,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from seam.errors import SeamError
-from tasks.project.params import Params, change_params, load_params
+from tasks.project.change_params import change_params
+from tasks.project.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = ROOT / "params.yaml"

@@ -36,7 +36,8 @@ from seam.errors import ConfigError
 from seam.files import read_json, write_json
 from seam.inference.operators import operator_times
 from seam.inference.variants import input_of
-from tasks.project.params import Params, add_problems, change_params, load_params
+from tasks.project.change_params import add_problems, change_params
+from tasks.project.params import Params, load_params
 
 WORK = ROOT / "build" / "rq1"
 SUITES = {

@@ -15,9 +15,10 @@ from flows.project import project_root
 from flows.stage_cache import StageCache, shared_cache
 from seam.configs.data import DataConfig
 from seam.errors import ConfigError, SeamError, TrackingError
+from tasks.project.change_params import change_params
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.environment import tracking_uri
-from tasks.project.params import Params, change_params, load_params
+from tasks.project.params import Params, load_params
 from tasks.project.stages import Kind
 from tasks.project.subject import StageRun, Subject, chosen, runs_of
 

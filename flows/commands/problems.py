@@ -8,7 +8,8 @@ from seam.data.formats.load import class_names, fetch
 from seam.data.problem_sets import SUPERCLASSES, every_class, superclass_problems, unused
 from seam.data.problems import TargetProblem
 from seam.errors import ConfigError, DataError
-from tasks.project.params import Params, add_problems, load_params
+from tasks.project.change_params import add_problems
+from tasks.project.params import Params, load_params
 
 
 def list_problems(root: Path) -> list[str]:

@@ -1,10 +1,8 @@
-"""`params.yaml`: read, checked against the config dataclasses, changed from the command line."""
+"""`params.yaml`: read, and checked against the config dataclasses."""
 
 from __future__ import annotations
 
 import difflib
-import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -24,17 +22,16 @@ from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
-from seam.files import write_text
 from tasks.project.stage_configs import EvaluateConfig, RegisterConfig
 from tasks.project.stages import KINDS
 from tasks.project.transfer_params import TransferParams
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_SUBJECTS = {kind.section: kind for kind in KINDS.values()}
+SUBJECTS = {kind.section: kind for kind in KINDS.values()}
 """Sections of names the user chose, by what they name: another file's take the place of all of them."""
 
 
-def _class_names(value: Any) -> Any:
+def class_names(value: Any) -> Any:
     """YAML reads a class called 3 as a number; class names are text. A bare name is a list of one."""
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return tuple(str(v) for v in values)
@@ -49,7 +46,7 @@ def _with_path(value: Any) -> Any:
     return value
 
 
-ClassNames = Annotated[tuple[str, ...], BeforeValidator(_class_names)]
+ClassNames = Annotated[tuple[str, ...], BeforeValidator(class_names)]
 TargetData = Annotated[DataConfig, BeforeValidator(_with_path)]
 
 
@@ -80,17 +77,17 @@ class Params(BaseModel):
             raise ValueError("problems must name at least one target problem, got none")
         return problems
 
-    @field_validator(*_SUBJECTS)
+    @field_validator(*SUBJECTS)
     @classmethod
     def _names(cls, entries: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        kind = _SUBJECTS[str(info.field_name)]
+        kind = SUBJECTS[str(info.field_name)]
         for name in entries:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"a {kind.name}'s name is lower-case letters, digits, '-' and '_', got '{name}'")
-            for section in info.data.keys() & _SUBJECTS.keys() - {kind.section}:
+            for section in info.data.keys() & SUBJECTS.keys() - {kind.section}:
                 if name in info.data[section]:
                     raise ValueError(
-                        f"a {kind.name} and a {_SUBJECTS[section].name} must have different names (both are folders of"
+                        f"a {kind.name} and a {SUBJECTS[section].name} must have different names (both are folders of"
                         f" artifacts/), got '{name}'"
                     )
         return entries
@@ -102,7 +99,7 @@ def load_params(path: Path) -> Params:
     Raises:
         ConfigError: missing, not YAML, an unknown key (with a suggestion) or a value out of range.
     """
-    return parse_params(_read(path), str(path))
+    return parse_params(read_document(path), str(path))
 
 
 def parse_params(values: Mapping[str, Any], where: str) -> Params:
@@ -113,87 +110,22 @@ def parse_params(values: Mapping[str, Any], where: str) -> Params:
         raise ConfigError("; ".join(_explain(error, where) for error in e.errors())) from e
 
 
-def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | None = None) -> list[str]:
-    """Set parameters in the file at `path`, as `dvc exp run -S` does, keeping its comments.
-
-    Nothing is written unless the result is valid and differs.
-
-    Args:
-        path: the project's `params.yaml`.
-        overrides: "section.key=value" strings, values in YAML.
-        overlay: a file whose values replace those in `path` (`problems` and `targets` as a whole).
-
-    Returns:
-        One line per changed value: "search.alpha: 1.0 -> 0.5".
-
-    Raises:
-        ConfigError: an override that is not KEY=VALUE, or a result that is not valid.
-    """
-    document = _read(path)
-    before = _flatten(document)
-    if overlay is not None:
-        _merge(document, _read(overlay))
-    for override in overrides:
-        _set(document, override)
-    parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
-    after = _flatten(document)
-    changes = [
-        f"{k}: {before.get(k, '(default)')} -> {after.get(k, '(removed)')}"
-        for k in sorted({*before, *after})
-        if before.get(k) != after.get(k)
-    ]
-    if changes:
-        buffer = io.StringIO()
-        _yaml().dump(document, buffer)
-        write_text(path, buffer.getvalue())
-    return changes
-
-
-def add_problems(path: Path, problems: Mapping[str, Sequence[str]]) -> None:
-    """Write further target problems below those in the file at `path`; everything else in it stays as it is.
-
-    Raises:
-        ConfigError: the result is not valid; nothing is written then.
-    """
-    document = _read(path)
-    lines = path.read_text().splitlines()
-    keys = list(document)
-    first, after = document.lc.key("problems")[0], [document.lc.key(k)[0] for k in keys[keys.index("problems") + 1 :]]
-    end = min([*after, len(lines)])
-    while lines[end - 1].strip() == "" or lines[end - 1].lstrip().startswith("#"):
-        end -= 1  # blank lines and comments before the next section belong to it
-    present = document["problems"]
-    flow = present.fa.flow_style() is True
-    indent = " " * (2 if flow else present.lc.key(next(iter(present)))[1])
-    kept = ["problems:", *_problem_lines(present, indent)] if flow else lines[first:end]
-    text = "\n".join([*lines[:first], *kept, *_problem_lines(problems, indent), *lines[end:]]) + "\n"
-    parse_params(_yaml().load(text), str(path))
-    write_text(path, text)
-
-
-def _problem_lines(problems: Mapping[str, Any], indent: str) -> list[str]:
-    names = {name: name if _is_plain(name) else json.dumps(name) for name in problems}
-    return [
-        f"{indent}{names[name]}: {json.dumps(list(_class_names(classes)), ensure_ascii=False)}"
-        for name, classes in problems.items()
-    ]
-
-
-def _is_plain(name: str) -> bool:
-    """Whether YAML, of either version, reads this without quotes as the text it is."""
-    return YAML(typ="safe").load(name) == name and name not in ("y", "n", "yes", "no", "on", "off")
-
-
-def _yaml() -> YAML:
+def round_trip() -> YAML:
+    """A reader and writer of YAML that keeps comments, quotes and order."""
     yaml = YAML()
     yaml.width = 200
     yaml.preserve_quotes = True
     return yaml
 
 
-def _read(path: Path) -> Any:
+def read_document(path: Path) -> Any:
+    """A parameter file as it stands, with its comments, not checked.
+
+    Raises:
+        ConfigError: missing, not YAML, or not sections.
+    """
     try:
-        document = _yaml().load(path.read_text())
+        document = round_trip().load(path.read_text())
     except FileNotFoundError as e:
         raise ConfigError(
             f"{path}: no such parameter file; run in the project's folder, or name one with --params."
@@ -203,40 +135,6 @@ def _read(path: Path) -> Any:
     if not isinstance(document, Mapping):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(document).__name__}.")
     return document
-
-
-def _set(document: Any, override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set search.alpha=0.5")
-    try:
-        value = YAML(typ="safe").load(text)
-    except YAMLError as e:
-        raise ConfigError(f"--set {override}: the value is not YAML ({' '.join(str(e).split())})") from e
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        document = document.setdefault(section, {})
-        if not isinstance(document, Mapping):
-            raise ConfigError(f"--set {override}: '{section}' holds a value, not a section.")
-    document[last] = value
-
-
-def _merge(document: Any, changes: Mapping[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(document.get(key), Mapping) and key not in _SUBJECTS:
-            _merge(document[key], value)
-        else:
-            document[key] = value
-
-
-def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _explain(error: Any, where: str) -> str:

@@ -20,7 +20,8 @@ from seam.data.problem_sets import (
     superclass_problems,
 )
 from seam.errors import ConfigError, DataError
-from tasks.project.params import add_problems, load_params, parse_params
+from tasks.project.change_params import add_problems
+from tasks.project.params import load_params, parse_params
 from tasks.project.stages import PROBLEM
 from tasks.project.subject import chosen
 

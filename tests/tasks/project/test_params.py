@@ -6,7 +6,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from seam.errors import ConfigError
-from tasks.project.params import Params, change_params, load_params
+from tasks.project.change_params import change_params
+from tasks.project.params import Params, load_params
 from tests.defaults import ROOT, committed, write_params
 
 

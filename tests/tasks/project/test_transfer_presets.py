@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.project.params import change_params, load_params
+from tasks.project.change_params import change_params
+from tasks.project.params import load_params
 from tasks.project.transfer_params import TransferParams
 from tests.defaults import ROOT, write_params
 

@@ -1,0 +1,121 @@
+"""Changes to `params.yaml` from the command line, and further problems in it: comments and order stay."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from seam.errors import ConfigError
+from seam.files import write_text
+from tasks.project.params import SUBJECTS, class_names, parse_params, read_document, round_trip
+
+
+def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | None = None) -> list[str]:
+    """Set parameters in the file at `path`, as `dvc exp run -S` does, keeping its comments.
+
+    Nothing is written unless the result is valid and differs.
+
+    Args:
+        path: the project's `params.yaml`.
+        overrides: "section.key=value" strings, values in YAML.
+        overlay: a file whose values replace those in `path` (`problems` and `targets` as a whole).
+
+    Returns:
+        One line per changed value: "search.alpha: 1.0 -> 0.5".
+
+    Raises:
+        ConfigError: an override that is not KEY=VALUE, or a result that is not valid.
+    """
+    document = read_document(path)
+    before = _flatten(document)
+    if overlay is not None:
+        _merge(document, read_document(overlay))
+    for override in overrides:
+        _set(document, override)
+    parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
+    after = _flatten(document)
+    changes = [
+        f"{k}: {before.get(k, '(default)')} -> {after.get(k, '(removed)')}"
+        for k in sorted({*before, *after})
+        if before.get(k) != after.get(k)
+    ]
+    if changes:
+        buffer = io.StringIO()
+        round_trip().dump(document, buffer)
+        write_text(path, buffer.getvalue())
+    return changes
+
+
+def add_problems(path: Path, problems: Mapping[str, Sequence[str]]) -> None:
+    """Write further target problems below those in the file at `path`; everything else in it stays as it is.
+
+    Raises:
+        ConfigError: the result is not valid; nothing is written then.
+    """
+    document = read_document(path)
+    lines = path.read_text().splitlines()
+    keys = list(document)
+    first, after = document.lc.key("problems")[0], [document.lc.key(k)[0] for k in keys[keys.index("problems") + 1 :]]
+    end = min([*after, len(lines)])
+    while lines[end - 1].strip() == "" or lines[end - 1].lstrip().startswith("#"):
+        end -= 1  # blank lines and comments before the next section belong to it
+    present = document["problems"]
+    flow = present.fa.flow_style() is True
+    indent = " " * (2 if flow else present.lc.key(next(iter(present)))[1])
+    kept = ["problems:", *_problem_lines(present, indent)] if flow else lines[first:end]
+    text = "\n".join([*lines[:first], *kept, *_problem_lines(problems, indent), *lines[end:]]) + "\n"
+    parse_params(round_trip().load(text), str(path))
+    write_text(path, text)
+
+
+def _problem_lines(problems: Mapping[str, Any], indent: str) -> list[str]:
+    names = {name: name if _is_plain(name) else json.dumps(name) for name in problems}
+    return [
+        f"{indent}{names[name]}: {json.dumps(list(class_names(classes)), ensure_ascii=False)}"
+        for name, classes in problems.items()
+    ]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether YAML, of either version, reads this without quotes as the text it is."""
+    return YAML(typ="safe").load(name) == name and name not in ("y", "n", "yes", "no", "on", "off")
+
+
+def _set(document: Any, override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set search.alpha=0.5")
+    try:
+        value = YAML(typ="safe").load(text)
+    except YAMLError as e:
+        raise ConfigError(f"--set {override}: the value is not YAML ({' '.join(str(e).split())})") from e
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        document = document.setdefault(section, {})
+        if not isinstance(document, Mapping):
+            raise ConfigError(f"--set {override}: '{section}' holds a value, not a section.")
+    document[last] = value
+
+
+def _merge(document: Any, changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(document.get(key), Mapping) and key not in SUBJECTS:
+            _merge(document[key], value)
+        else:
+            document[key] = value
+
+
+def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
