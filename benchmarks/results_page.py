@@ -10,6 +10,7 @@ from projects import ROOT
 from results_rq3 import section
 
 from seam.files import read_json, write_text
+from tasks.project.measured import MEASURED
 from tasks.report.markdown import wrapped
 
 CARDS = ROOT / "benchmarks" / "results" / "rq1"
@@ -37,20 +38,6 @@ PAPER = {
     ),
 }
 """Tables I, II, V and VI of SeaM (ICSE 2023)."""
-BASELINES = {
-    "source": "original, unrestricted arg-max",
-    "restricted": "original, only the target classes' logits",
-    "head_only": "original, all weights, new head",
-    "adapted": "original, all weights, new head, norm layers trained",
-    "standard_finetuned": "original, all weights, new head, fine-tuned",
-    "reengineered": "re-engineered (searched mask)",
-    "reengineered_finetuned": "re-engineered, then fine-tuned",
-    "reengineered_refit": "searched mask, trained as the rows below",
-    "taylor_mask": "Taylor mask, same density",
-    "magnitude_mask": "magnitude mask, same density",
-    "random_mask": "random mask, same density",
-    "retrained": "trained from scratch on the problem (paper: Table IV)",
-}
 INTRODUCTION = """# Results
 
 SeaM's research questions 1 and 2: how many weights does a problem need, at what accuracy, and what does that save?
@@ -252,10 +239,10 @@ def _baselines(cards: Sequence[Card]) -> str:
         "| model | test accuracy, % |",
         "|---|---|",
     ]
-    for name, words in BASELINES.items():
+    for name, model in MEASURED.items():
         values = [c["accuracy"][name] for c in cards if name in c["accuracy"]]
         if values:
-            lines.append(f"| {words} | {100 * statistics.mean(values):.2f} |")
+            lines.append(f"| {model.label} | {100 * statistics.mean(values):.2f} |")
     settings = cards[0]["evaluate"]
     scratch = f"; from scratch: {settings['retrain_epochs']} epochs" if settings["retrain_epochs"] else ""
     note = (
