@@ -29,8 +29,8 @@ class TransferConfig:
     """A transfer to a target data set, by whichever method."""
 
     removal: Annotated[float, Ge(0), Lt(1)] = 0.5
-    """Share of the convolutions' weights that `seam`, `magnitude` and `random_mask` remove, met
-    exactly. *Same* (SeaM: about 0.5)."""
+    """Share of the convolutions' weights that a method removes, met exactly, if it has no share of its
+    own. *Same* (SeaM: about 0.5)."""
     search: TransferSearchConfig = field(default_factory=TransferSearchConfig)
     """Of `seam`."""
     remos: RemosConfig = field(default_factory=RemosConfig)

@@ -46,8 +46,8 @@ class TransferParams:
     backdoor: BackdoorConfig = field(default_factory=BackdoorConfig)
     """How it is planted."""
     removal: Annotated[float, Ge(0), Lt(1)] = _DEFAULTS.removal
-    """Share of the convolutions' weights that seam, magnitude and random_mask remove, where their
-    name has no percentage."""
+    """Share of the convolutions' weights that a method removes whose name has no percentage; remos has
+    its own."""
     search: TransferSearchConfig = field(default_factory=TransferSearchConfig)
     """Of seam."""
     remos: RemosConfig = field(default_factory=RemosConfig)
