@@ -25,6 +25,8 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.exceptions import StageNotFound
 
 from seam.errors import SeamError
+from tasks.project.code_digests import CodeDigests, digests_path
+from tasks.project.stages import DIGEST_STAGE
 
 _FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
 for _name in (
@@ -68,6 +70,8 @@ class StageCache:
             self._repo = Repo(str(root))
         self._loaded: dict[str, Any] = {}
         self._loaded_from: list[tuple[int, int]] = []
+        self._digests = CodeDigests(root)
+        self._digests_recorded = False
 
     def close(self) -> None:
         """Release DVC's databases."""
@@ -80,7 +84,7 @@ class StageCache:
 
     def staleness(self, stage: str, problem: str | None = None) -> Staleness:
         """What changed since the stage last ran, in words."""
-        with self._locked(stage):
+        with self._locked(stage, record=False):
             entries = self._load(stage, problem).status()
         return Staleness(tuple(_reasons(entries.get(address(stage, problem), []))))
 
@@ -121,7 +125,7 @@ class StageCache:
         with self._reserved(before):
             result = body()
             with self._locked(stage):
-                changed = [str(dep) for dep in before.deps if dep.changed()]
+                changed = [self._input_name(dep) for dep in before.deps if dep.changed()]
                 if changed:
                     raise CacheError(
                         f"{address(stage, problem)}: {', '.join(changed)} changed while the stage ran, so its result is"
@@ -149,10 +153,29 @@ class StageCache:
             self._loaded[name] = self._repo.stage.load_one(str(self._root / _FILES[0]), name)
         return self._loaded[name]
 
+    def _input_name(self, dep: Any) -> str:
+        return "the stage's code" if dep.fs_path == str(digests_path(self._root)) else str(dep)
+
     @contextmanager
-    def _locked(self, what: str) -> Iterator[None]:
+    def _locked(self, what: str, record: bool = True) -> Iterator[None]:
+        """DVC's own lock, with the digests of the code as the code is now, in dvc.lock too unless `record` is False."""
         with _clear_errors(what), lock_repo(self._repo), self._repo.scm_context(quiet=True):
+            self._settle_digests(record)
             yield
+
+    def _settle_digests(self, record: bool) -> None:
+        """Do what the stage of the digests does; nothing in a pipeline that has none."""
+        try:
+            entry = self._load(DIGEST_STAGE, None)
+        except StageNotFound:
+            return
+        if self._digests.refresh():
+            self._digests_recorded = False
+        if record and not self._digests_recorded:
+            if entry.changed():
+                _record(entry)
+                self._loaded.clear()
+            self._digests_recorded = True
 
     @contextmanager
     def _reserved(self, entry: Any) -> Iterator[None]:
@@ -186,7 +209,7 @@ def _reasons(entries: list[Any]) -> Iterator[str]:
         for paths in item.values():
             for path, state in paths.items():
                 nested = state.items() if isinstance(state, dict) else [(path, state)]
-                yield from (f"{name} {what}" for name, what in nested)
+                yield from (f"{'code' if name.startswith('code.') else name} {what}" for name, what in nested)
 
 
 @contextmanager

@@ -143,6 +143,8 @@ TARGET = Kind(
 )
 KINDS = {kind.name: kind for kind in (PROBLEM, TARGET)}
 """The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
+DIGEST_STAGE = "digest_code"
+"""Of DVC alone: what `dvc repro` sees of the code. It is of no kind; flows keep its file themselves."""
 
 
 def all_stages() -> dict[str, Stage]:

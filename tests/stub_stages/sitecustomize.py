@@ -39,12 +39,28 @@ class _Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         return importlib.util.spec_from_loader(name, self) if name in STUBBED else None
 
+    def get_code(self, name: str) -> Any:
+        """For `python -m tasks.<stage>`."""
+        stage = name.rpartition(".")[2]
+        return compile(f"import sitecustomize; sitecustomize.run_alone({stage!r})", f"<stub of {name}>", "exec")
+
     def exec_module(self, module: Any) -> None:
         name = module.__name__.rpartition(".")[2]
         if name == "runs":
             module.sweep_stale_runs = lambda *_: []
         else:
             setattr(module, name, _together if name == "search_together" else _body)
+
+
+def run_alone(stage: str) -> None:
+    """What the file of a stage does when it is run."""
+    from tasks.project.stage import main
+
+    def body(context: Any) -> Any:
+        return _body(context)
+
+    body.__name__ = stage
+    main(body, None)
 
 
 def _body(context: Any) -> Any:
@@ -145,7 +161,7 @@ def make_project(root: Path) -> Path:
     root.mkdir()
     for name in ("flows", "tasks", "seam"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "prefect.yaml"):
+    for name in ("dvc.yaml", "prefect.yaml", ".dvcignore"):
         shutil.copy(REPOSITORY / name, root)
     write_params(root / "params.yaml", problems={"digit-3": ["3"], "low-digits": ["0", "1"]})
     for name, text in {
