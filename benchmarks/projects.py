@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from seam.errors import SeamError
 from tasks.project.change_params import change_params
 from tasks.project.params import Params, load_params
+from tasks.project.stages import DIGEST_STAGE
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = ROOT / "params.yaml"
@@ -37,11 +38,10 @@ def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]
     yaml = YAML()
     yaml.width = 400
     pipeline = yaml.load(ROOT / "dvc.yaml")
+    del pipeline["stages"][DIGEST_STAGE]  # the code is this checkout's, and no reason to compute anew
     for stage in pipeline["stages"].values():
         definition = stage.get("do", stage)
-        definition["deps"] = [
-            d for d in definition.get("deps", []) if not d.endswith((".py", ".j2"))
-        ]  # the code is this checkout's
+        definition["params"] = [p for p in definition["params"] if isinstance(p, str)]
     yaml.dump(pipeline, folder / "dvc.yaml")
     (folder / "mlflow").mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "mlflow" / "registry.yaml", folder / "mlflow" / "registry.yaml")

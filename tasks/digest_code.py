@@ -10,8 +10,8 @@ import logging
 from pathlib import Path
 
 from tasks.project.code_digests import read_code, write_digests
-from tasks.project.stages import STAGES, TRANSFER_STAGES
 from tasks.project.stage import log_to_terminal
+from tasks.project.stages import all_stages
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,10 @@ def digest_code(root: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tasks.digest_code", description=__doc__)
-    parser.add_argument("stage", nargs="*", choices=[[], *dict.fromkeys((*STAGES, *TRANSFER_STAGES))], help="a stage")
+    parser.add_argument("stage", nargs="*", help=f"one of: {', '.join(all_stages())}")
     named = parser.parse_args().stage
+    if unknown := set(named) - set(all_stages()):
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}")
     log_to_terminal()
     for name in named:
         logger.info("%s:\n%s", name, "\n".join(read_code(Path.cwd()).files_of(name)))

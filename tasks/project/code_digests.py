@@ -18,7 +18,7 @@ from pathlib import Path
 
 from seam.files import write_json
 from tasks.project.mentions import Mentions, MentionsCache
-from tasks.project.stages import DIGEST_STAGE, STAGES, TRANSFER_STAGES
+from tasks.project.stages import DIGEST_STAGE, all_stages
 
 PACKAGES = ("seam", "tasks")
 """What stages are made of; flows only call them."""
@@ -160,9 +160,9 @@ def digests_path(root: Path) -> Path:
 
 
 def write_digests(root: Path) -> dict[str, str]:
-    """Write the digest of every stage; a file that says the same already is left alone."""
+    """Write the digest of every stage that has a file; digests that say the same already are left alone."""
     code, path = read_code(root), digests_path(root)
-    digests = {stage: code.digest_of(stage) for stage in sorted({*STAGES, *TRANSFER_STAGES})}
+    digests = {stage: code.digest_of(stage) for stage in sorted(all_stages()) if f"tasks.{stage}" in code.modules}
     content = {"code": digests}
     try:
         same = json.loads(path.read_bytes()) == content
@@ -203,7 +203,7 @@ def _parents(module: str) -> list[str]:
 
 def _paths(root: Path) -> list[str]:
     """Every file of the packages, sorted, but compiled and hidden ones."""
-    found = []
+    found: list[str] = []
     waiting = [*PACKAGES]
     while waiting:
         folder = waiting.pop()

@@ -1,28 +1,20 @@
-"""dvc.yaml, params.yaml, the stage files and the code they import say the same."""
+"""dvc.yaml, params.yaml and the stage files say the same."""
 
-import ast
+import re
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from tasks.project.code_digests import PACKAGES, digests_path
 from tasks.project.params import Params
-from tasks.project.stages import all_stages, kind_of
+from tasks.project.stages import DIGEST_STAGE, all_stages, kind_of
 from tasks.project.students import StudentName
 from tasks.project.subject import Subject, flags, stage_folder
 
 ROOT = Path(__file__).parents[2]
 STAGES = tuple(all_stages())
 STAGES_OF_DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-NOT_RESULTS = {
-    *("tasks/__init__.py", "seam/__init__.py", "seam/errors.py", "tasks/tracking/runs.py", "tasks/tracking/store.py"),
-    *(
-        str(p.relative_to(ROOT))
-        for p in [*(ROOT / "tasks/project").glob("*.py"), *(ROOT / "seam/configs").glob("*.py")]
-    ),
-}
-"""Files that cannot change a result by themselves: plumbing, logging to MLflow, and parameters that
-DVC compares by value."""
 
 
 def _definition(stage):
@@ -43,54 +35,42 @@ def _flat(entries):
     return [next(iter(e)) if isinstance(e, dict) else e for e in entries or []]
 
 
-def _imported(path):
-    """Project files that `path` imports, directly."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [a.name for a in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-        for name in names:
-            file = ROOT / Path(*name.split("."))
-            found |= {
-                f
-                for f in (file.with_suffix(".py"), file / "__init__.py")
-                if f.is_file() and ROOT in f.parents and name.split(".")[0] in ("seam", "tasks")
-            }
-    return found
-
-
-def _closure(path):
-    todo, seen = [path], set()
-    while todo:
-        file = todo.pop()
-        if file not in seen:
-            seen.add(file)
-            todo += _imported(file)
-    return {str(f.relative_to(ROOT)) for f in seen}
-
-
 def test_every_stage_is_in_dvc_and_has_a_file():
-    assert set(STAGES_OF_DVC) == set(STAGES)
+    assert set(STAGES_OF_DVC) == {*STAGES, DIGEST_STAGE}
     for stage in STAGES:
         assert (ROOT / "tasks" / f"{stage}.py").is_file()
         assert _definition(stage)["cmd"] == " ".join(["python -m", f"tasks.{stage}", *flags(_subject(stage))])
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_code_dependencies_are_what_the_stage_imports(stage):
-    declared = {d for d in _flat(_definition(stage)["deps"]) if d.endswith((".py", ".j2"))}
-    expected = _closure(ROOT / "tasks" / f"{stage}.py") - NOT_RESULTS
-    assert {d for d in declared if d.endswith(".py")} == expected, (
-        f"deps of {stage} in dvc.yaml should list {sorted(expected)}"
-    )
+def test_the_code_is_one_digest_a_stage(stage):
+    (digests,) = [p for p in _definition(stage)["params"] if isinstance(p, dict)]
+    assert digests == {str(digests_path(Path())): [f"code.{stage}"]}
+    assert not [d for d in _flat(_definition(stage).get("deps")) if d.startswith(PACKAGES)]
+
+
+def test_the_digests_are_made_from_all_that_stages_consist_of():
+    assert STAGES_OF_DVC[DIGEST_STAGE]["deps"] == [*PACKAGES]
+    assert _flat(STAGES_OF_DVC[DIGEST_STAGE]["outs"]) == [str(digests_path(Path()))]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_artifacts_a_stage_reads_are_made_by_another(stage):
+    made = {
+        o
+        for other in set(STAGES) - {stage}
+        for kind in ("outs", "metrics", "plots")
+        for o in _flat(_definition(other).get(kind))
+    }
+    for path in _flat(_definition(stage).get("deps")):
+        if path.startswith("artifacts/"):
+            wanted = re.compile(re.escape(path).replace(re.escape("${item.target}"), r"\$\{(key|item\.target)\}"))
+            assert path in made or any(wanted.fullmatch(m) for m in made) or path == "artifacts/${key}/students", path
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_parameters_exist(stage):
-    for name in _definition(stage).get("params", []):
+    for name in [p for p in _definition(stage)["params"] if isinstance(p, str)]:
         assert name.split(".")[0] in Params.model_fields
 
 
