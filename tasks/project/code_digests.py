@@ -29,12 +29,16 @@ PLUMBING = {
     "seam.errors": "names of errors",
     "tasks.__init__": "switches telemetry off",
     "tasks.project": "reads parameters, finds folders, calls the stage",
-    "tasks.tracking.runs": "logs results to MLflow when they are made",
-    "tasks.tracking.store": "logs results to MLflow when they are made",
+    "tasks.tracking.runs": "finds a run in MLflow",
+    "tasks.tracking.search_logger": "logs to MLflow what a search does",
+    "tasks.tracking.store": "connects to MLflow",
 }
 """Modules, or packages with all in them, that change no result, and why; what they import counts."""
 
-ONLY_NAMES = {"seam.methods.catalogue": "parameters are checked against its names, and DVC compares their values"}
+BEHIND_PLUMBING = {
+    "seam.methods.catalogue": "parameters are checked against its names, and DVC compares their values",
+    "tasks.tracking.evidence": "what MLflow shows of a run; stages that register a model import it themselves",
+}
 """Modules that do not count where plumbing alone imports them, and why."""
 
 
@@ -88,7 +92,7 @@ class Code:
             found = imported
             while found and found not in self.modules:
                 found = found.rpartition(".")[0]
-            if found and not (plumbing and found in ONLY_NAMES):
+            if found and not (plumbing and found in BEHIND_PLUMBING):
                 yield found, not imported.startswith(f"{found}.__")  # `from seam import __version__` uses nothing else
         if used and not plumbing:
             for text in mentions.texts:

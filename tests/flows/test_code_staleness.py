@@ -17,7 +17,8 @@ import grimp
 import pytest
 
 from flows.stage_cache import CacheError, address, shared_cache
-from tasks.project.params import change_params, load_params
+from tasks.project.change_params import change_params
+from tasks.project.params import load_params
 from tasks.project.stage import StageContext
 from tasks.project.stages import all_stages
 from tasks.project.subject import Subject
