@@ -27,12 +27,13 @@ import torch
 from published_search import PublishedSearch, loaders
 from torch.nn import functional as F
 
+from seam.masks.scores import refresh
 from seam.networks.head import SourceOnProblem, TargetHead
 from seam.networks.norms import use_batch_statistics
 from seam.networks.predict import accuracy, predict
 from seam.runtime import start
-from seam.search.mask_search import MaskSearch
-from seam.training.batches import training_batches
+from seam.search.loop import SearchLoop
+from seam.search.mask_search import MaskSearch, SearchProblem
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext
@@ -46,14 +47,15 @@ def plain_step(context: StageContext, search: MaskSearch) -> Callable[[Any, Any]
 
     All weights, SGD, the same precision, BatchNorm in the same mode.
     """
-    network = problem_source(context).network.to(search.runtime.device).eval().requires_grad_(True)
-    use_batch_statistics(network, search.config.norm_layers == "learn")
-    head = TargetHead(search.head.linear.in_features, search.num_classes).to(search.runtime.device)
+    runtime, linear = search.loop.runtime, search.head_only.linear
+    network = problem_source(context).network.to(runtime.device).eval().requires_grad_(True)
+    use_batch_statistics(network, search.loop.config.norm_layers == "learn")
+    head = TargetHead(linear.in_features, linear.out_features).to(runtime.device)
     optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=1e-4, momentum=0.9)
 
     def step(images: Any, labels: Any) -> None:
         optimizer.zero_grad(set_to_none=True)
-        with search.runtime.autocast():
+        with runtime.autocast():
             logits = network(images)
         F.cross_entropy(head(logits.float()), labels).backward()
         optimizer.step()
@@ -61,17 +63,17 @@ def plain_step(context: StageContext, search: MaskSearch) -> Callable[[Any, Any]
     return step
 
 
-def search_step(search: MaskSearch) -> Callable[[Any, Any], None]:
+def search_step(search: SearchLoop) -> Callable[[Any, Any], None]:
     """A step of the search."""
     search.dynamics.start()
-    use_batch_statistics(search.network, search.config.norm_layers == "learn")
+    use_batch_statistics(search.objective.network, search.config.norm_layers == "learn")
     count = iter(range(10**9))
 
     def step(images: Any, labels: Any) -> None:
         number = next(count)
         search.dynamics.before_step(number)
-        search.weights.refresh()
-        search.descend(images, labels)
+        refresh(search.objective.scored)
+        search.objective.descend(images, labels)
         search.dynamics.after_backward(number)
 
     return step
@@ -123,23 +125,13 @@ def main() -> None:
     config = replace(params.search, structure="weights", cost="weights")  # as the published one
 
     def prepare() -> MaskSearch:
-        return MaskSearch(
-            problem_source(context).network,
-            preprocess,
-            train,
-            val,
-            problem.num_classes,
-            config,
-            runtime,
-            params.seed,
-            source_val,
-        )
+        network = problem_source(context).network
+        searched = SearchProblem(network, preprocess, train, val, problem.num_classes, source_val)
+        return MaskSearch(searched, config, runtime, params.seed)
 
     search = prepare()
-    batches = list(
-        training_batches(search.train, search.preprocess, params.search.batch_size, params.search.augment, 0, 0)
-    )
-    steps = {"plain": plain_step(context, search), "search": search_step(search)}
+    batches = list(search.loop.images.epoch(0))
+    steps = {"plain": plain_step(context, search), "search": search_step(search.loop)}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(arguments.repeats + 1):
         for name, step in steps.items():

@@ -53,11 +53,11 @@ def main() -> None:
         joint = seconds_since(started)
         started = time.perf_counter()
         for search in alone:
-            search.next_round()
+            search.loop.next_round()
         if repeat:  # the first round ranks the weights and warms up
             times["together"].append(joint)
             times["one_by_one"].append(seconds_since(started))
-    search = alone[0]
+    search, runtime = alone[0], alone[0].loop.runtime
     ratios = [t / o for t, o in zip(times["together"], times["one_by_one"], strict=True)]
     print(
         json.dumps(
@@ -68,9 +68,9 @@ def main() -> None:
                 "round_s": {name: [round(t, 2) for t in some] for name, some in times.items()},
                 "mib_needed_each": round(bytes_needed(search) / 2**20),
                 "fit_into_memory": how_many_fit(search),
-                "device": str(search.runtime.device),
-                "precision": search.runtime.precision,
-                "threads": search.runtime.threads,
+                "device": str(runtime.device),
+                "precision": runtime.precision,
+                "threads": runtime.threads,
                 "load_average": [round(x, 1) for x in os.getloadavg()],
             },
             indent=2,

@@ -25,7 +25,7 @@ from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
 from seam.runtime import start
 from seam.search.hybrid import search_hybrid
-from seam.search.mask_search import MaskSearch
+from seam.search.mask_search import MaskSearch, SearchProblem
 from seam.search.result import Round, SearchResult
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
@@ -120,19 +120,8 @@ def prepare(
         network = copy.deepcopy(network)
         apply_masks(network, left.masks)
         put_norm_tensors(network, left.norms)
-    return MaskSearch(
-        network,
-        preprocess,
-        train,
-        val,
-        problem.num_classes,
-        config,
-        runtime,
-        context.params.seed,
-        source_val_accuracy,
-        macs,
-        spare,
-    )
+    searched = SearchProblem(network, preprocess, train, val, problem.num_classes, source_val_accuracy, macs, spare)
+    return MaskSearch(searched, config, runtime, context.params.seed)
 
 
 def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], None]) -> Callable[[Round], None]:

@@ -18,19 +18,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from seam.masks.effective import EffectiveWeights
 from seam.masks.groups import ChannelGroups
 from seam.masks.masks import maskable
-from seam.masks.weights import ScoredWeights
 
 
-class ScoredChannels(ScoredWeights):
+class ScoredChannels:
     """Frozen weights under a mask that keeps or removes whole groups of channels: a score a group.
 
     A weight is kept where the channel it makes and the channel it reads are kept. Groups that the
     same layers make go in blocks, best with best, as engines compute channels in blocks: the score
     that counts is the mean of a block's. The best block of every layer always stays, so that no
     layer is cut through, but for the insides of residual blocks: without them the block is a
-    constant. What is kept changes when `keep` is called, and only then.
+    constant. What is kept changes when `keep` or `keep_above` is called, and only then. An
+    implementation of `seam.masks.scores.Scores`.
     """
 
     def __init__(self, network: nn.Module, groups: ChannelGroups, block: int = 1) -> None:
@@ -38,8 +39,11 @@ class ScoredChannels(ScoredWeights):
 
         `block` groups of a layer, as far as there are so many, stay or go together.
         """
-        self._groups, self._block = groups.number, block
-        device = next(network.parameters()).device
+        self.effective = EffectiveWeights(network)
+        device = self.effective.weights.device
+        self.scores: Float[Tensor, " groups"] = torch.ones(groups.number, device=device)
+        self.scores.grad = torch.zeros_like(self.scores)
+        self._block = block
         parameters = maskable(network)
         self._ends = [
             tuple(end.to(device) for end in _made_and_read(name, p, groups)) for name, p in parameters.items()
@@ -60,12 +64,6 @@ class ScoredChannels(ScoredWeights):
         self._block_sizes = self._blocks.bincount()
         self._open = torch.ones(groups.number + 1, dtype=torch.bool, device=device)
         self._mask = self._between()
-        super().__init__(network)
-
-    @property
-    def num_scores(self) -> int:
-        """One for each group of channels."""
-        return self._groups
 
     def mask(self) -> Bool[Tensor, " weights"]:
         """Which weights are kept, all in one."""
@@ -76,11 +74,11 @@ class ScoredChannels(ScoredWeights):
 
         That of an open gate passes unchanged.
         """
-        return self._felt_by_gates(self._of_pairs(self._gradient * self.weights), self._open)
+        return self._felt_by_gates(self._of_pairs(self.effective.gradient * self.effective.weights), self._open)
 
     def score_costs(self, costs: Float[Tensor, " weights"] | None) -> Float[Tensor, " scores"]:
         """What the weights that a group's channels make and read cost together."""
-        of_pairs = self._of_pairs(torch.ones_like(self.weights) if costs is None else costs)
+        of_pairs = self._of_pairs(torch.ones_like(self.effective.weights) if costs is None else costs)
         return self._felt_by_gates(of_pairs, torch.ones_like(self._open))
 
     @torch.no_grad()
@@ -89,7 +87,7 @@ class ScoredChannels(ScoredWeights):
 
         Past one that is too dear, those after it that are not.
         """
-        of_pairs = self._of_pairs((torch.ones_like(self.weights) if costs is None else costs).double())
+        of_pairs = self._of_pairs((torch.ones_like(self.effective.weights) if costs is None else costs).double())
         most = budget * self._spent(torch.ones_like(self._open), of_pairs) * (1 + 1e-9)
         scores = self._block_scores()
         levels, level = scores.unique(return_inverse=True)  # a block's groups have one score
@@ -104,6 +102,17 @@ class ScoredChannels(ScoredWeights):
             alone = felt.new_zeros(len(levels)).index_add_(0, level, felt)
             waiting = waiting[paid + 1 :]
             waiting = waiting[alone[waiting] <= most - self._spent(self._open, of_pairs)]
+        self._mask = self._between()
+
+    @torch.no_grad()
+    def keep_above(self, threshold: float) -> None:
+        """Keep the blocks whose score is above `threshold`, and the best block of every layer that cannot do without.
+
+        Their scores are those of now; call it again when they have moved.
+        """
+        scores = self._block_scores()
+        self._open = self._leaders(scores)
+        self._open[:-1] |= scores > threshold
         self._mask = self._between()
 
     def _with(self, level: Int[Tensor, " scores"], levels: Int[Tensor, " levels"]) -> Bool[Tensor, " gates"]:
@@ -148,7 +157,7 @@ class ScoredChannels(ScoredWeights):
         """Open gates for the best block of every layer that cannot do without."""
         best = torch.full((self._number_staying,), -torch.inf, device=scores.device)
         best.scatter_reduce_(0, self._layers, scores[self._layer_groups], "amax")
-        gates = torch.zeros(self._groups + 1, dtype=torch.bool, device=scores.device)
+        gates = torch.zeros(len(scores) + 1, dtype=torch.bool, device=scores.device)
         gates[self._layer_groups[scores[self._layer_groups] == best[self._layers]]] = True
         gates[-1] = True
         return gates

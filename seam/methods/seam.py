@@ -32,10 +32,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from seam.checkpoint import fingerprint
 from seam.configs.methods import TransferConfig
 from seam.configs.search import SearchConfig
 from seam.masks.masks import Masks
@@ -53,7 +51,11 @@ from seam.methods.protocol import (
 from seam.networks.norms import norm_tensors, put_norm_tensors
 from seam.networks.student import Student, fit_classifier
 from seam.runtime import Runtime
+from seam.search.dynamics import dynamics_of
+from seam.search.images import search_images
 from seam.search.loop import SearchLoop
+from seam.search.objective import CrossEntropy, learning_norms
+from seam.search.stop import after, any_of, once_removed
 
 
 def start(
@@ -75,62 +77,47 @@ def start(
         SearchError: the loss is not finite.
     """
     searched = fresh_student(source, target, seed).to(runtime.device)
-    search = TransferSearch(searched, target.to(runtime.device), config, runtime, seed)
-    search.search_rounds(_checkpoint(watch), watch.on_round)
+    search = transfer_search(searched, target, config, runtime, seed)
+    search.run(_checkpoint(watch), watch.on_round)
     learner = fresh_student(source, target, seed)
     if config.search.norm_layers == "learn":
         put_norm_tensors(learner.network, norm_tensors(searched.network))
-    return remove(learner, search.masks(), tuple(search.rounds))
+    return remove(learner, found_masks(search, config.removal), tuple(search.rounds))
 
 
 def _checkpoint(watch: Watch) -> Path | None:
     return None if watch.folder is None else watch.folder / "search.safetensors"
 
 
-class TransferSearch(SearchLoop):
-    """The search of one transfer; its head is the student's new classifier."""
+def transfer_search(
+    learner: Student, target: Target, config: TransferConfig, runtime: Runtime, seed: int
+) -> SearchLoop:
+    """The search of one transfer, before its first round; its head is the student's new classifier, fitted.
 
-    def __init__(self, learner: Student, target: Target, config: TransferConfig, runtime: Runtime, seed: int) -> None:
-        """Fit the classifier and get ready.
+    Args:
+        learner: the source with a fresh classifier, on the runtime's device; it learns in place,
+            all but its convolutions.
+        target: to learn from.
+        config: `removal` and `search` count.
+        runtime: device and precision.
+        seed: of shuffling and augmentation.
+    """
+    numbers = asdict(config.search)
+    own = SearchConfig(target=1 - config.removal, max_rounds=numbers.pop("rounds"), **numbers)
+    images = search_images(target.train, target.val, target.preprocess, own, runtime, seed)
+    scored = ScoredWeights(convolutions(learner))
+    fit_classifier(learner, images.preprocess, images.train)
+    learner.requires_grad_(False)
+    learner.head.requires_grad_(True)
+    norms = learning_norms(learner.network, own)
+    objective = CrossEntropy(learner.network, scored, learner.head, norms, runtime, head_inside=True)
+    stop = after(own.max_rounds)
+    if own.method == "drift":
+        stop = any_of(once_removed(config.removal), stop)
+    return SearchLoop(objective, dynamics_of(own, objective, images), stop, images, own, runtime)
 
-        Args:
-            learner: the source with a fresh classifier, on the runtime's device; it learns in
-                place, all but its convolutions.
-            target: on that device.
-            config: `removal` and `search` count.
-            runtime: device and precision.
-            seed: of shuffling and augmentation.
-        """
-        search = asdict(config.search)
-        own = SearchConfig(target=1 - config.removal, max_rounds=search.pop("rounds"), **search)
-        super().__init__(learner.network, target.preprocess, target.train, target.val, own, runtime, seed)
-        self.learner, self.removal = learner, config.removal
-        self.weights = ScoredWeights(convolutions(learner))
-        fit_classifier(learner, self.preprocess, self.train)
-        learner.requires_grad_(False)
-        learner.head.requires_grad_(True)
-        self._get_ready(learner.head)
 
-    def converged(self) -> bool:
-        """Whether all rounds are done or, with `drift`, enough is removed."""
-        enough = self.config.method == "drift" and bool(self.rounds) and 1 - self.rounds[-1].density >= self.removal
-        return enough or len(self.rounds) >= self.config.max_rounds
-
-    def masks(self) -> Masks:
-        """The highest scores, exactly as many as the removal leaves."""
-        return keep_highest(self.weights.split(self.weights.scores.detach()), self.removal)
-
-    def descend(self, images: Tensor, labels: Tensor) -> Tensor:
-        """As in `SearchLoop`; the classifier is part of the network."""
-        with self.runtime.autocast():
-            scores = self.masked(images)
-        loss = F.cross_entropy(scores.float(), labels)
-        loss.backward()
-        return loss.detach()
-
-    def masked(self, images: Tensor) -> Tensor:
-        """The student as it is now, its convolutions' weights masked."""
-        return self.source_logits(images)
-
-    def _depends_on(self) -> tuple[object, ...]:
-        return (fingerprint(self.learner.state_dict()),)
+def found_masks(search: SearchLoop, removal: float) -> Masks:
+    """The highest scores, exactly as many as the removal leaves."""
+    scored = search.objective.scored
+    return keep_highest(scored.effective.split(scored.scores.detach()), removal)

@@ -6,22 +6,69 @@ Along a falling budget (ours), or by the drift of the cost term (as published).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from seam.checkpoint import optimizer_tensors, restore_optimizer
 from seam.configs.search import SearchConfig
-from seam.masks.weights import ScoredWeights
-
-Parameters = Sequence[Tensor]
+from seam.masks.scores import backward
+from seam.search.images import SearchImages
+from seam.search.objective import Objective
+from seam.search.saliency import fisher_saliency
 
 _MASK_STEPS = 8
 """Steps between two choices of what the budget pays for; it moves little in so many."""
 _MOMENTUM, _DECAY = 0.9, 0.99
+
+
+@runtime_checkable
+class Dynamics(Protocol):
+    """How scores become a mask, and how they and what learns along move."""
+
+    def start(self) -> None:
+        """Get the scores ready, before the first step of a search."""
+        ...
+
+    def before_step(self, step: int) -> None:
+        """Set what the mask of a step's forward pass depends on."""
+        ...
+
+    def after_backward(self, step: int) -> None:
+        """Move everything that learns, whose gradients are there, and clear these."""
+        ...
+
+    def end_round(self, steps: int) -> None:
+        """Set what the mask of a round depends on that ended after `steps` steps in all."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State for a checkpoint, beside the scores; the rest follows from the step's number."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `tensors` gave; the scores have been put back."""
+        ...
+
+
+def dynamics_of(
+    config: SearchConfig, objective: Objective, images: SearchImages, costs: Tensor | None = None
+) -> Dynamics:
+    """The dynamics a config names.
+
+    Args:
+        config: the search's numbers.
+        objective: what is descended.
+        images: of the search.
+        costs: of every weight; None: all the same.
+    """
+    if config.method == "drift":
+        return Drift(objective, config, costs, images.steps)
+    steps = images.steps * config.max_rounds
+    return Budget(objective, config, costs, partial(fisher_saliency, objective, images), steps)
 
 
 class Budget:
@@ -39,9 +86,7 @@ class Budget:
 
     def __init__(
         self,
-        weights: ScoredWeights,
-        head: Parameters,
-        norms: Parameters,
+        objective: Objective,
         config: SearchConfig,
         costs: Tensor | None,
         saliency: Callable[[], Tensor],
@@ -50,26 +95,26 @@ class Budget:
         """Take what moves.
 
         Args:
-            weights: whose scores move.
-            head: parameters of the head, which learns along.
-            norms: parameters of the normalisation layers that learn along; may be empty.
+            objective: whose scores move, and what learns along with them.
             config: the search's numbers.
             costs: of every weight; None: all the same.
             saliency: of what each score is for, asked for once, by `start`; only its order counts.
             steps: of the whole search.
         """
-        self._weights, self._config, self._costs, self._saliency, self._steps = weights, config, costs, saliency, steps
+        self._scored, self._config, self._costs = objective.scored, config, costs
+        self._saliency, self._steps = saliency, steps
         self._kept = 1.0
-        self._momentum = torch.zeros_like(weights.scores)
-        self._square = torch.zeros_like(weights.scores)
-        self._optimizer = torch.optim.Adam(_groups(head, norms, config))
+        self._momentum = torch.zeros_like(self._scored.scores)
+        self._square = torch.zeros_like(self._scored.scores)
+        self._optimizer = torch.optim.Adam(_groups(objective, config))
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
 
     def start(self) -> None:
         """Rank the weights; before the first step of a search."""
-        saliency, costs = self._saliency(), self._weights.score_costs(self._costs)
+        scores, saliency = self._scored.scores, self._saliency()
+        costs = self._scored.score_costs(self._costs)
         worth = saliency if costs is None else saliency / (costs + 1e-3 * costs.mean())
-        self._weights.scores.copy_(worth.argsort(stable=True).argsort().float() / self._weights.num_scores)
+        scores.copy_(worth.argsort(stable=True).argsort().float() / len(scores))
 
     def before_step(self, step: int) -> None:
         """Set what the step's forward pass depends on."""
@@ -79,15 +124,15 @@ class Budget:
     @torch.no_grad()
     def after_backward(self, step: int) -> None:
         """Move scores, head and normalisation layers, whose gradients are there."""
-        self._weights.backward(0.0)
-        gradient = self._weights.scores.grad
+        backward(self._scored, 0.0)
+        gradient = self._scored.scores.grad
         assert gradient is not None
         self._momentum.lerp_(gradient, 1 - _MOMENTUM)
         self._square.mul_(_DECAY).addcmul_(gradient, gradient, value=1 - _DECAY)
         n = step + 1
         size = self._config.lr_scores * self._decay(step) / (1 - _MOMENTUM**n) * math.sqrt(1 - _DECAY**n)
         scale = torch.add(self._square, self._square.mean() + 1e-30, out=gradient).sqrt_()
-        self._weights.scores.addcdiv_(self._momentum, scale, value=-size)
+        self._scored.scores.addcdiv_(self._momentum, scale, value=-size)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._decay(step)
         self._optimizer.step()
@@ -99,7 +144,7 @@ class Budget:
 
     def _keep(self, budget: float) -> None:
         self._kept = budget
-        self._weights.keep(budget, self._costs)
+        self._scored.keep(budget, self._costs)
 
     def budget(self, step: int) -> float:
         """Share of the cost kept at a step."""
@@ -136,30 +181,29 @@ class Drift:
     Adam of its own.
     """
 
-    def __init__(
-        self,
-        weights: ScoredWeights,
-        head: Parameters,
-        norms: Parameters,
-        config: SearchConfig,
-        costs: Tensor | None,
-        steps_per_round: int,
-    ) -> None:
-        """Start the scores at 1; arguments as for `Budget`."""
-        self._weights, self._config, self._steps_per_round = weights, config, steps_per_round
-        share = 1 / len(weights) if costs is None else costs / costs.sum()
-        self._drift = config.alpha * share
-        along = _groups(head, norms, config)
-        self._joint = torch.optim.Adam(
-            [{"params": [weights.scores], "lr": config.lr_scores}, *along], eps=config.adam_eps, fused=True
-        )
-        self._head_only = torch.optim.Adam(_groups(head, norms, config), eps=config.adam_eps, fused=True)
+    def __init__(self, objective: Objective, config: SearchConfig, costs: Tensor | None, steps_per_round: int) -> None:
+        """Take what moves.
+
+        Args:
+            objective: whose scores move, and what learns along with them.
+            config: the search's numbers.
+            costs: of every weight; None: all the same.
+            steps_per_round: of the search.
+        """
+        self._scored, self._config, self._steps_per_round = objective.scored, config, steps_per_round
+        total = len(self._scored.effective) if costs is None else costs.sum()
+        of_scores = self._scored.score_costs(costs)
+        self._drift = config.alpha * ((1 if of_scores is None else of_scores) / total)
+        scores = {"params": [self._scored.scores], "lr": config.lr_scores}
+        self._joint = torch.optim.Adam([scores, *_groups(objective, config)], eps=config.adam_eps, fused=True)
+        self._head_only = torch.optim.Adam(_groups(objective, config), eps=config.adam_eps, fused=True)
 
     def start(self) -> None:
         """Nothing: the scores are 1."""
 
     def before_step(self, step: int) -> None:
-        """Nothing: the threshold stays 0."""
+        """Keep what has a score above 0."""
+        self._scored.keep_above(0.0)
 
     def after_backward(self, step: int) -> None:
         """Move scores and head, whose gradients are there."""
@@ -167,12 +211,13 @@ class Drift:
         if every and (step // self._steps_per_round) % every == 0:
             self._head_only.step()
         else:
-            self._weights.backward(self._drift)
+            backward(self._scored, self._drift)
             self._joint.step()
         self._head_only.zero_grad(set_to_none=True)
 
     def end_round(self, steps: int) -> None:
-        """Nothing: the mask is what the scores say."""
+        """Keep what has a score above 0."""
+        self._scored.keep_above(0.0)
 
     def tensors(self) -> dict[str, Tensor]:
         """State for a checkpoint, beside the scores; the rest follows from the step's number."""
@@ -180,29 +225,12 @@ class Drift:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take what `tensors` gave."""
+        self._scored.keep_above(0.0)
         restore_optimizer(self._joint, tensors, "joint")
         restore_optimizer(self._head_only, tensors, "head_only_adam")
 
 
-Dynamics = Budget | Drift
-
-
-def _groups(head: Parameters, norms: Parameters, config: SearchConfig) -> list[dict[str, Any]]:
+def _groups(objective: Objective, config: SearchConfig) -> list[dict[str, Any]]:
     """What learns beside the scores, with its rates."""
-    groups: list[dict[str, Any]] = [{"params": list(head), "lr": config.lr_head}]
-    return [*groups, {"params": list(norms), "lr": config.lr_norms}] if norms else groups
-
-
-def fisher_saliency(signals: Iterable[Float[Tensor, " scores"]]) -> Float[Tensor, " scores"]:
-    """Mean square over batches of the gradient with respect to the mask.
-
-    How much the loss feels each weight, or each channel.
-
-    Source: the diagonal of the empirical Fisher information, as in Theis et al. 2018, with batch
-    gradients.
-    """
-    total, count = torch.zeros(()), 0
-    for signal in signals:
-        total = signal.square() if count == 0 else total.add_(signal.square())
-        count += 1
-    return total / max(count, 1)
+    groups: list[dict[str, Any]] = [{"params": list(objective.head.parameters()), "lr": config.lr_head}]
+    return [*groups, {"params": list(objective.norms), "lr": config.lr_norms}] if objective.norms else groups

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
-from torch.nn import functional as F
 
 from seam.checkpoint import Pacer
 from seam.errors import SearchError
 from seam.search.mask_search import MaskSearch
+from seam.search.objective import CrossEntropy
 from seam.search.result import Round
 
 _HEADROOM = 0.7
@@ -48,22 +48,21 @@ def search_rounds_together(
     """
     _check_alike(searches)
     for name, search in searches.items():
-        search.resume(checkpoints[name])
+        search.loop.resume(checkpoints[name])
     pacer = Pacer()
-    while active := {name: s for name, s in searches.items() if not s.converged()}:
+    while active := {name: s for name, s in searches.items() if not s.loop.ended()}:
         _round(list(active.values()))
-        ended = {name: s for name, s in active.items() if s.converged()}
+        ended = {name: s for name, s in active.items() if s.loop.ended()}
         for name, search in (active if pacer.due() else ended).items():
-            search.save(checkpoints[name])
+            search.loop.save(checkpoints[name])
         for name, search in active.items():
-            on_round(name, search.rounds[-1])
+            on_round(name, search.loop.rounds[-1])
 
 
 def how_many_fit(search: MaskSearch) -> int:
     """How many searches as large as this one fit into what memory is free, itself included; at least 1."""
-    return max(
-        1, int(_HEADROOM * _free_bytes(search.runtime.device) / bytes_needed(search)) + 1
-    )  # itself is there already
+    others = int(_HEADROOM * _free_bytes(search.loop.runtime.device) / bytes_needed(search))
+    return max(1, others + 1)  # itself is there already
 
 
 def bytes_needed(search: MaskSearch) -> int:
@@ -79,10 +78,11 @@ def bytes_needed(search: MaskSearch) -> int:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    images = search.preprocess(search.train.images[: search.config.batch_size])
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), search.runtime.autocast():
-        search.source_logits(images)
-    return 2 * sum(kept.values()) + 10 * search.weights.weights.nbytes + search.image_bytes()
+    objective, images = search.objective, search.loop.images
+    batch = images.preprocess(images.train.images[: images.batch_size])
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), objective.runtime.autocast():
+        objective.network_logits(batch)
+    return 2 * sum(kept.values()) + 10 * objective.scored.effective.weights.nbytes + images.nbytes
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -92,7 +92,10 @@ def _free_bytes(device: torch.device) -> int:
 
 
 def _check_alike(searches: Mapping[str, MaskSearch]) -> None:
-    sizes = {name: (len(s.train), s.config.batch_size, len(s.weights)) for name, s in searches.items()}
+    sizes = {
+        name: (len(s.loop.images.train), s.loop.images.batch_size, len(s.objective.scored.effective))
+        for name, s in searches.items()
+    }
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise SearchError(
@@ -102,29 +105,31 @@ def _check_alike(searches: Mapping[str, MaskSearch]) -> None:
 
 def _round(searches: Sequence[MaskSearch]) -> None:
     """One epoch of steps of each search, and their evaluations."""
-    epochs = [s.begin_round() for s in searches]
-    stack = _Stack(searches)
+    loops = [s.loop for s in searches]
+    epochs = [loop.begin_round() for loop in loops]
+    stack = _Stack([s.objective for s in searches])
     for batches in zip(*epochs, strict=True):
-        for search in searches:
-            search.before_step()
+        for loop in loops:
+            loop.before_step()
         losses = stack.descend(torch.stack([images for images, _ in batches]), [labels for _, labels in batches])
-        for search, loss in zip(searches, losses, strict=True):
-            search.after_backward(loss)
+        for loop, loss in zip(loops, losses, strict=True):
+            loop.after_backward(loss)
     stack.hand_back()
-    for search in searches:
-        search.end_round(share=1 / len(searches))
+    for loop in loops:
+        loop.end_round(share=1 / len(loops))
 
 
 class _Stack:
     """What differs between the searches' networks, stacked along a first dimension, for one epoch."""
 
-    def __init__(self, searches: Sequence[MaskSearch]) -> None:
-        self._searches = searches
-        self._network = searches[0].network
+    def __init__(self, objectives: Sequence[CrossEntropy]) -> None:
+        self._objectives = objectives
+        self._network = objectives[0].network
+        networks = [o.network for o in objectives]
         learning = [n for n, p in self._network.named_parameters() if p.requires_grad]
-        self._norms = {n: [s.network.get_parameter(n) for s in searches] for n in learning}
+        self._norms = {n: [network.get_parameter(n) for network in networks] for n in learning}
         self._buffers = {
-            n: torch.stack([s.network.get_buffer(n) for s in searches]) for n, _ in self._network.named_buffers()
+            n: torch.stack([network.get_buffer(n) for network in networks]) for n, _ in self._network.named_buffers()
         }
         self._forward = vmap(self._one, randomness="different")
 
@@ -140,20 +145,18 @@ class _Stack:
             labels: of each search's batch.
 
         Returns:
-            Each search's cross-entropy.
+            Each search's loss.
         """
-        weights = torch.stack([s.weights.flat for s in self._searches]).requires_grad_()
+        effective = [o.scored.effective for o in self._objectives]
+        weights = torch.stack([own.flat for own in effective]).requires_grad_()
         norms = {n: torch.stack([p.detach() for p in own]).requires_grad_() for n, own in self._norms.items()}
-        tensors = {**self._searches[0].weights.split(weights), **norms}
-        with self._searches[0].runtime.autocast():
+        tensors = {**effective[0].split(weights), **norms}
+        with self._objectives[0].runtime.autocast():
             logits = self._logits(tensors, images)
-        losses = [
-            F.cross_entropy(s.head(x.float()), y)
-            for s, x, y in zip(self._searches, logits.unbind(), labels, strict=True)
-        ]
+        losses = [o.loss(x, y) for o, x, y in zip(self._objectives, logits.unbind(), labels, strict=True)]
         torch.stack(losses).sum().backward()
-        for i, search in enumerate(self._searches):
-            search.weights.gradient.copy_(_gradient(weights)[i])
+        for own, gradient in zip(effective, _gradient(weights).unbind(), strict=True):
+            own.gradient.copy_(gradient)
         for name, stacked in norms.items():
             for parameter, gradient in zip(self._norms[name], _gradient(stacked).unbind(), strict=True):
                 parameter.grad = gradient
@@ -176,8 +179,8 @@ class _Stack:
     def hand_back(self) -> None:
         """Give every network its own running statistics."""
         for name, stacked in self._buffers.items():
-            for search, own in zip(self._searches, stacked.unbind(), strict=True):
-                search.network.get_buffer(name).copy_(own)
+            for objective, own in zip(self._objectives, stacked.unbind(), strict=True):
+                objective.network.get_buffer(name).copy_(own)
 
 
 def _gradient(leaf: Tensor) -> Tensor:

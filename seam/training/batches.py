@@ -32,11 +32,15 @@ def training_batches(
     count = len(data)
     order = torch.randperm(count, generator=generator).to(device)
     cut = _cut(data, preprocess, augment, generator)
-    for start in range(0, count, batch_size):
+    for start in range(0, num_batches(count, batch_size) * batch_size, batch_size):
         chosen = order[start : start + batch_size]
-        if start and len(chosen) < batch_size / 2:
-            return
         yield cut(chosen), data.labels[chosen]
+
+
+def num_batches(count: int, batch_size: int) -> int:
+    """How many batches `training_batches` makes of so many images."""
+    whole, rest = divmod(count, batch_size)
+    return whole + (rest >= batch_size / 2 or (not whole and rest > 0))
 
 
 def _cut(

@@ -85,7 +85,7 @@ def _prepared(context: StageContext) -> MaskSearch:
 def _limit(context: StageContext, search: MaskSearch) -> int:
     """How many searches to carry along at once, where all are as large as this one."""
     asked = context.params.runtime.searches_together
-    if asked == 0 and search.runtime.device.type == "cpu":
+    if asked == 0 and search.loop.runtime.device.type == "cpu":
         return 1  # a CPU is busy with one
     fit = how_many_fit(search)
     return min(asked, fit) if asked else fit

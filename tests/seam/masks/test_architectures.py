@@ -11,6 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from seam.masks.masks import maskable
+from seam.masks.scores import backward, density_of, refresh
 from seam.masks.weights import ScoredWeights
 from seam.networks.build import build
 from tests.seam.architectures import BUILT_IN, SMALL_VIT, TORCHVISION
@@ -28,17 +29,17 @@ def _settled(network, images):
     return network.eval()
 
 
-def _all_ones_changes_nothing(network, scored, images):
+def _all_ones_changes_nothing(network, kept, images):
     """Bit for bit in the weights; in the outputs up to the order of sums.
 
     That order follows from where tensors lie in memory, and some of these untrained networks
     amplify rounding a thousandfold: in 64 bits that is a millionth of what is allowed here, and
     one wrong weight is more.
     """
-    assert scored.effective.keys() == maskable(network).keys()
-    assert all(torch.equal(scored.effective[name], weight) for name, weight in maskable(network).items())
+    assert kept.keys() == maskable(network).keys()
+    assert all(torch.equal(kept[name], weight) for name, weight in maskable(network).items())
     precise, images = copy.deepcopy(network).double(), images[:2].double()
-    effective = {name: weight.double() for name, weight in scored.effective.items()}
+    effective = {name: weight.double() for name, weight in kept.items()}
     with torch.no_grad():
         logits = precise(images)
         masked = functional_call(precise, effective, (images,))
@@ -50,25 +51,26 @@ def _conforms(architecture, side):
     images, labels = torch.randn(4, 3, side, side), torch.arange(4)
     network = _settled(build(architecture, 10), images)
     scored = ScoredWeights(network)
-    assert len(scored) == sum(p.numel() for p in maskable(network).values()) > 0
-    _all_ones_changes_nothing(network, scored, images)
+    effective = scored.effective.by_name
+    assert len(scored.effective) == sum(p.numel() for p in maskable(network).values()) > 0
+    _all_ones_changes_nothing(network, effective, images)
     with torch.no_grad():
         logits = network(images)
         assert logits.shape == (4, 10)
-    nn.functional.cross_entropy(functional_call(network, scored.effective, (images,)), labels).backward()
+    nn.functional.cross_entropy(functional_call(network, effective, (images,)), labels).backward()
     idle = [
-        name for name, weight in scored.effective.items() if not weight.grad.any() and not name.startswith("aux")
+        name for name, weight in effective.items() if not weight.grad.any() and not name.startswith("aux")
     ]  # trained with, never run
     assert idle == []
-    scored.backward(drift=0.0)
+    backward(scored, 0.0)
     assert torch.count_nonzero(scored.scores.grad) > 0.5 * torch.count_nonzero(
-        torch.cat([w.grad.reshape(-1) for w in scored.effective.values()])
+        torch.cat([w.grad.reshape(-1) for w in effective.values()])
     )
     with torch.no_grad():
         scored.scores.fill_(-1.0)
-        scored.refresh()
-        assert scored.density() == 0
-        assert not torch.allclose(functional_call(network, scored.effective, (images,)), logits, atol=1e-3)
+        refresh(scored)
+        assert density_of(scored) == 0
+        assert not torch.allclose(functional_call(network, effective, (images,)), logits, atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -12,6 +12,7 @@ from torch import nn
 from seam.errors import MaskError, SearchError
 from seam.masks.masks import apply_masks, density, maskable
 from seam.masks.pack import load_mask_pack, save_mask_pack
+from seam.masks.scores import backward, density_of, masks_of, refresh
 from seam.masks.weights import ScoredWeights
 from seam.networks.build import build
 
@@ -42,25 +43,26 @@ def test_nothing_to_mask_is_one_clear_line():
 def test_effective_weights_follow_the_sign_of_the_scores():
     network = _network()
     scored = ScoredWeights(network)
-    assert torch.equal(scored.effective["0.weight"], network[0].weight)
+    assert torch.equal(scored.effective.by_name["0.weight"], network[0].weight)
     with torch.no_grad():
         scored.scores[0], scored.scores[1] = -0.1, 0.0
-    scored.refresh()
+    refresh(scored)
     expected = network[0].weight.detach().clone().reshape(-1)
     expected[:2] = 0
-    assert torch.equal(scored.effective["0.weight"].detach().reshape(-1), expected)
-    assert scored.density() == pytest.approx((len(scored) - 2) / len(scored))
-    assert scored.masks()["0.weight"].reshape(-1)[:3].tolist() == [False, False, True]
+    assert torch.equal(scored.effective.by_name["0.weight"].detach().reshape(-1), expected)
+    assert density_of(scored) == pytest.approx((len(scored.effective) - 2) / len(scored.effective))
+    assert masks_of(scored)["0.weight"].reshape(-1)[:3].tolist() == [False, False, True]
 
 
 def test_score_gradient_is_straight_through_times_weight_plus_drift():
     scored = ScoredWeights(nn.Linear(2, 1))
     with torch.no_grad():
-        scored.weights.copy_(torch.tensor([2.0, -3.0, 0.5]))
+        scored.effective.weights.copy_(torch.tensor([2.0, -3.0, 0.5]))
         scored.scores[1] = -1.0
-    scored.refresh()
-    (scored.effective["weight"] @ torch.tensor([0.25, 0.1]) + scored.effective["bias"] * 4).sum().backward()
-    scored.backward(drift=0.01)
+    refresh(scored)
+    effective = scored.effective.by_name
+    (effective["weight"] @ torch.tensor([0.25, 0.1]) + effective["bias"] * 4).sum().backward()
+    backward(scored, 0.01)
     # dL/dWeff = (.25, .1, 4); times W = (.5, -.3, 2), the last clamped to 1; a removed weight still gets its gradient
     assert torch.allclose(scored.scores.grad, torch.tensor([0.51, -0.29, 1.01]))
 

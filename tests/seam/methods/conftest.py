@@ -21,7 +21,7 @@ def _short() -> Iterator[None]:
     """Every round is saved; the first ranking of the search takes few batches."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seam.checkpoint.SAVE_SECONDS", 0.0)
-        patch.setattr("seam.search.loop._SALIENCY_STEPS", 8)
+        patch.setattr("seam.search.saliency.SALIENCY_STEPS", 8)
         yield
 
 

@@ -21,7 +21,7 @@ from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess
 from seam.runtime import start
 from seam.search.hybrid import search_hybrid
-from seam.search.mask_search import MaskSearch
+from seam.search.mask_search import MaskSearch, SearchProblem
 from seam.search.result import Round, SearchResult
 from tests.seam.left_or_right import left_or_right
 
@@ -57,7 +57,8 @@ def prepare(config: SearchConfig, left: SearchResult | None) -> MaskSearch:
         apply_masks(searched, left.masks)
         put_norm_tensors(searched, left.norms)
     runtime = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), pixels=64)
-    return MaskSearch(searched, PREPROCESS, left_or_right(0), left_or_right(1), 2, config, runtime, 3, 0.9)
+    problem = SearchProblem(searched, PREPROCESS, left_or_right(0), left_or_right(1), 2, source_val_accuracy=0.9)
+    return MaskSearch(problem, config, runtime, 3)
 
 
 def test_weights_are_removed_from_the_channels_that_are_left() -> None:

@@ -1,5 +1,6 @@
 """Searches carried along together against the same searches alone."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from seam.data.images import LabelledImages
 from seam.errors import SearchError
 from seam.networks.source import Preprocess
 from seam.runtime import start
-from seam.search.mask_search import MaskSearch
+from seam.search.mask_search import MaskSearch, SearchProblem
 from seam.search.together import _Stack, bytes_needed, how_many_fit, search_rounds_together
 
 CONFIG = SearchConfig(target=0.2, batch_size=16, max_rounds=6, augment="crop")
@@ -51,7 +52,8 @@ def _images(problem, seed, count):
 def _search(problem, config=CONFIG, count=72, num_classes=2, network=_network):
     spare = _images(problem, 2, 40) if config.negatives == "redrawn" else None
     train, val, preprocess = _images(problem, 0, count), _images(problem, 1, 64), Preprocess((0.3,) * 3, (0.3,) * 3)
-    return MaskSearch(network(), preprocess, train, val, num_classes, config, RUNTIME, 3 + problem, 0.9, spare=spare)
+    sought = SearchProblem(network(), preprocess, train, val, num_classes, source_val_accuracy=0.9, spare=spare)
+    return MaskSearch(sought, config, RUNTIME, 3 + problem)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_each_finds_what_it_finds_alone(config, tmp_path):
     search_rounds_together({name: _search(i, config) for i, name in enumerate("abc")}, checkpoints)
     for i, name in enumerate("abc"):
         finished = _search(i, config)
-        assert not finished.rounds
+        assert not finished.loop.rounds
         result = finished.run(checkpoints[name])
         assert [r.density for r in result.rounds] == pytest.approx([r.density for r in alone[name].rounds], abs=0.01)
         assert [r.cross_entropy for r in result.rounds] == pytest.approx(
@@ -80,28 +82,29 @@ def test_each_finds_what_it_finds_alone(config, tmp_path):
 
 def test_gradients_of_one_step_are_those_of_a_step_alone():
     together, alone = [_search(i) for i in range(3)], [_search(i) for i in range(3)]
+    first_batches = []
     for some in (together, alone):
         for search in some:
-            search._batches_of_round = list(search.begin_round())
-            search.before_step()
-    batches = [s._batches_of_round[0] for s in together]
-    losses = _Stack(together).descend(torch.stack([x for x, _ in batches]), [y for _, y in batches])
-    for joint, own, loss in zip(together, alone, losses, strict=True):
-        torch.testing.assert_close(own.descend(*own._batches_of_round[0]), loss)
-        torch.testing.assert_close(own.weights.gradient, joint.weights.gradient)
-        assert float(own.weights.gradient.abs().max()) > 0
-        for a, b in zip(
-            (*own.learning_norms, *own.head.parameters()),
-            (*joint.learning_norms, *joint.head.parameters()),
-            strict=True,
-        ):
+            first_batches.append(next(search.loop.begin_round()))
+            search.loop.before_step()
+    batches = first_batches[: len(together)]
+    losses = _Stack([s.objective for s in together]).descend(
+        torch.stack([x for x, _ in batches]), [y for _, y in batches]
+    )
+    for joint, own, batch, loss in zip(together, alone, batches, losses, strict=True):
+        torch.testing.assert_close(own.objective.descend(*batch), loss)
+        gradients = [s.objective.scored.effective.gradient for s in (own, joint)]
+        torch.testing.assert_close(*gradients)
+        assert float(gradients[0].abs().max()) > 0
+        along = [(*s.objective.norms, *s.objective.head.parameters()) for s in (own, joint)]
+        for a, b in zip(*along, strict=True):
             torch.testing.assert_close(a.grad, b.grad)
 
 
 def test_problems_may_differ_in_their_number_of_classes(tmp_path):
     searches = {"a": _search(0), "b": _search(1, num_classes=3)}
     search_rounds_together(searches, {name: tmp_path / name for name in searches})
-    assert all(s.converged() for s in searches.values())
+    assert all(s.loop.ended() for s in searches.values())
 
 
 def test_a_killed_group_continues(tmp_path):
@@ -120,16 +123,17 @@ def test_a_killed_group_continues(tmp_path):
     undisturbed = {"a": _search(0), "b": _search(1)}
     search_rounds_together(undisturbed, {name: tmp_path / f"other-{name}" for name in "ab"})
     resumed = _search(1)
-    resumed.resume(checkpoints["b"])
-    assert torch.equal(resumed.weights.scores, undisturbed["b"].weights.scores)
+    resumed.loop.resume(checkpoints["b"])
+    assert torch.equal(resumed.objective.scored.scores, undisturbed["b"].objective.scored.scores)
 
 
-def test_time_is_shared_out(tmp_path):
+def test_time_is_shared_out(tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("seam.search.loop.time.perf_counter", lambda: float(next(ticks)))
     searches = {name: _search(i) for i, name in enumerate("abcd")}
     search_rounds_together(searches, {name: tmp_path / name for name in searches})
-    times = [s.seconds for s in searches.values()]
-    assert min(times) > 0
-    assert max(times) < 2 * min(times) + 0.1
+    # four look at the clock as a round begins, then four as it ends: four ticks apart, and a quarter of that each
+    assert {name: s.loop.seconds for name, s in searches.items()} == dict.fromkeys("abcd", float(CONFIG.max_rounds))
 
 
 def test_searches_of_other_sizes_are_refused(tmp_path):
@@ -162,7 +166,7 @@ def test_a_network_that_cannot_be_stacked_is_named(tmp_path):
 def test_as_many_go_together_as_fit_into_memory(monkeypatch):
     search = _search(0)
     activations = 16 * 64 * 8 * 4  # one image batch after one layer
-    assert bytes_needed(search) > 4 * activations + 8 * search.weights.weights.nbytes
+    assert bytes_needed(search) > 4 * activations + 8 * search.objective.scored.effective.weights.nbytes
     monkeypatch.setattr("seam.search.together._free_bytes", lambda device: 10 * bytes_needed(search))
     assert how_many_fit(search) == 1 + 7
     monkeypatch.setattr("seam.search.together._free_bytes", lambda device: 0)

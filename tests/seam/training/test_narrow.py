@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from seam.masks.channels import ScoredChannels
 from seam.masks.groups import channel_groups
 from seam.masks.masks import apply_masks, maskable
+from seam.masks.scores import masks_of
 from seam.networks.build import build
 from seam.training.narrow import narrow
 
@@ -45,7 +46,7 @@ def _without_channels(network, images, kept=0.4):
     with torch.no_grad():
         scored.scores.copy_(torch.rand_like(scored.scores))
         scored.keep(kept)
-    return {name: mask & (torch.rand(mask.shape) < 0.9) for name, mask in scored.masks().items()}
+    return {name: mask & (torch.rand(mask.shape) < 0.9) for name, mask in masks_of(scored).items()}
 
 
 def _loss(network, images):

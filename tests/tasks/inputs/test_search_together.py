@@ -82,9 +82,9 @@ def test_the_stage_finishes_what_went_together(contexts):
     assert rounds == ["a", "b"] * 5
     assert [checkpoint_of(c).is_file() for c in contexts] == [True, True, False, False]
     for context in contexts[:2]:
-        state = prepare(context, problem_source(context))
-        state.resume(checkpoint_of(context))
-        assert state.converged() and len(state.rounds) == 5
+        loop = prepare(context, problem_source(context)).loop
+        loop.resume(checkpoint_of(context))
+        assert loop.ended() and len(loop.rounds) == 5
 
 
 def test_results_are_those_of_searches_alone(contexts):

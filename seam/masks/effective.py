@@ -1,0 +1,58 @@
+"""The weights of a network under a mask, all in one flat buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from seam.masks.masks import maskable
+
+
+class EffectiveWeights:
+    """Frozen weights, the same under a mask (weight * mask), and the gradient of a loss with respect to these.
+
+    Each lies in one flat buffer, so that a step costs a few elementwise passes whatever the number
+    of tensors.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        """Take the maskable weights of `network`, on its device, all kept; the network itself is not changed."""
+        parameters = maskable(network)
+        self._shapes = {name: p.shape for name, p in parameters.items()}
+        self.weights: Float[Tensor, " weights"] = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
+        self.flat: Float[Tensor, " weights"] = self.weights.clone()
+        """weight * mask, as `put` left it."""
+        self.gradient: Float[Tensor, " weights"] = torch.zeros_like(self.weights)
+        """Of the loss with respect to `flat`, as the last backward pass left it."""
+        self.by_name = {name: view.requires_grad_() for name, view in self.split(self.flat.detach()).items()}
+        """Parameter name -> its part of `flat`, a leaf tensor to run the network with."""
+        for view, gradient in zip(self.by_name.values(), self.split(self.gradient).values(), strict=True):
+            view.grad = gradient
+
+    def __len__(self) -> int:
+        return self.weights.numel()
+
+    @torch.no_grad()
+    def put(self, mask: Bool[Tensor, " weights"]) -> None:
+        """Keep the weights of `mask` alone, and clear the gradient."""
+        torch.mul(self.weights, mask, out=self.flat)
+        self.gradient.zero_()
+
+    def spread(self, values: Mapping[str, float]) -> Float[Tensor, " weights"]:
+        """One value a tensor, repeated for each of its weights; 0 for a tensor that is not in `values`."""
+        pieces = [
+            torch.full((shape.numel(),), values.get(name, 0.0), device=self.weights.device)
+            for name, shape in self._shapes.items()
+        ]
+        return torch.cat(pieces)
+
+    def split(self, flat: Shaped[Tensor, "*stack weights"]) -> dict[str, Tensor]:
+        """Views of a flat tensor by parameter name, of its shape behind the leading dimensions of `flat`."""
+        pieces = torch.split(flat, [s.numel() for s in self._shapes.values()], dim=-1)
+        return {
+            name: piece.view(*flat.shape[:-1], *shape)
+            for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)
+        }
