@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format benchmark reproduce-rq1 reproduce-rq3 clean
+.PHONY: help install run test check docs format benchmark reproduce-rq1 reproduce-rq3 clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,11 +24,15 @@ run: install ## Fetch the data if needed and run the whole pipeline (`seam run`)
 test: check ## Everything that must pass: check, then the tests.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: install ## Lint, formatting, types, and imports that point one way.
+check: install ## Lint, formatting, types, imports that point one way, and the tables of docs/.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tasks.report.docs_tables --check
+
+docs: install ## Write the tables of docs/ that are made from the code.
+	$(BIN)/python -m tasks.report.docs_tables
 
 format: install ## Format the code.
 	$(BIN)/ruff check --fix .

@@ -31,7 +31,7 @@ from projects import ROOT, make_project, one_line_errors, repro, shown
 from results_page import render
 from results_rq3 import CARDS
 
-from seam.data.formats.load import LISTINGS
+from seam.data.formats.load import PUBLISHED
 from seam.errors import ConfigError
 from seam.files import read_json, write_json
 from tasks.project.params import Params
@@ -61,7 +61,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help=f"a target; {', '.join(LISTINGS)}: in their own format",
+        help=f"a target; {', '.join(PUBLISHED)}: in their own format",
     )
     parser.add_argument(
         "--image-size", type=int, default=224, metavar="PIXELS", help="side of the images (published: 224)"
@@ -86,11 +86,11 @@ def targets(given: Sequence[str], found: Path = ROOT / "data") -> dict[str, Path
         ConfigError: one is not NAME=PATH, or is not there, or there is none.
     """
     pairs = [text.partition("=")[::2] for text in given] or [
-        (kind, str(found / kind)) for kind in LISTINGS if (found / kind).is_dir()
+        (kind, str(found / kind)) for kind in PUBLISHED if (found / kind).is_dir()
     ]
     if not pairs:
         raise ConfigError(
-            f"expected images to transfer to, got none: give --data NAME=PATH, or unpack one of {', '.join(LISTINGS)}"
+            f"expected images to transfer to, got none: give --data NAME=PATH, or unpack one of {', '.join(PUBLISHED)}"
             " into data/."
         )
     for name, path in pairs:
@@ -109,7 +109,7 @@ def reproduce(name: str, path: Path, image_size: int, preset: str, overrides: Se
     file = ROOT / "presets" / f"{preset}.yaml"
     if not file.is_file():
         raise ConfigError(f"--preset {preset}: expected the name of a file in presets/, got one that is not there.")
-    kind = name if name in LISTINGS else "npz" if path.suffix == ".npz" else "image_folder"
+    kind = name if name in PUBLISHED else "npz" if path.suffix == ".npz" else "image_folder"
     own = f"{name}-{preset}"
     project = WORK / own
     params = make_project(

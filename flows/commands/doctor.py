@@ -107,7 +107,12 @@ def _engines() -> Iterator[Finding]:
         installed, wanted = _version(package), needing[0].cpu_flags
         usable = next((flag for flag in reversed(wanted) if flag in flags), None)
         if not installed:
-            yield Finding(package, "not installed", f"optional ({needing[0].needs}); {without}", required=False)
+            yield Finding(
+                package,
+                "not installed",
+                "; ".join(filter(None, ["optional", needing[0].needs, without])),
+                required=False,
+            )
         elif wanted and usable is None:
             found = f"{installed}, not usable: the CPU has none of {', '.join(wanted)}"
             yield Finding(package, found, without, required=False)

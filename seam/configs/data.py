@@ -6,19 +6,19 @@ from typing import Annotated, Literal
 
 from seam.configs.check import Ge, Gt, Lt, NotEmpty, config
 
+DataKind = Literal[
+    "npz", "image_folder", "cifar10", "cifar100", "mit67", "cub200", "flowers102", "actions40", "dogs120"
+]
+"""Of raw data; what reads it is in `seam.data.formats.load`."""
+
 
 @config
 class DataConfig:
     """The raw data set."""
 
-    kind: Literal[
-        "npz", "image_folder", "cifar10", "cifar100", "mit67", "cub200", "flowers102", "actions40", "dogs120"
-    ] = "npz"
-    """`npz`: x_train, y_train, x_test, y_test (uint8 NHWC or NHW), optional `classes`.
-    `image_folder`: root/train/<class>/*, root/test/<class>/*.
-
-    The others: the published data set of that name, in its official files and split.
-    """
+    kind: DataKind = "npz"
+    """What lies at `path`; the others than `npz` (one file) and `image_folder` are published data sets
+    in their official files and split."""
     path: Annotated[str, NotEmpty()] = "data/digits.npz"
     """File (npz) or folder (the others), relative to the project."""
     image_size: Annotated[int, Ge(8)] | None = None

@@ -38,8 +38,8 @@ class Engine:
     """Variables of that process."""
     cpu_flags: tuple[str, ...] = ()
     """As /proc/cpuinfo calls them, the best last; the CPU has to have one of these."""
-    needs: str = "any CPU"
-    """Where it runs, in words."""
+    needs: str = ""
+    """Beside its packages, in words."""
 
 
 def _load_torch(variant: Variant, batch_size: int, num_threads: int, about: dict[str, Any]) -> Runner:

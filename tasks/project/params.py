@@ -56,9 +56,11 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(default=0, ge=0)
+    """Of every random draw."""
     runtime: RuntimeConfig = RuntimeConfig()
     data: DataConfig = DataConfig()
     problems: dict[str, ClassNames]
+    """Name of a problem: the classes of it."""
     split_dataset: SplitConfig = SplitConfig()
     prepare_source: SourceConfig = SourceConfig()
     search: SearchConfig = SearchConfig()
@@ -68,6 +70,7 @@ class Params(BaseModel):
     benchmark_latency: LatencyConfig = LatencyConfig()
     register_model: RegisterConfig = RegisterConfig()
     targets: dict[str, TargetData] = Field(default_factory=dict)
+    """Name of a data set to transfer to: where it is, with the keys of `data`."""
     transfer: TransferParams = TransferParams()
 
     @field_validator("problems")

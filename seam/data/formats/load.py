@@ -1,84 +1,134 @@
-"""Which raw format is read by what."""
+"""Which raw format is read by what: a record a kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from seam.data.formats.actions40 import list_actions40
-from seam.data.formats.cifar import cifar_classes, fetch_cifar, load_cifar
-from seam.data.formats.cub200 import list_cub200
-from seam.data.formats.dogs120 import list_dogs120
-from seam.data.formats.flowers102 import list_flowers102
+from seam.configs.data import DataKind
+from seam.data.formats.actions40 import ACTIONS40, list_actions40
+from seam.data.formats.cifar import CifarKind, cifar_classes, fetch_cifar, load_cifar
+from seam.data.formats.cub200 import CUB200, list_cub200
+from seam.data.formats.dogs120 import DOGS120, list_dogs120
+from seam.data.formats.flowers102 import FLOWERS102, list_flowers102
 from seam.data.formats.image_folder import image_folder_classes, list_image_folder
 from seam.data.formats.listing import Listing, read_images
-from seam.data.formats.mit67 import list_mit67
+from seam.data.formats.mit67 import MIT67, list_mit67
 from seam.data.formats.npz import load_npz, npz_classes
+from seam.data.formats.published import Published
 from seam.data.raw import RawData, resize_all
 from seam.errors import DataError
 
-PublishedKind = Literal["mit67", "cub200", "flowers102", "actions40", "dogs120"]
-"""Data sets of the published transfer experiments, in their official files and splits."""
-Kind = Literal["npz", "image_folder", "cifar10", "cifar100", PublishedKind]
 
-LISTINGS: dict[PublishedKind, Callable[[Path], Listing]] = {
-    "mit67": list_mit67,
-    "cub200": list_cub200,
-    "flowers102": list_flowers102,
-    "actions40": list_actions40,
-    "dogs120": list_dogs120,
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One kind of raw data."""
+
+    read: Callable[[Path, int | None], RawData]
+    """Of (path, side of the images in pixels or None)."""
+    classes: Callable[[Path], tuple[str, ...]]
+    """Of the path; no image is decoded."""
+    path: str
+    """What has to lie at the path, in words."""
+    order: str
+    """Which classes it has, in which order, in words."""
+    fetch: Callable[[Path], None] | None = None
+    """Downloads it to the path, unless it is there; None: nothing is downloaded."""
+    published: Published | None = None
+    """Where it comes from, of the data sets of the published transfer experiments."""
+
+
+def _resized(read: Callable[[Path], RawData], path: Path, image_size: int | None) -> RawData:
+    """What is read whole, and then resized."""
+    data = read(path)
+    return data if image_size is None else resize_all(data, image_size)
+
+
+def _cifar(kind: CifarKind, title: str) -> Format:
+    return Format(
+        read=partial(_resized, partial(load_cifar, kind)),
+        classes=partial(cifar_classes, kind),
+        fetch=partial(fetch_cifar, kind),
+        path=f"a folder for torchvision's {title}: downloaded if it is empty and the network allows",
+        order="as torchvision has them",
+    )
+
+
+def _published(about: Published, list_images: Callable[[Path], Listing], order: str, note: str = "") -> Format:
+    def read(path: Path, image_size: int | None) -> RawData:
+        listing = list_images(path)
+        if image_size is None:
+            raise DataError(
+                f"{path}: the images of {about.title} have many sizes, expected one to bring them to; set"
+                " data.image_size (published: 224)."
+            )
+        return read_images(listing, image_size)
+
+    return Format(
+        read=read,
+        classes=lambda path: list_images(path).classes,
+        path=f"the folder with {', '.join(f'`{name}`' for name in about.holds)}{note}",
+        order=order,
+        published=about,
+    )
+
+
+FORMATS: dict[DataKind, Format] = {
+    "npz": Format(
+        read=partial(_resized, load_npz),
+        classes=npz_classes,
+        path="a file with `x_train`, `y_train`, `x_test`, `y_test` (uint8, NHWC or NHW) and, optionally, `classes`",
+        order="`classes`, or the labels as numbers",
+    ),
+    "image_folder": Format(
+        read=lambda path, image_size: read_images(list_image_folder(path), image_size),
+        classes=image_folder_classes,
+        path="a folder with `train/<class>/*` and `test/<class>/*`",
+        order="folders of `train/`, sorted",
+    ),
+    "cifar10": _cifar("cifar10", "CIFAR-10"),
+    "cifar100": _cifar("cifar100", "CIFAR-100"),
+    "mit67": _published(MIT67, list_mit67, "folders of `Images/`, sorted"),
+    "cub200": _published(CUB200, list_cub200, "by their numbers in `classes.txt`"),
+    "flowers102": _published(
+        FLOWERS102, list_flowers102, 'their numbers, "1" to "102"', "; train is `trnid` and `valid`"
+    ),
+    "actions40": _published(ACTIONS40, list_actions40, "names of the lists, sorted"),
+    "dogs120": _published(DOGS120, list_dogs120, "by their numbers in the lists, called as the folders"),
 }
+"""In the order of `DataKind`, in which documentation lists them."""
+
+PUBLISHED: tuple[DataKind, ...] = tuple(kind for kind, found in FORMATS.items() if found.published)
+"""Data sets of the published transfer experiments, in their official files and splits."""
 
 
-def load_raw(kind: Kind, path: Path, image_size: int | None = None) -> RawData:
+def load_raw(kind: DataKind, path: Path, image_size: int | None = None) -> RawData:
     """Read a raw data set, resized to `image_size` (short side, then centre crop) unless that is None.
 
     Raises:
         DataError: the data set is not there or has another structure, or its images have many sizes
             and `image_size` is None. One bad image is no error here: it is part of the result.
     """
-    match kind:
-        case "image_folder":
-            return read_images(list_image_folder(path), image_size)
-        case "npz":
-            data = load_npz(path)
-        case "cifar10" | "cifar100":
-            data = load_cifar(kind, path)
-        case _:
-            listing = LISTINGS[kind](path)
-            if image_size is None:
-                raise DataError(
-                    f"{path}: the images of {kind} have many sizes, expected one to bring them to; set data.image_size"
-                    " (published: 224)."
-                )
-            return read_images(listing, image_size)
-    return data if image_size is None else resize_all(data, image_size)
+    return FORMATS[kind].read(path, image_size)
 
 
-def fetch(kind: Kind, path: Path) -> None:
+def fetch(kind: DataKind, path: Path) -> None:
     """Get a data set that can be downloaded (CIFAR), unless it is there; nothing for the other kinds.
 
     Raises:
         DataError: it could not be downloaded.
     """
-    match kind:
-        case "cifar10" | "cifar100":
-            fetch_cifar(kind, path)
+    download = FORMATS[kind].fetch
+    if download is not None:
+        download(path)
 
 
-def class_names(kind: Kind, path: Path) -> tuple[str, ...]:
+def class_names(kind: DataKind, path: Path) -> tuple[str, ...]:
     """The classes of a raw data set, in their order, without decoding its images.
 
     Raises:
         DataError: the data set is not there or has another structure.
     """
-    match kind:
-        case "npz":
-            return npz_classes(path)
-        case "image_folder":
-            return image_folder_classes(path)
-        case "cifar10" | "cifar100":
-            return cifar_classes(kind, path)
-        case _:
-            return LISTINGS[kind](path).classes
+    return FORMATS[kind].classes(path)

@@ -1,0 +1,93 @@
+"""Every parameter of `params.yaml`, as the config classes have it: key, default, what is allowed, and its line."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+
+from seam.configs.check import bounds
+from tasks.project.params import Params
+from tasks.report.markdown import table
+
+_WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+
+
+def parameters(params: type[BaseModel] = Params) -> str:
+    """A table of the parameters without a section, then a section of each config class, those inside it after it."""
+    loose = [name for name, field in params.model_fields.items() if not is_dataclass(field.annotation)]
+    lines = lines_under_fields(params)
+    rows = [(f"`{name}`", lines[name]) for name in loose]
+    sections = [
+        text
+        for name, field in params.model_fields.items()
+        if is_dataclass(field.annotation) and isinstance(field.annotation, type)
+        for text in _section(name, field.annotation, field.default)
+    ]
+    return "\n\n".join([table(("parameter", "meaning"), rows), *sections])
+
+
+def _section(name: str, config: type, default: Any) -> Iterator[str]:
+    """A heading and a table of one config class, and those of the classes inside it.
+
+    Args:
+        name: dotted, as in `params.yaml`.
+        config: the class.
+        default: the instance whose values are the defaults here.
+    """
+    kinds, lines = get_type_hints(config, include_extras=True), lines_under_fields(config)
+    inside = [field for field in fields(config) if is_dataclass(kinds[field.name])]
+    rows = [
+        (f"`{field.name}`", f"`{_shown(getattr(default, field.name))}`", allowed(kinds[field.name]), lines[field.name])
+        for field in fields(config)
+        if field not in inside
+    ]
+    about = " ".join((inspect.getdoc(config) or "").partition("\n\n")[0].split())
+    yield f"## {name}\n\n{about}\n\n{table(('key', 'default', 'allowed', 'meaning'), rows)}"
+    for field in inside:
+        yield from _section(f"{name}.{field.name}", kinds[field.name], getattr(default, field.name))
+
+
+@cache
+def lines_under_fields(config: type) -> Mapping[str, str]:
+    """The text under each field of a class, on one line; empty where there is none."""
+    tree = ast.parse(inspect.getsource(inspect.getmodule(config) or config))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == config.__name__)
+    found = {}
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+            found[node.target.id] = " ".join(str(text).split())
+    return found
+
+
+def allowed(annotation: Any) -> str:
+    """What values a parameter takes, in words: "number in (0, 1]", "null or whole number >= 8", "`a`, `b`"."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        base = arguments[0]
+        inner = allowed(base)
+        limits = bounds(Annotated[(object, *arguments[1:])])
+        return f"{inner}, {limits}" if get_origin(base) is tuple else f"{inner} {limits}"
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, UnionType):
+        return "null or " + " or ".join(allowed(kind) for kind in arguments if kind is not NoneType)
+    if origin is tuple:
+        return f"list of: {allowed(arguments[0])}"
+    return _WORDS[annotation]
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML has it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
