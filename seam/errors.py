@@ -10,12 +10,77 @@
     ├── ExportError        ONNX export or an engine that disagrees with torch
     └── TrackingError      the MLflow server or registry
 
-Every message says what was expected, what was found, where, and what to do, in one line. The
-command line prints that line and exits with status 1; the traceback goes to the log.
+Every message says what was expected, what was found, where, and what to do, in one line. Where the
+remedy is a number that the caller chose, the library says what is wrong with a hint, and the caller,
+who knows what it calls that number, says which one to change.
 """
 
+from __future__ import annotations
 
-class SeamError(Exception):
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+Hint = Literal[
+    "address",
+    "architecture",
+    "checkpoint",
+    "cost",
+    "data_path",
+    "device",
+    "image_size",
+    "learning_rate",
+    "normalisation",
+    "rerun_producer",
+    "search_rate",
+    "spatial_dropout",
+    "structure",
+    "together",
+]
+"""What is to be changed."""
+ADVICE: Mapping[Hint, str] = {
+    "address": "correct the address",
+    "architecture": "give another architecture",
+    "checkpoint": "check the name and the network, or download it elsewhere and give the file",
+    "cost": "let every weight cost the same",
+    "data_path": "give the path to where it is",
+    "device": "use auto or cpu",
+    "image_size": "choose another size to bring images to",
+    "learning_rate": "lower the learning rate",
+    "normalisation": "check the weights and the normalisation",
+    "rerun_producer": "make it anew",
+    "search_rate": "lower the learning rates of the search",
+    "spatial_dropout": "set spatial dropout to 0",
+    "structure": "search over single weights",
+    "together": "search for one problem at a time",
+}
+"""What to do, said to somebody who calls the library."""
+
+_Some = TypeVar("_Some", bound="_Hinted")
+
+
+class _Hinted(Exception):  # noqa: N818  warnings too
+    """A message in two parts: what is wrong, and what to do about it."""
+
+    def __init__(self, what: str, *, hint: Hint | None = None, path: Path | None = None) -> None:
+        """Take what is wrong, and what is to be changed.
+
+        Args:
+            what: expected, got, where; without a full stop where there is a hint.
+            hint: `ADVICE` has the sentence; None: `what` says all there is to say.
+            path: of the file that is wrong, where making it anew is the remedy.
+        """
+        super().__init__(what if hint is None else f"{what}; {ADVICE[hint]}.")
+        self.what = what
+        self.hint = hint
+        self.path = path
+
+    def advise(self: _Some, advice: str) -> _Some:
+        """The same, with this advice in place of the library's."""
+        return type(self)(f"{self.what}; {advice}.")
+
+
+class SeamError(_Hinted):
     """Base of every error a user can mend."""
 
 
@@ -51,5 +116,5 @@ class TrackingError(SeamError, RuntimeError):
     """The MLflow tracking server or registry cannot be used."""
 
 
-class SuspectResultWarning(UserWarning):
+class SuspectResultWarning(_Hinted, UserWarning):
     """A result was computed, and something about it is doubtful; it goes on the model card."""

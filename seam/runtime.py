@@ -39,7 +39,7 @@ def start(config: RuntimeConfig, pixels: int) -> Runtime:
         ConfigError: CUDA is asked for and there is none.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("runtime.device: expected a CUDA device, got none on this machine; use auto or cpu.")
+        raise ConfigError("expected a CUDA device, got none on this machine", hint="device")
     threads = config.threads or len(os.sched_getaffinity(0))
     np.finfo(np.float32), np.finfo(np.float64)  # numpy measures these once, and warns if denormals are already flushed
     torch.set_flush_denormal(True)

@@ -50,7 +50,7 @@ def attack_target(context: StageContext) -> StageResult:
     splits = carved(context, data)._asdict()
     runtime = start(params.runtime, source.info.pixels)
     source.network.to(runtime.device)
-    with collect_warnings() as doubts:
+    with collect_warnings(context) as doubts:
         planted = params.transfer.defect == "backdoor"
         adversarial = _triggered(context, source, data) if planted else _attacked(context, source, data, runtime)
         about = _described(context, source, data, adversarial)

@@ -95,7 +95,7 @@ def benchmark_latency(context: StageContext) -> StageResult:
             else []
         )
         machine = {**before, "load_average_after": hardware()["load_average"]}
-        with collect_warnings() as doubts:
+        with collect_warnings(context) as doubts:
             _doubt(latencies)
         refused = {
             (engine, name)

@@ -56,7 +56,7 @@ def compare_transfers(context: StageContext) -> StageResult:
     data = read_json(context.artifact("validate_target", "validation.json"))
     context.progress(0.1, "read students")
     students, missing = read_students(context, attack["source_sha256"])
-    with collect_warnings() as doubts:
+    with collect_warnings(context) as doubts:
         context.progress(0.3, "paired intervals")
         rows = compare_methods(context, students)
     chosen = best_student(students, context.params.transfer.registered_method)

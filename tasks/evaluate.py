@@ -58,7 +58,7 @@ def evaluate(context: StageContext) -> StageResult:
     models = load_models(context)
     networks = {name: _network(model) for name, model in models.items()}
     entries: dict[str, dict[str, Any]] = {}
-    with collect_warnings() as doubts:
+    with collect_warnings(context) as doubts:
         for i, (name, model) in enumerate(
             tqdm(models.items(), desc=f"evaluate {problem.name}", unit="model", disable=None)
         ):

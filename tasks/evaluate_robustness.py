@@ -27,7 +27,7 @@ def evaluate_robustness(context: StageContext) -> StageResult:
     space = (source.info.mean, source.info.std)
     test = problem_images(context, "test").to(runtime.device)
     clean = source.preprocess().to(runtime.device)(test.images)
-    with collect_warnings() as doubts:
+    with collect_warnings(context) as doubts:
         with tqdm(total=len(clean), desc=f"attack {context.name}", unit="image", disable=None) as bar:
 
             def on_batch(done: int) -> None:

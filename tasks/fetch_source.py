@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 
-from seam.errors import SourceError
 from seam.files import sha256_file
 from seam.networks.build import build
 from seam.networks.source import Preprocess, SourceInfo, check_output, save_source, three_values
@@ -32,15 +31,12 @@ def fetch_source(context: StageContext) -> StageResult:
     config = context.params.transfer
     network = build(config.architecture, config.num_classes)
     context.progress(0.0, f"checkpoint {config.checkpoint}")
-    try:
-        found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
-    except SourceError as e:
-        raise SourceError(str(e).replace("prepare_source.", "transfer.")) from e
+    found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
     load_tensors(network, found.tensors, found.fetched_from or str(context.root / config.checkpoint))
     mean, std = three_values(config.mean), three_values(config.std)
     data = target_data(context)
     image = Preprocess(mean, std)(torch.from_numpy(data.x_train[:1]))
-    check_output(network.eval(), image, config.num_classes, config.architecture, f"targets.{context.name}.image_size")
+    check_output(network.eval(), image, config.num_classes, config.architecture)
     backdoor = None
     if config.defect == "backdoor":
         network, backdoor = planted(context, network, mean, std)

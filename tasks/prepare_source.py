@@ -55,10 +55,8 @@ def prepare_source(context: StageContext) -> StageResult:
             f"architecture '{config.architecture}': expected a network with weights, got one without any; there is"
             " nothing to search."
         )
-    check_output(
-        network.eval(), preprocess(train_data.images[:1]), len(data.classes), config.architecture, "data.image_size"
-    )
-    with collect_warnings() as doubts:
+    check_output(network.eval(), preprocess(train_data.images[:1]), len(data.classes), config.architecture)
+    with collect_warnings(context) as doubts:
         if config.checkpoint is None:
             history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
         else:

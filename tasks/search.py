@@ -42,7 +42,7 @@ def search(context: StageContext) -> StageResult:
     """
     config, source = context.params.search, problem_source(context)
     bar = tqdm(desc=f"search {context.name}", unit="round", total=config.max_rounds, disable=None)
-    with collect_warnings() as doubts, SearchLogger(context) as log, bar:
+    with collect_warnings(context) as doubts, SearchLogger(context) as log, bar:
         on_round = _observer(context, bar, log)
         if config.structure == "hybrid":
             result = search_hybrid(partial(prepare, context, source), config, checkpoint_of(context), on_round)

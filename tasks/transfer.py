@@ -63,7 +63,7 @@ def transfer(context: StageContext) -> StageResult:
     config = config_of(name.method, params.transfer.config)
     target = Target(train, val, source.preprocess(), len(data.classes))
     begin = time.perf_counter()
-    with collect_warnings() as doubts:
+    with collect_warnings(context) as doubts:
         made = make_student(
             name.base, source.network, target, config, runtime, name.seed, _watch(context, config, len(train))
         )

@@ -5,7 +5,6 @@ As validate_data does.
 
 from __future__ import annotations
 
-from seam.errors import DataError
 from tasks.project.stage import StageContext, StageResult, main
 from tasks.validate_data import validate
 
@@ -14,12 +13,9 @@ def validate_target(context: StageContext) -> StageResult:
     """Write dataset.safetensors, manifest.parquet, validation.json and data_docs/.
 
     Raises:
-        DataError: as `tasks.validate_data.validate`, with the target's parameters by name.
+        DataError: the images cannot be read, or what they should be is not met.
     """
-    try:
-        return validate(context, context.params.targets[context.name])
-    except DataError as e:
-        raise DataError(str(e).replace("set data.", f"set targets.{context.name}.")) from e
+    return validate(context, context.params.targets[context.name])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from flows.project import project_root
 from seam.configs.inference import LatencyConfig
-from seam.errors import ConfigError, ExportError, SourceError
+from seam.errors import ConfigError, ExportError
 from seam.inference.latency import benchmark
 from seam.inference.operators import operator_times
 from seam.inference.timing import hardware
@@ -103,10 +103,7 @@ def _fetched(model: str, folder: Path) -> Path:
     from tasks.inputs.checkpoint import registered_files
 
     folder.mkdir()
-    try:
-        name, where = registered_files(model, project_root(), folder)
-    except SourceError as e:
-        raise ConfigError(str(e).replace("correct prepare_source.checkpoint", "correct the address")) from e
+    name, where = registered_files(model, project_root(), folder)
     files = sorted(where.rglob("*.onnx"))
     if len(files) != 1:
         raise ConfigError(f"{name}: expected a model with one ONNX file, got {len(files)}.")

@@ -8,8 +8,10 @@ from seam.data.formats.load import class_names, fetch
 from seam.data.problem_sets import SUPERCLASSES, every_class, superclass_problems, unused
 from seam.data.problems import TargetProblem
 from seam.errors import ConfigError, DataError
+from tasks.project.advice import advising
 from tasks.project.change_params import add_problems
 from tasks.project.params import Params, load_params
+from tasks.project.subject import StageRun
 
 
 def list_problems(root: Path) -> list[str]:
@@ -19,6 +21,7 @@ def list_problems(root: Path) -> list[str]:
     return [f"{name:<{width}}  {_described(classes)}" for name, classes in problems.items()]
 
 
+@advising(StageRun("validate_data"))
 def extend_problems(root: Path, each_class: bool, superclasses: str | None) -> str:
     """Add problems to params.yaml that are not there yet (whatever their name there).
 

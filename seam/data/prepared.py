@@ -70,5 +70,5 @@ def load_prepared(path: Path) -> ImageData:
             classes = tuple(json.loads(f.metadata()["classes"]))
             arrays = {name: f.get_tensor(name) for name in ("x_train", "y_train", "x_test", "y_test")}
     except (OSError, SafetensorError, KeyError, TypeError) as e:
-        raise DataError(f"{path}: expected a prepared data set, got {e}; run the stage validate_data again.") from e
+        raise DataError(f"{path}: expected a prepared data set, got {e}", hint="rerun_producer", path=path) from e
     return ImageData(classes=classes, **arrays)

@@ -71,8 +71,8 @@ def superclass_problems(
         example = next(iter(superclasses))
         raise DataError(
             f"expected a data set with the classes of a superclass (such as {example}:"
-            f" {', '.join(superclasses[example])}), got: {', '.join(classes[:5])}, ... ({len(classes)} classes); set"
-            " data.path to the data they belong to."
+            f" {', '.join(superclasses[example])}), got: {', '.join(classes[:5])}, ... ({len(classes)} classes)",
+            hint="data_path",
         )
     return _named(whole)
 

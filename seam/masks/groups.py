@@ -52,10 +52,7 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> 
     try:
         known = Constants(trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), images.cpu()))
     except NotFollowedError as e:
-        raise NoChannelsError(
-            f"search.structure channels: the channels of {kind} cannot be followed ({e}); use search.structure:"
-            " weights."
-        ) from e
+        raise NoChannelsError(f"the channels of {kind} cannot be followed ({e})", hint="structure") from e
     first, total = {}, 0
     for node, channels in known.channels.items():
         first[node], total = total, total + len(channels.constant)
@@ -79,9 +76,7 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> 
         read = known.along(source, known.channels[node].axis)
         inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups(source)
     if not len(free):
-        raise NoChannelsError(
-            f"search.structure channels: none of the channels of {kind} can be removed; use search.structure: weights."
-        )
+        raise NoChannelsError(f"none of the channels of {kind} can be removed", hint="structure")
     return ChannelGroups(len(free), outputs, inputs, _dispensable(known, outputs))
 
 

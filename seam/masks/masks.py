@@ -73,10 +73,7 @@ def keep_highest(parameters: Mapping[str, Tensor], scores: Shaped[Tensor, " weig
     if not 0 <= density <= 1:
         raise MaskError(f"density must be in [0, 1], got {density}.")
     if not torch.isfinite(scores).all():
-        raise MaskError(
-            "expected finite scores of the weights, got NaN or infinite ones; check the source's weights and"
-            " normalisation."
-        )
+        raise MaskError("expected finite scores of the weights, got NaN or infinite ones", hint="normalisation")
     kept = torch.zeros(len(scores), dtype=torch.bool)
     kept[scores.argsort(descending=True, stable=True)[: round(density * len(scores))]] = True
     return split_like(kept, parameters)

@@ -65,13 +65,18 @@ def load_mask_pack(path: Path, source_sha256: str | None = None) -> MaskPack:
             masks = {name: _unpack(bits, shapes[name]) for name, bits in packed.items()}
             found, bound = _mask_sha256(packed, shapes), about["source_sha256"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, zlib.error) as e:
-        raise MaskError(f"{path}: expected a mask pack, got {e}; run the stage search again.") from e
+        raise MaskError(f"{path}: expected a mask pack, got {e}", hint="rerun_producer", path=path) from e
     if found != about["mask_sha256"]:
-        raise MaskError(f"{path}: expected mask sha256 {about['mask_sha256']}, got {found}: the file was altered.")
+        raise MaskError(
+            f"{path}: expected mask sha256 {about['mask_sha256']}, got {found}: the file was altered",
+            hint="rerun_producer",
+            path=path,
+        )
     if source_sha256 not in (None, bound):
         raise MaskError(
-            f"{path}: made for the source with sha256 {bound}, got a source with {source_sha256}; search again, or use"
-            " that source."
+            f"{path}: made for the source with sha256 {bound}, got a source with {source_sha256}",
+            hint="rerun_producer",
+            path=path,
         )
     return MaskPack(masks, bound, found)
 

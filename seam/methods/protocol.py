@@ -161,5 +161,5 @@ def keep_highest(scores: Mapping[str, Tensor], removal: float) -> Masks:
         raise MaskError(f"removal must be in [0, 1], got {removal}.")
     flat = torch.cat([s.detach().reshape(-1).cpu() for s in scores.values()])
     if flat.isnan().any():
-        raise MaskError("expected a score for every weight, got NaN; check the source's weights and normalisation.")
+        raise MaskError("expected a score for every weight, got NaN", hint="normalisation")
     return ranking.keep_highest(scores, flat, 1 - removal)

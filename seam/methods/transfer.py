@@ -161,10 +161,10 @@ def _warn_of_chance(val_accuracy: float, target: Target) -> None:
     chance = float(target.val.labels.bincount().max()) / len(target.val)
     if val_accuracy <= chance:
         text = (
-            f"the student is at chance: {val_accuracy:.2%} on val, where the most frequent class alone gives"
-            f" {chance:.2%}; lower training.lr and lr_head."
+            f"transfer: the student is at chance: {val_accuracy:.2%} on val, where the most frequent class alone gives"
+            f" {chance:.2%}"
         )
-        warnings.warn(f"transfer: {text}", SuspectResultWarning, stacklevel=3)
+        warnings.warn(SuspectResultWarning(text, hint="learning_rate"), stacklevel=3)
 
 
 def _key(

@@ -66,8 +66,7 @@ def _from_torchvision(checkpoint: str, architecture: str) -> dict[str, Tensor]:
     kind, _, model = architecture.partition(":")
     if kind != "torchvision":
         raise SourceError(
-            f"{checkpoint}: expected an architecture torchvision:NAME, got '{architecture}'; set"
-            " prepare_source.architecture."
+            f"{checkpoint}: expected an architecture torchvision:NAME, got '{architecture}'", hint="architecture"
         )
     names: Any = get_model_weights(model)
     name = checkpoint.partition(":")[2]
@@ -128,10 +127,9 @@ def _network(checkpoint: str) -> Iterator[None]:
         ValueError,
     ) as e:  # URLError is an OSError; a wrong hash a RuntimeError; not an address a ValueError
         if isinstance(e, SourceError) or (isinstance(e, OSError) and e.errno == errno.ENOSPC):
-            raise  # said already; a full disk is named by the stage
+            raise  # said already; a full disk is the caller's to name
         raise SourceError(
-            f"{checkpoint}: expected to download it, got {type(e).__name__}: {_one_line(e)};"
-            " check the name and the network, or download it elsewhere and name the file in prepare_source.checkpoint."
+            f"{checkpoint}: expected to download it, got {type(e).__name__}: {_one_line(e)}", hint="checkpoint"
         ) from e
     finally:
         socket.setdefaulttimeout(patience)

@@ -54,14 +54,15 @@ def load_norms(network: nn.Module, path: Path) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError) as e:
         raise MaskError(
-            f"{path}: expected the tensors of normalisation layers, got {e}; run the stage search again."
+            f"{path}: expected the tensors of normalisation layers, got {e}", hint="rerun_producer", path=path
         ) from e
     wanted, found = ({name: tuple(t.shape) for name, t in some.items()} for some in (_tensors(network), tensors))
     if wanted != found:
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise MaskError(
-            f"{path}: expected the source's {len(wanted)} normalisation tensors, {odd[0]} differs; run the stage search"
-            " again."
+            f"{path}: expected the source's {len(wanted)} normalisation tensors, {odd[0]} differs",
+            hint="rerun_producer",
+            path=path,
         )
     put_norm_tensors(network, tensors)
 

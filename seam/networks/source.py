@@ -105,22 +105,19 @@ def three_values(values: Sequence[float]) -> tuple[float, ...]:
 
 
 @torch.no_grad()
-def check_output(
-    network: nn.Module, images: Float[Tensor, "batch 3 h w"], num_classes: int, architecture: str, size_parameter: str
-) -> None:
+def check_output(network: nn.Module, images: Float[Tensor, "batch 3 h w"], num_classes: int, architecture: str) -> None:
     """Does the network, in eval mode, take such images and return a score a class?
 
     Raises:
-        SourceError: it does not; the message names the architecture, and `size_parameter`, which
-            sets the images' size.
+        SourceError: it does not.
     """
     try:
         scores = network(images)
     except (RuntimeError, ValueError) as e:
         shape, why = tuple(images.shape[2:]), str(e).splitlines()[0]
         raise SourceError(
-            f"architecture '{architecture}' does not take images of {shape[0]} x {shape[1]} pixels: {why}; set"
-            f" {size_parameter}."
+            f"architecture '{architecture}' does not take images of {shape[0]} x {shape[1]} pixels: {why}",
+            hint="image_size",
         ) from e
     expected = (len(images), num_classes)
     got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -155,7 +152,7 @@ def load_source(folder: Path) -> Source:
         state = tuple(n for s in (path.stat() for path in paths) for n in (s.st_ino, s.st_mtime_ns, s.st_size))
     except OSError as e:
         raise SourceError(
-            f"{folder / 'source.json'}: expected a prepared source, got {e}; run the stage {folder.name} again."
+            f"{paths[0]}: expected a prepared source, got {e}", hint="rerun_producer", path=paths[0]
         ) from e
     key = folder.resolve()
     with _loading:
@@ -172,14 +169,10 @@ def _read_source(path: Path, weights: Path) -> Source:
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read_json(path).items()}
         info = SourceInfo(**fields)
     except (OSError, ValueError, TypeError) as e:
-        raise SourceError(
-            f"{path}: expected a prepared source, got {e}; run the stage {path.parent.name} again."
-        ) from e
+        raise SourceError(f"{path}: expected a prepared source, got {e}", hint="rerun_producer", path=path) from e
     found = sha256_file(weights)
     if found != info.sha256:
-        raise SourceError(
-            f"{weights}: expected sha256 {info.sha256}, got {found}; run the stage {path.parent.name} again."
-        )
+        raise SourceError(f"{weights}: expected sha256 {info.sha256}, got {found}", hint="rerun_producer", path=weights)
     with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and replaced
         network = build(info.architecture, info.num_classes)
     load_weights(network, weights)

@@ -151,8 +151,8 @@ def fit_classifier(learner: Student, preprocess: nn.Module, data: LabelledImages
     features = torch.cat(received)
     if not torch.isfinite(features).all():
         raise SourceError(
-            f"'{learner.classifier}': expected finite features of the target's images, got NaN or infinite ones; check"
-            " weights and normalisation."
+            f"'{learner.classifier}': expected finite features of the target's images, got NaN or infinite ones",
+            hint="normalisation",
         )
     lowest = features.amin(0)
     with torch.random.fork_rng(devices=[]):  # a layer is drawn before it is fitted

@@ -48,7 +48,7 @@ def search_hybrid(
     try:
         search = prepare(channels, None)
     except NoChannelsError as e:
-        warnings.warn(f"{e} That is what was done.", SuspectResultWarning, stacklevel=2)
+        warnings.warn(f"{e.what}; single weights were searched instead.", SuspectResultWarning, stacklevel=2)
         return prepare(replace(config, structure="weights"), None).run(checkpoint, on_round)
     first = search.run(checkpoint and checkpoint.with_name(f"channels-{checkpoint.name}"), on_round)
 

@@ -122,8 +122,7 @@ class SearchLoop:
         loss = float(self._total) / self.images.steps
         if not math.isfinite(loss):
             raise SearchError(
-                f"round {index}: the cross-entropy is {loss}, expected a finite number; lower search.lr_head"
-                " or search.lr_scores."
+                f"round {index}: the cross-entropy is {loss}, expected a finite number", hint="search_rate"
             )
         self.dynamics.end_round(self._step)
         refresh(self.objective.scored)

@@ -138,13 +138,12 @@ def weight_costs(
     if config.cost == "weights":
         return None
     if weight_macs is None:
-        raise SearchError("search.cost macs: expected the multiply-adds of every weight, got none.")
+        raise SearchError("cost macs: expected the multiply-adds of every weight, got none.")
     tensors = scored.effective.by_name
     free = [name for name, weight in tensors.items() if weight.ndim > 1 and not weight_macs.get(name)]
     if free:
         raise SearchError(
-            f"search.cost macs: the multiply-adds of {free[0]} are not counted (attention, or an unused layer); use"
-            " search.cost: weights."
+            f"cost macs: the multiply-adds of {free[0]} are not counted (attention, or an unused layer)", hint="cost"
         )
     return scored.effective.spread(weight_macs)
 
@@ -162,8 +161,8 @@ def _finite_logits(network: nn.Module, images: SearchImages) -> Float[Tensor, "i
     logits = predict(network, images.train, images.preprocess)
     if not torch.isfinite(logits).all():
         raise SearchError(
-            "expected finite logits of the source on the training images, got NaN or infinite ones; check its"
-            " weights and normalisation."
+            "expected finite logits of the source on the training images, got NaN or infinite ones",
+            hint="normalisation",
         )
     return logits
 

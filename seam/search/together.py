@@ -170,9 +170,7 @@ class _Stack:
                 raise
             kind = type(self._network).__name__
             why = " ".join(str(e).split())[:200]
-            raise SearchError(
-                f"{kind} cannot be run for several problems at once ({why}); set runtime.searches_together to 1."
-            ) from e
+            raise SearchError(f"{kind} cannot be run for several problems at once ({why})", hint="together") from e
         return logits
 
     @torch.no_grad()

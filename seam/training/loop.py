@@ -130,7 +130,7 @@ def train(
         mean_loss = float(total) / steps
         if not math.isfinite(mean_loss):
             raise SourceError(
-                f"training, epoch {number}: the loss is {mean_loss}, expected a finite number; lower the learning rate."
+                f"training, epoch {number}: the loss is {mean_loss}, expected a finite number", hint="learning_rate"
             )
         now = Epoch(number, mean_loss, _val_accuracy(model, val_data, preprocess))
         if now.val_accuracy > max(e.val_accuracy for e in history):

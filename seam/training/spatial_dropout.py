@@ -84,8 +84,8 @@ def stage_ends(network: nn.Module, example_input: Images) -> list[str]:
             ends.append(chain.outermost(names[-1]))
     if not ends:
         raise SourceError(
-            f"{type(network).__name__}: expected a stage of two or more convolutions of one resolution, got none; set"
-            " spatial_dropout to 0."
+            f"{type(network).__name__}: expected two or more convolutions of one resolution in a row, got none",
+            hint="spatial_dropout",
         )
     return ends
 

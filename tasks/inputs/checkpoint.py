@@ -94,9 +94,7 @@ def registered_files(address: str, root: Path, folder: Path) -> tuple[str, Path]
     """
     match = _VERSION.fullmatch(address)
     if match is None:
-        raise SourceError(
-            f"{address}: expected models:/NAME/VERSION or models:/NAME@ALIAS; correct prepare_source.checkpoint."
-        )
+        raise SourceError(f"{address}: expected models:/NAME/VERSION or models:/NAME@ALIAS", hint="address")
     from mlflow.artifacts import download_artifacts  # here: it takes seconds, and most checkpoints are files
     from mlflow.exceptions import MlflowException
 

@@ -12,6 +12,7 @@ from seam.files import sha256_file
 from seam.inference.export import export_onnx
 from seam.networks.state_dicts import save_weights
 from tasks.inputs.problem import load_model, problem_source
+from tasks.project.advice import advising
 from tasks.project.params import Params
 from tasks.project.stage import StageContext
 from tasks.project.stages import PROBLEM
@@ -53,11 +54,12 @@ def materialize(root: Path, params: Params, problem: str, path: Path) -> str:
             f"{problem}: {', '.join(missing)} not there; `dvc pull prepare_source search@{problem}`, or `seam run"
             f" --problem {problem}`."
         )
-    model = load_model(context, "reengineered")
-    if path.suffix == ".onnx":
-        export_onnx(model, problem_source(context).example(), path)
-    else:
-        save_weights(model, path)
+    with advising(context.run):
+        model = load_model(context, "reengineered")
+        if path.suffix == ".onnx":
+            export_onnx(model, problem_source(context).example(), path)
+        else:
+            save_weights(model, path)
     source, own = needed[0].stat().st_size, sum(p.stat().st_size for p in needed[1:])
     return (
         f"wrote {path} (sha256 {sha256_file(path)[:12]}) from the source of {source:,} bytes, which all problems share,"

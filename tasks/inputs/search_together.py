@@ -22,15 +22,17 @@ from seam.search.mask_search import MaskSearch
 from seam.search.result import Round
 from seam.search.together import how_many_fit, search_rounds_together
 from tasks.inputs.problem import problem_source
+from tasks.project.advice import advising
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext, log_to_terminal
 from tasks.project.stages import PROBLEM
-from tasks.project.subject import chosen
+from tasks.project.subject import StageRun, chosen
 from tasks.search import checkpoint_of, prepare
 
 logger = logging.getLogger(__name__)
 
 
+@advising(StageRun("search"))
 def search_together(
     contexts: Sequence[StageContext], on_round: Callable[[str, Round], None] = lambda name, found: None
 ) -> list[tuple[str, ...]]:

@@ -40,10 +40,7 @@ def target_data(context: StageContext) -> ImageData:
     Raises:
         DataError: missing or damaged.
     """
-    try:
-        return load_prepared(context.artifact("validate_target", "dataset.safetensors"))
-    except DataError as e:
-        raise DataError(str(e).replace("validate_data", "validate_target")) from e
+    return load_prepared(context.artifact("validate_target", "dataset.safetensors"))
 
 
 def carved(context: StageContext, data: ImageData) -> TrainVal:

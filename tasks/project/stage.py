@@ -16,10 +16,11 @@ from pathlib import Path
 
 from seam.data.problems import TargetProblem
 from seam.errors import SeamError, SuspectResultWarning
+from tasks.project.advice import advising, doubt
 from tasks.project.params import Params, load_params
 from tasks.project.stages import all_stages, kind_of
 from tasks.project.students import StudentName, parse_method
-from tasks.project.subject import Subject, check, label_of, stage_folder
+from tasks.project.subject import StageRun, Subject, check, label_of, stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,11 @@ class StageContext:
         return published.with_name(f"{published.name}.partial")
 
     @property
+    def run(self) -> StageRun:
+        """The stage, and what it works on."""
+        return StageRun(self.stage, self.subject)
+
+    @property
     def whole(self) -> Subject:
         """The subject; for a stage of a student, the one that the student belongs to."""
         assert self.subject is not None, f"{self.stage} is a stage of the project"
@@ -108,9 +114,10 @@ class StageContext:
 
 
 def execute(body: Callable[[StageContext], StageResult], context: StageContext) -> StageResult:
-    """Run a stage's body; failures of the machine become one clear line like any other."""
+    """Run a stage's body; errors name the parameter to change, failures of the machine are one line like any other."""
     try:
-        return body(context)
+        with advising(context.run):
+            return body(context)
     except OSError as e:
         if e.errno != errno.ENOSPC and "No space left" not in str(e):
             raise
@@ -122,16 +129,19 @@ def execute(body: Callable[[StageContext], StageResult], context: StageContext) 
 
 
 @contextmanager
-def collect_warnings() -> Iterator[list[str]]:
-    """The texts of SuspectResultWarnings raised inside the block (logged too), for the model card."""
+def collect_warnings(context: StageContext) -> Iterator[list[str]]:
+    """The texts of SuspectResultWarnings raised inside the block (logged too), for the model card.
+
+    They say which parameter of the stage to change.
+    """
     texts: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SuspectResultWarning)
         yield texts
     for w in caught:
-        if issubclass(w.category, SuspectResultWarning):
-            texts.append(str(w.message))
-            logger.warning("%s", w.message)
+        if isinstance(w.message, SuspectResultWarning):
+            texts.append(doubt(w.message, context.run))
+            logger.warning("%s", texts[-1])
         else:
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
 

@@ -38,7 +38,7 @@ from tasks.inputs.target import transfer_source
 from tasks.project import stage as stage_module
 from tasks.project.environment import tracking_uri
 from tasks.project.params import load_params, parse_params
-from tasks.project.stage import StageContext
+from tasks.project.stage import StageContext, execute
 from tasks.project.students import StudentName, asked_removal, parse_method
 from tasks.project.subject import Subject
 from tasks.register_transfer import register_transfer
@@ -405,7 +405,7 @@ def test_inputs_that_were_altered_are_refused(project: Path, file: str, error: t
         content[-1] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(error, match=line) as caught:
-        transfer(context_of(project, "transfer", SEAM))
+        execute(transfer, context_of(project, "transfer", SEAM))
     assert "\n" not in str(caught.value)
 
 
@@ -456,7 +456,26 @@ def test_altered_answers_and_students_are_refused(project: Path, empty_mlflow_st
 )
 def test_a_source_that_cannot_be_had_is_one_line(project: Path, stage: str, changes: dict[str, Any], line: str) -> None:
     with pytest.raises(SeamError, match=line) as caught:
-        fetch_source(with_transfer(project, stage, **changes))
+        execute(fetch_source, with_transfer(project, stage, **changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "line"),
+    [
+        (StudentName("standard", 0), "training", r"lower transfer\.training\.lr or transfer\.training\.lr_head\.$"),
+        (StudentName("retrain", 0), "retrain", r"lower transfer\.retrain\.lr or transfer\.retrain\.lr_head\.$"),
+        (SEAM, "search", r"lower transfer\.search\.lr_head or transfer\.search\.lr_scores\.$"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_the_rates_of_that_student(
+    project: Path, name: StudentName, section: str, line: str
+) -> None:
+    rates = {"lr_head": 3e37} if section == "search" else {"lr": 1e30, "lr_head": 1e30}
+    changed = {**VALUES["transfer"].get(section, {}), **rates}
+    with pytest.raises(SeamError, match=line) as caught:
+        execute(transfer, with_transfer(project, "transfer", name, **{section: changed}))
+    assert "expected a finite number" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -466,7 +485,7 @@ def test_images_that_the_source_does_not_take_are_one_line(project: Path) -> Non
     with pytest.raises(
         SourceError, match=r"does not take images of 16 x 16 pixels: .*; set targets.flowers.image_size"
     ):
-        fetch_source(context_of(project, "fetch_source"))
+        execute(fetch_source, context_of(project, "fetch_source"))
 
 
 def test_a_backdoored_source_hands_its_trigger_down(project: Path) -> None:
@@ -513,8 +532,8 @@ def test_data_in_the_wrong_layout_is_one_line(project: Path) -> None:
         validate_target(context_of(project, "validate_target"))
     assert "\n" not in str(caught.value)
     data = {"flowers": {"kind": "npz", "path": "none.npz"}}
-    with pytest.raises(DataError, match=r"no such file; set targets.flowers.path to an .npz file"):
-        validate_target(context_of(project, "validate_target", targets=data))
+    with pytest.raises(DataError, match=r"expected an .npz file with .*; set targets.flowers.path to where it is"):
+        execute(validate_target, context_of(project, "validate_target", targets=data))
 
 
 @pytest.mark.parametrize(

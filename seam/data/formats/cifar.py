@@ -54,8 +54,8 @@ def fetch_cifar(kind: CifarKind, root: Path) -> None:
     except (OSError, RuntimeError) as e:  # URLError is an OSError
         reason = " ".join(str(e).split())
         raise DataError(
-            f"{root}: {kind} is not there and could not be downloaded ({reason}); get it where the network allows and"
-            " set data.path to its folder."
+            f"{root}: {kind} is not there and could not be downloaded ({reason}); get it where the network allows",
+            hint="data_path",
         ) from e
 
 

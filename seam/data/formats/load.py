@@ -61,8 +61,8 @@ def _published(about: Published, list_images: Callable[[Path], Listing], order: 
         listing = list_images(path)
         if image_size is None:
             raise DataError(
-                f"{path}: the images of {about.title} have many sizes, expected one to bring them to; set"
-                " data.image_size (published: 224)."
+                f"{path}: the images of {about.title} have many sizes, expected one to bring them to (published: 224)",
+                hint="image_size",
             )
         return read_images(listing, image_size)
 

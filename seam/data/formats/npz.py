@@ -67,7 +67,9 @@ def _read(path: Path, wanted: Sequence[str] = (*ARRAYS, "classes")) -> dict[str,
                 )
             return {name: _member(archive, name, path) for name in wanted if name in archive.files}
     except FileNotFoundError as e:
-        raise DataError(f"{path}: no such file; set data.path to an .npz file with {', '.join(ARRAYS)}.") from e
+        raise DataError(
+            f"{path}: no such file, expected an .npz file with {', '.join(ARRAYS)}", hint="data_path"
+        ) from e
     except DataError:
         raise
     except _DAMAGE as e:

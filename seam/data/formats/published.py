@@ -48,15 +48,12 @@ def check_layout(root: Path, published: Published) -> None:
         return
     expected = f"expected {', '.join(published.holds)} of {published.title}"
     if not root.is_dir():
-        raise DataError(
-            f"{root}: no such folder; {expected}; download it from {published.page} and set data.path to its folder."
-        )
+        raise DataError(f"{root}: no such folder; {expected}; download it from {published.page}", hint="data_path")
     near = next((folder for folder in (root.parent, *sorted(root.iterdir())) if not published.missing(folder)), None)
     if near is not None:
-        raise DataError(f"{root}: {expected} in this folder, found them in {near}; set data.path to that.")
+        raise DataError(f"{root}: {expected} in this folder, found them in {near}", hint="data_path")
     raise DataError(
-        f"{root}: {expected}, missing: {', '.join(missing)}; get it from {published.page}, or set data.path to the"
-        " folder that has it."
+        f"{root}: {expected}, missing: {', '.join(missing)}; get it from {published.page}", hint="data_path"
     )
 
 

@@ -24,17 +24,15 @@ from tests.seam.data.published import (
 
 @every_kind
 def test_no_such_folder(kind: Any, root: Path) -> None:
-    says(kind, root, f"{root}: no such folder", *HOLDS[kind], PAGES[kind], "set data.path")
+    says(kind, root, f"{root}: no such folder", *HOLDS[kind], PAGES[kind], "give the path")
 
 
 @every_kind
 def test_one_folder_up_or_down(kind: Any, root: Path) -> None:
     MAKERS[kind](root)
-    says(
-        kind, root.parent, f"{root.parent}: expected {HOLDS[kind][0]}/", f"found them in {root}; set data.path to that"
-    )
+    says(kind, root.parent, f"{root.parent}: expected {HOLDS[kind][0]}/", f"found them in {root}; give the path")
     inside = root / HOLDS[kind][0]
-    says(kind, inside, f"{inside}: expected", f"found them in {root}; set data.path to that")
+    says(kind, inside, f"{inside}: expected", f"found them in {root}; give the path")
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in HOLDS.items() for name in names])

@@ -246,4 +246,4 @@ def test_the_command_lists_adds_and_fails_in_one_line(project):
     failed = seam("--superclasses", "cifar100")
     assert failed.returncode == 1 and failed.stderr.count("\n") == 1 and "the classes of a superclass" in failed.stderr
     (project / "d.npz").unlink()
-    assert "no such file; set data.path" in seam("--every-class").stderr
+    assert "set data.path to where it is" in seam("--every-class").stderr

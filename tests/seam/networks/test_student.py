@@ -232,7 +232,7 @@ def test_spatial_dropout_drops_whole_channels_in_training_only(images: Tensor) -
 def test_a_network_without_stages_is_one_clear_line(images: Tensor) -> None:
     flat = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 2))
     with (
-        pytest.raises(SourceError, match="expected a stage of two or more convolutions"),
+        pytest.raises(SourceError, match="expected two or more convolutions of one resolution in a row"),
         spatial_dropout(flat, images, 0.1),
     ):
         pass

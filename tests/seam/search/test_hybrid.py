@@ -115,9 +115,7 @@ def test_a_search_killed_in_either_half_continues_to_the_same_result(
 def test_a_network_whose_channels_cannot_be_followed_is_searched_for_weights() -> None:
     def prepare_weights_only(config: SearchConfig, left: SearchResult | None) -> MaskSearch:
         if config.structure == "channels":
-            raise NoChannelsError(
-                "search.structure channels: the channels of Loop cannot be followed; use search.structure: weights."
-            )
+            raise NoChannelsError("the channels of Loop cannot be followed", hint="structure")
         return prepare(config, left)
 
     with pytest.warns(SuspectResultWarning, match="the channels of Loop cannot be followed"):

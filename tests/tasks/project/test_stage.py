@@ -116,12 +116,15 @@ def test_a_stage_on_a_really_full_disk_says_so_and_publishes_nothing(small_disk)
     shutil.rmtree(small_disk / "artifacts")
 
 
-def test_doubts_are_collected_and_other_warnings_pass(caplog):
-    with caplog.at_level(logging.WARNING), pytest.warns(UserWarning, match="other"), collect_warnings() as doubts:
+def test_doubts_are_collected_with_the_stages_parameters_and_other_warnings_pass(caplog, tmp_path):
+    context = StageContext("finetune", Params(problems={"p": ("a",)}), tmp_path, Subject("problem", "p"))
+    other = pytest.warns(UserWarning, match="other")
+    with caplog.at_level(logging.WARNING), other, collect_warnings(context) as doubts:
         warnings.warn("nothing was removed", SuspectResultWarning, stacklevel=1)
+        warnings.warn(SuspectResultWarning("it never learnt", hint="learning_rate"), stacklevel=1)
         warnings.warn("other", UserWarning, stacklevel=1)
-    assert doubts == ["nothing was removed"]
-    assert "nothing was removed" in caplog.text
+    assert doubts == ["nothing was removed", "it never learnt; lower finetune.lr or finetune.lr_head."]
+    assert all(text in caplog.text for text in doubts)
 
 
 def test_json_never_holds_nan(tmp_path):
