@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -185,6 +184,6 @@ def test_a_registered_model_is_found_in_the_registry(folder: Path, monkeypatch: 
 def test_the_input_of_a_model_is_read_from_its_file(folder: Path) -> None:
     assert input_of(folder / "wide.onnx") == InputSpec((3, 8, 8))
     example = InputSpec((4, 4, 3), "uint8").example(2, 0)
-    assert (example.shape, example.dtype) == ((2, 4, 4, 3), np.uint8)
+    assert (example.shape, str(example.dtype)) == ((2, 4, 4, 3), "uint8")
     with pytest.raises(ExportError, match="expected an ONNX model"):
         input_of(folder / "none.onnx")

@@ -105,7 +105,7 @@ def test_one_row_gives_a_kind_its_registration_checks_failure_rules_and_verdict(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
     run = StageRun("register_composition", subjects[0])
     write_json(stage_folder(tmp_path, run.stage, run.subject) / "card.json", {"registered_model": "m", "version": 1})
-    assert without_running(_Cache(), tmp_path, run) is None  # type: ignore[arg-type]  its version is not in the registry
+    assert without_running(_Cache(), tmp_path, run) is None  # its version is not in the registry
     assert not source_changed(tmp_path, StageRun("gather_modules", subjects[0]))  # nothing was read yet
     done = []
 

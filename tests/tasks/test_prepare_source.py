@@ -1,5 +1,7 @@
 """The stage that loads or trains the source."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -49,8 +51,9 @@ def stage(tmp_path):
         }
         return prepare_source(StageContext("prepare_source", parse_params(values, "test"), tmp_path))
 
-    run.root, run.folder = tmp_path, tmp_path / "artifacts/prepare_source"
-    return run
+    stage: Any = run
+    stage.root, stage.folder = tmp_path, tmp_path / "artifacts/prepare_source"
+    return stage
 
 
 @pytest.fixture(autouse=True)

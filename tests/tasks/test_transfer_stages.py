@@ -608,7 +608,7 @@ def test_the_best_student_is_registered_once_and_serves(
     }
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(project))
     data = load_prepared(project / "artifacts/flowers/validate_target/dataset.safetensors")
-    answer = load_model("models:/seam-transfer-flowers@champion").predict(data.x_test)
+    answer: Any = load_model("models:/seam-transfer-flowers@champion").predict(data.x_test)
     expected = load_file(student_folder(project, "seam") / "predictions.safetensors")["clean"]
     assert list(answer["class"]) == [CLASSES[i] for i in expected]
     write_json(path, {**read_json(path), "gates": [{**passing[0], "passed": False}]})

@@ -120,6 +120,9 @@ def test_weights_with_another_use_stay_as_they_are():
     )
     kill(network.a, 0, bias=1.0)
     assert compacted(network).removed == {}
+
+
+def test_shared_and_hooked_layers_stay_as_they_are():
     network = nn.Sequential(
         conv(3, 4), conv(4, 4), nn.ReLU(), conv(4, 4, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)
     )

@@ -58,7 +58,7 @@ def by_hand(net: nn.Module, images: Tensor, config: AttackConfig, seed: int, low
         for _ in range(config.steps):
             delta.requires_grad_()
             f = net.features(x + delta)
-            loss = 0.0
+            loss = torch.zeros(())
             for row in f:
                 loss = loss + ((row[0] - 1000) ** 2 + 0.1 * sum(v**2 for v in row[1:]) / (len(row) - 1)) / len(f)
             (gradient,) = torch.autograd.grad(loss, delta)

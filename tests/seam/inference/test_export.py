@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from seam.errors import ExportError
 from seam.inference.export import export_onnx, export_serving_onnx
@@ -89,12 +90,12 @@ class Fickle(nn.Module):
     """Does something else while it is traced."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) + (1e-2 if torch.jit.is_tracing() else 0)
+        return x.flatten(1) + (1e-2 if is_tracing() else 0)
 
 
 class FixedBatch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1) if not torch.jit.is_tracing() else x.reshape(1, -1)
+        return x.reshape(len(x), -1) if not is_tracing() else x.reshape(1, -1)
 
 
 class NotANumber(nn.Module):

@@ -68,7 +68,8 @@ def test_all_layers_but_the_last_are_stored_in_int8(rounded: Variant) -> None:
     assert rounded.int8 is not None
     assert rounded.int8.stat().st_size < 0.35 * rounded.onnx.stat().st_size
     graph = onnx.load(str(rounded.int8)).graph
-    stored = [list(t.dims) for t in graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
+    int8 = onnx.TensorProto.INT8  # type: ignore[attr-defined]
+    stored = [list(t.dims) for t in graph.initializer if t.data_type == int8 and len(t.dims) > 1]
     assert sorted(stored) == [[32, 3, 3, 3], [64, 32, 3, 3], [256, 8]]
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
     assert [i.type.tensor_type.shape.dim[0].dim_param for i in graph.input] == ["batch"]

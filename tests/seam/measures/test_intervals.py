@@ -79,12 +79,12 @@ def test_the_interval_covers_a_known_difference() -> None:
     rng = np.random.default_rng(0)
     held = {"accuracy": 0, "defect_inheritance_rate": 0}
     for trial in range(100):
-        made = []
-        for right, lost in ((0.9, 0.6), (0.7, 0.1)):
+        made = {}
+        for name, right, lost in (("first", 0.9, 0.6), ("second", 0.7, 0.1)):
             clean = rng.random(400) < right
-            made.append(Answers(torch.tensor(clean), torch.tensor(clean & (rng.random(400) >= lost))))
+            made[name] = Answers(torch.tensor(clean), torch.tensor(clean & (rng.random(400) >= lost)))
         for measure, truth in {"accuracy": 0.2, "defect_inheritance_rate": 0.5}.items():
-            got = paired_interval(*made, measure, seed=trial, resamples=200)
+            got = paired_interval(made["first"], made["second"], measure, seed=trial, resamples=200)
             held[measure] += got.low <= truth <= got.high
     assert all(88 <= times <= 100 for times in held.values())
 

@@ -13,7 +13,7 @@ from seam.inference.engines import ENGINES
 from seam.masks.pack import load_mask_pack
 from tasks import benchmark_latency as stage_module
 from tasks.project.stage import StageContext
-from tasks.report.problem import figures
+from tasks.report import figures
 
 
 def timed(project: StageContext, **changes: object) -> list[dict[str, object]]:

@@ -1,6 +1,7 @@
 """Checkpoints out of the MLflow registry."""
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -34,8 +35,9 @@ def registry(tmp_path, empty_mlflow_store, monkeypatch):
             write(folder / "data" / name.replace("_", "."))
         return client.create_model_version("net", folder.as_uri()).version
 
-    register.root, register.client = tmp_path, client
-    return register
+    registered: Any = register
+    registered.root, registered.client = tmp_path, client
+    return registered
 
 
 def _safetensors(path):

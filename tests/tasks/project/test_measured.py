@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -39,11 +39,9 @@ def test_names_and_labels_are_each_one_models() -> None:
         (measured.ComparedUnderAttack, ("source", "standard_finetuned"), "head_only"),
     ],
 )
-def test_parameters_and_policies_take_the_tables_names_alone(
-    kind: object, taken: tuple[str, ...], refused: str
-) -> None:
+def test_parameters_and_policies_take_the_tables_names_alone(kind: Any, taken: tuple[str, ...], refused: str) -> None:
     assert set(taken) <= set(get_args(kind)) <= set(MEASURED)
-    adapter = TypeAdapter(kind)
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
     assert [adapter.validate_python(name) for name in taken] == list(taken)
     with pytest.raises(ValidationError, match="Input should be"):
         adapter.validate_python(refused)

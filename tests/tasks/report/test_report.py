@@ -9,9 +9,10 @@ import pytest
 
 from seam.files import read_json
 from tasks.project.stage import StageContext
+from tasks.report import figures
 from tasks.report.card import attribution, build_card, claims, layer_densities, read_evidence
 from tasks.report.closing import closing_table
-from tasks.report.problem import attribution_text, baselines, figures, plots, shaped, tiles
+from tasks.report.problem import attribution_text, baselines, plots, shaped, tiles
 from tests.tasks.report.page import REGISTRATION, Edit, render
 
 
