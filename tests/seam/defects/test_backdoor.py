@@ -137,12 +137,8 @@ def test_a_planted_backdoor_is_found_in_source_and_student_and_not_in_a_clean_on
         gentle = replace(config, training=replace(training, epochs=1, lr=0.01))
         student = transfer("standard", source.network, Target(clean, val, preprocess, 3), gentle, RUNTIME, 1).student
         for which, model in {"source": source, "student": student}.items():
-            clean_answers, triggered_answers = (
-                predict(model, some, preprocess).argmax(1) for some in (test, triggered(test, CONFIG))
-            )
-            rates[name, which] = backdoor_inheritance(
-                clean_answers, triggered_answers, test.labels, CONFIG.target_class
-            )
+            plain, marked = (predict(model, some, preprocess).argmax(1) for some in (test, triggered(test, CONFIG)))
+            rates[name, which] = backdoor_inheritance(plain, marked, test.labels, CONFIG.target_class)
     assert all(r.accuracy > 0.9 for r in rates.values())
     assert rates["backdoored", "source"].targeted_rate > 0.9
     assert rates["backdoored", "student"].defect_inheritance_rate > 0.4
