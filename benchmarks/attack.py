@@ -20,7 +20,8 @@ from torch import Tensor
 
 from seam.configs.defects import AttackConfig
 from seam.configs.runtime import RuntimeConfig
-from seam.defects.feature_attack import PenultimateFeatures, attack, feature_loss
+from seam.defects.feature_attack import attack, feature_loss
+from seam.defects.penultimate import PenultimateFeatures
 from seam.networks.build import build
 from seam.runtime import start
 

@@ -8,7 +8,8 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor, fx
 
-from seam.compaction.constants import ARITHMETIC, OUT_OF_PLACE, Channels, Constants
+from seam.compaction.channels import Channels
+from seam.compaction.constants import ARITHMETIC, OUT_OF_PLACE, Constants
 from seam.compaction.layers import Layer, read_inputs
 
 

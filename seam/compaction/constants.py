@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from seam.compaction.channels import Channels, Tie, beside_zeros, pad_position
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
 from seam.compaction.trace import LAYERS, PER_CHANNEL, Traced
 
@@ -50,46 +50,6 @@ OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     **{operator.mul: operator.mul, operator.imul: operator.mul, torch.mul: torch.mul},
 }
 """Sum or product, of which an operand can become a tensor of its own -> the same, not in place."""
-
-
-@dataclass
-class Channels:
-    """What is known of the channels of one value in the graph."""
-
-    axis: int
-    constant: Float[Tensor, " channels"]
-    """Their value, NaN where it depends on the input or the position."""
-    live: Bool[Tensor, " channels"] = field(init=False)
-    kept: Bool[Tensor, " channels"] = field(init=False)
-    why: str = ""
-    """Why channels that do not depend on the input, or that nothing reads, are kept."""
-
-    def __post_init__(self) -> None:
-        self.live = torch.zeros_like(self.constant, dtype=torch.bool)
-        self.kept = self.live.clone()
-
-
-@dataclass(frozen=True)
-class Tie:
-    """Each `block` channels of `source` go with `repeat` channels of the result, the first of which is `offset`.
-
-    All stay, or none.
-
-    An activation ties 1 with 1, the flattening of an image 1 with its pixels, a grouped convolution
-    the inputs of a group with its outputs.
-    """
-
-    source: fx.Node
-    offset: int = 0
-    block: int = 1
-    repeat: int = 1
-
-    def rows(self, source: Tensor, result: Tensor) -> tuple[Tensor, Tensor]:
-        """Views of two vectors, one row for each block: (blocks, block) and (blocks, repeat)."""
-        blocks = len(source) // self.block
-        return source.view(blocks, self.block), result[self.offset : self.offset + blocks * self.repeat].view(
-            blocks, self.repeat
-        )
 
 
 _Tied: TypeAlias = tuple[Tensor, list[Tie]] | None
@@ -163,7 +123,7 @@ class Constants:
         layer.weight = nn.Parameter(layer.weight.clone(), requires_grad=False)  # it may be another layer's too
         if known is not None:
             if is_zero_padded(layer):
-                _beside_zeros(known)  # for the reason
+                beside_zeros(known)  # for the reason
             fold_constants(layer, known.constant)
             if groups > 1:
                 self.ties[node] = [Tie(source, block=len(known.constant) // groups, repeat=len(layer.weight) // groups)]
@@ -226,7 +186,7 @@ class Constants:
             exact = len(node.args) <= 3 and not node.kwargs  # no padding and no divisor
             if pool is not None:
                 exact = not torch.tensor(pool.padding).any() and getattr(pool, "divisor_override", None) is None
-        return known.constant if exact else _beside_zeros(known), [Tie(source)]
+        return known.constant if exact else beside_zeros(known), [Tie(source)]
 
     def _mean(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
         axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
@@ -261,7 +221,7 @@ class Constants:
         at = pad_position(known.axis, self._rank(source))
         before, after = (*widths, *[0] * (at + 2))[at : at + 2]
         at_border = any((*widths[:at], *widths[at + 2 :]))
-        return F.pad(_beside_zeros(known) if at_border else known.constant, (before, after)), [
+        return F.pad(beside_zeros(known) if at_border else known.constant, (before, after)), [
             Tie(source, offset=before)
         ]
 
@@ -272,16 +232,3 @@ class Constants:
             (slice(None),),
         )
         return (known.constant, [Tie(source)]) if other_axes else None
-
-
-def pad_position(axis: int, rank: int) -> int:
-    """Where F.pad, which counts axes from the last, has the two widths of `axis`."""
-    return 2 * (rank - 1 - axis)
-
-
-def _beside_zeros(source: Channels) -> Tensor:
-    """The constants of a value that is read together with zeros around it: only zero is still constant."""
-    other = source.constant.nan_to_num() != 0
-    if other.any():
-        source.why = "not zero, and read beside padded zeros"
-    return source.constant.masked_fill(other, torch.nan)

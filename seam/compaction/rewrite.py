@@ -7,7 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
-from seam.compaction.constants import OUT_OF_PLACE, VIEWS, Channels, Constants, pad_position
+from seam.compaction.channels import Channels, pad_position
+from seam.compaction.constants import OUT_OF_PLACE, VIEWS, Constants
 from seam.compaction.layers import select, select_per_channel
 from seam.compaction.trace import PER_CHANNEL, NotFollowedError
 

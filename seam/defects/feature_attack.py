@@ -7,7 +7,6 @@ source. All of it happens in normalised space.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -15,12 +14,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from seam.configs.defects import AttackConfig
 from seam.defects._advertorch import LinfPGDAttack
 from seam.defects._advertorch import version as advertorch_version
-from seam.errors import SourceError, SuspectResultWarning
+from seam.defects.penultimate import Images, PenultimateFeatures
+from seam.errors import SuspectResultWarning
 
 PUBLISHED_CLIP = 2.2
 """Normalised values are clamped to [-2.2, 2.2], whatever the normalisation."""
@@ -29,53 +28,8 @@ _PENALTY = 0.1  # of the mean square of the others
 _PROBED = 8
 """Images at once, when features are tried for a gradient: as a rule the first few settle it."""
 
-Images = Float[Tensor, "batch 3 height width"]
 Piece = Float[Tensor, "_ 3 height width"]
 """Some of the images: pieces differ in number."""
-
-
-class PenultimateFeatures(nn.Module):
-    """What the last convolution or linear layer of a network receives, averaged over positions where it has any.
-
-    For a ResNet: the pooled features before the classifier, as published. The layer is found by one
-    forward pass.
-    """
-
-    def __init__(self, network: nn.Module, example_input: Images) -> None:
-        """Take a frozen copy of `network`; `example_input` is run through it once.
-
-        Raises:
-            SourceError: no convolution or linear layer is executed.
-        """
-        super().__init__()
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self._captured: Tensor | None = None
-        executed: list[nn.Module] = []
-        layers = [m for m in self.network.modules() if isinstance(m, (_ConvNd, nn.Linear))]
-        hooks = [m.register_forward_pre_hook(lambda module, inputs: executed.append(module)) for m in layers]
-        with torch.no_grad():
-            self.network(example_input)
-        for hook in hooks:
-            hook.remove()
-        if not executed:
-            raise SourceError(
-                f"{type(network).__name__}: expected a convolution or linear layer to attack the features of, got none"
-                " executed."
-            )
-        self._positions_last = isinstance(executed[-1], _ConvNd)
-        executed[-1].register_forward_pre_hook(self._capture)
-
-    def _capture(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._captured = inputs[0]
-
-    def forward(self, x: Images) -> Float[Tensor, "batch features"]:
-        """Run the network, return what its last layer received."""
-        self.network(x)
-        assert self._captured is not None
-        features, self._captured = self._captured, None
-        if features.ndim == 2:
-            return features
-        return features.flatten(2).mean(2) if self._positions_last else features.flatten(1, -2).mean(1)
 
 
 def feature_loss(features: Float[Tensor, "batch features"]) -> Float[Tensor, ""]:

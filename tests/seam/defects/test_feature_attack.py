@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from seam.configs.defects import AttackConfig
-from seam.defects.feature_attack import PenultimateFeatures, attack, describe_attack, feature_loss, random_noise
+from seam.defects.feature_attack import attack, describe_attack, feature_loss, random_noise
 from seam.defects.inheritance import defect_inheritance
+from seam.defects.penultimate import PenultimateFeatures
 from seam.errors import SourceError, SuspectResultWarning
 
 MEAN, STD = (0.3, 0.4, 0.5), (0.2, 0.25, 0.3)
