@@ -158,7 +158,7 @@ class Moody(nn.Module):
 def test_a_network_that_cannot_be_stacked_is_named(tmp_path):
     searches = {name: _search(i, network=lambda: Moody().eval()) for i, name in enumerate("ab")}
     with pytest.raises(
-        SearchError, match=r"Moody cannot be run for several problems at once .* set runtime\.searches_together to 1"
+        SearchError, match=r"Moody cannot be run for several problems at once .* search for one problem at a time"
     ):
         search_rounds_together(searches, {name: tmp_path / name for name in searches})
 
