@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark reproduce-rq1 reproduce-rq3 clean
+.PHONY: help install run test check docs format benchmark gpu-check reproduce-rq1 reproduce-rq3 clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ format: install ## Format the code.
 
 benchmark: install ## Measure what orchestration adds to a run (benchmarks/README.md).
 	$(BIN)/python benchmarks/overhead.py
+
+gpu-check: ## Measure the search on one GPU: steps, problems together, memory, quality (8 minutes; docs in benchmarks/README.md).
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,python3) benchmarks/gpu_check.py
 
 reproduce-rq1: install ## Repeat the paper's RQ1; ARGS="--problems airplane --seeds 0" (docs/results.md).
 	$(BIN)/python benchmarks/reproduce_rq1.py $(ARGS)

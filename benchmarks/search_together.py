@@ -19,8 +19,7 @@ from pathlib import Path
 
 import torch
 
-from seam.search.together import _round as joint_round
-from seam.search.together import bytes_needed, how_many_fit
+from seam.search.together import bytes_needed, how_many_fit, joint_round
 from tasks.inputs.problem import problem_source
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext

@@ -88,9 +88,13 @@ class SearchLoop:
     def next_round(self) -> Round:
         """One epoch of steps and its evaluation."""
         for images, labels in self.begin_round():
-            self.before_step()
-            self.after_backward(self.objective.descend(images, labels))
+            self.step(images, labels)
         return self.end_round()
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """One step on a batch: the mask, the gradients, the move."""
+        self.before_step()
+        self.after_backward(self.objective.descend(images, labels))
 
     def begin_round(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Start an epoch of steps and return its batches.

@@ -51,7 +51,7 @@ def search_rounds_together(
         search.loop.resume(checkpoints[name])
     pacer = Pacer()
     while active := {name: s for name, s in searches.items() if not s.loop.ended()}:
-        _round(list(active.values()))
+        joint_round(list(active.values()))
         ended = {name: s for name, s in active.items() if s.loop.ended()}
         for name, search in (active if pacer.due() else ended).items():
             search.loop.save(checkpoints[name])
@@ -103,7 +103,7 @@ def _check_alike(searches: Mapping[str, MaskSearch]) -> None:
         )
 
 
-def _round(searches: Sequence[MaskSearch]) -> None:
+def joint_round(searches: Sequence[MaskSearch]) -> None:
     """One epoch of steps of each search, and their evaluations."""
     loops = [s.loop for s in searches]
     epochs = [loop.begin_round() for loop in loops]

@@ -1,0 +1,229 @@
+"""What the search costs and finds on one GPU, in at most 8 minutes: library only, own data made on the spot.
+
+    make gpu-check                                  # or: python benchmarks/gpu_check.py [--output FILE.json]
+    python benchmarks/gpu_check.py --small          # a minute on a CPU: does the script run?
+
+Needs torch, torchvision, numpy and what `seam` itself imports; no pipeline. Measured, each as a
+ratio within this run: a step of the search against a plain training step of the same network
+(goal: at most 1.15), a round of ten binary problems together against the same one by one (goal: at
+most 0.25), peak memory, and whether the search on the GPU finds what it finds on the CPU. Prints a
+table, writes JSON. Without a GPU it runs on the CPU and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from made_source import CLASSES, Lab, made_images, problem_of, trained_source
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seam.configs.runtime import RuntimeConfig
+from seam.configs.search import SearchConfig
+from seam.networks.build import build
+from seam.networks.head import TargetHead
+from seam.networks.norms import use_batch_statistics
+from seam.runtime import Runtime, start
+from seam.search.together import joint_round
+
+STEP_GOAL, TOGETHER_GOAL = 1.15, 0.25
+
+
+def plain_step(network: nn.Module, runtime: Runtime, learn_norms: bool) -> Callable[[Tensor, Tensor], None]:
+    """A training step of the same network with a head: all weights, SGD with momentum, the same precision."""
+    network = network.to(runtime.device).eval().requires_grad_(True)
+    use_batch_statistics(network, learn_norms)
+    head = TargetHead(len(CLASSES), 2).to(runtime.device)
+    optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=1e-4, momentum=0.9)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with runtime.autocast():
+            logits = network(images)
+        F.cross_entropy(head(logits.float()), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def timed(work: Callable[[], None], device: torch.device) -> float:
+    """Seconds of a piece of work, what it left the GPU to do included."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    started = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - started
+
+
+@contextmanager
+def peak_memory(device: torch.device, found: dict[str, Any], name: str) -> Iterator[None]:
+    """MiB at most that torch held within the block."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    yield
+    if device.type == "cuda":
+        found[name] = round(torch.cuda.max_memory_allocated(device) / 2**20)
+
+
+def step_ratio(lab: Lab, config: SearchConfig, batches: int, repeats: int) -> dict[str, Any]:
+    """A step of the search against a plain one, the same batches, in turn."""
+    search = lab.search(0, config)
+    here = problem_of(0, lab.train, 0).to(lab.runtime.device)
+    pieces = range(0, (batches - 1) * config.batch_size + 1, config.batch_size)
+    wrapped = [torch.arange(i, i + config.batch_size, device=lab.runtime.device) % len(here) for i in pieces]
+    inputs = [(lab.preprocess(here.images[rows]), here.labels[rows]) for rows in wrapped]
+    step = plain_step(copy.deepcopy(lab.network), lab.runtime, config.norm_layers == "learn")
+    search.loop.begin_round()
+
+    def ours() -> None:
+        for images, labels in inputs:
+            search.loop.step(images, labels)
+
+    def plain() -> None:
+        for images, labels in inputs:
+            step(images, labels)
+
+    found: dict[str, Any] = {}
+    times: dict[str, list[float]] = {"plain": [], "search": []}
+    for repeat in range(repeats + 2):
+        for name, work in (("plain", plain), ("search", ours)):
+            with peak_memory(lab.runtime.device, found, f"peak_mib_{name}"):
+                spent = timed(work, lab.runtime.device)
+            if repeat > 1:
+                times[name].append(1000 * spent / len(inputs))
+    ratios = [s / p for s, p in zip(times["search"], times["plain"], strict=True)]
+    return {
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(r, 3) for r in ratios],
+        "plain_step_ms": round(statistics.median(times["plain"]), 3),
+        "search_step_ms": round(statistics.median(times["search"]), 3),
+        "batch_size": config.batch_size,
+        **found,
+    }
+
+
+def together_ratio(lab: Lab, config: SearchConfig, problems: int, repeats: int) -> dict[str, Any]:
+    """A round of several problems together against the same rounds one by one, evaluation included."""
+    alone, joint = ([lab.search(i, config) for i in range(problems)] for _ in range(2))
+    found: dict[str, Any] = {"problems": problems}
+    times: dict[str, list[float]] = {"together": [], "one_by_one": []}
+
+    def one_by_one() -> None:
+        for search in alone:
+            search.loop.next_round()
+
+    for repeat in range(repeats + 1):
+        for name, work in (("together", lambda: joint_round(joint)), ("one_by_one", one_by_one)):
+            with peak_memory(lab.runtime.device, found, f"peak_mib_{name}"):
+                spent = timed(work, lab.runtime.device)
+            if repeat:  # the first round ranks the weights and warms up
+                times[name].append(spent)
+    ratios = [t / o for t, o in zip(times["together"], times["one_by_one"], strict=True)]
+    seconds = {name: round(statistics.median(some), 3) for name, some in times.items()}
+    return {"ratio": round(statistics.median(ratios), 3), "ratios": [round(r, 3) for r in ratios], **seconds, **found}
+
+
+def quality(labs: dict[str, Lab], config: SearchConfig, problems: int) -> dict[str, Any]:
+    """What whole searches find on each device, in float32: val accuracy and density, a list each."""
+    found: dict[str, Any] = {}
+    for name, lab in labs.items():
+        exact = Lab(lab.network, lab.train, lab.val, replace(lab.runtime, precision="fp32"))
+        seconds = time.perf_counter()
+        results = [exact.search(i, config).run() for i in range(problems)]
+        found[name] = {
+            "val_accuracy": [round(r.best.val_accuracy, 4) for r in results],
+            "density": [round(r.best.density, 4) for r in results],
+            "source_val_accuracy": [round(r.source_val_accuracy, 4) for r in results],
+            "seconds": round(time.perf_counter() - seconds, 1),
+        }
+    return found
+
+
+def measured(small: bool) -> dict[str, Any]:
+    """Everything, on the GPU where there is one."""
+    begun = time.perf_counter()
+    runtime = start(RuntimeConfig(), 32 * 32)
+    on_gpu = runtime.device.type == "cuda"
+    (train, val), rounds = ((400, 200), 3) if small else ((10_000, 2000), 12)
+    images = made_images(train, 16 if small else 32, 1), made_images(val, 16 if small else 32, 2)
+    network = trained_source(*images, 1 if small else 12, runtime)
+    lab = Lab(network, *images, runtime)
+    config = SearchConfig(max_rounds=rounds, target=0.1, accuracy_floor=0.0, augment="crop")
+    labs = {runtime.device.type: lab}
+    if on_gpu:
+        labs["cpu"] = Lab(network, *images, start(RuntimeConfig(device="cpu"), 32 * 32))
+    found = {
+        "device": torch.cuda.get_device_name(0) if on_gpu else "CPU, no GPU here",
+        "precision": runtime.precision,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "steps": {"ResNet20, 32 px, batch 64": step_ratio(lab, config, 2, 1)} if small else all_steps(lab, config),
+        "together": together_ratio(lab, config, 3 if small else 10, 1 if small else 3),
+        "quality": quality(labs, config, 1 if small else 3),
+    }
+    return {**found, "seconds": round(time.perf_counter() - begun, 1)}
+
+
+def all_steps(lab: Lab, config: SearchConfig) -> dict[str, Any]:
+    """The ratio of steps for small and large batches and networks."""
+    large = Lab(
+        build("torchvision:resnet50", 10).eval(), made_images(400, 224, 3), made_images(100, 224, 4), lab.runtime
+    )
+    return {
+        "ResNet20, 32 px, batch 64": step_ratio(lab, config, 60, 7),
+        "ResNet20, 32 px, batch 64, norms frozen": step_ratio(lab, replace(config, norm_layers="frozen"), 60, 7),
+        "ResNet20, 32 px, batch 512": step_ratio(lab, replace(config, batch_size=512), 30, 7),
+        "ResNet50, 224 px, batch 64": step_ratio(large, config, 10, 7),
+    }
+
+
+def report(found: dict[str, Any]) -> str:
+    """The table people read."""
+    rows = [f"device: {found['device']}, torch {found['versions']['torch']}, precision {found['precision']}", ""]
+    rows.append(f"{'search step / plain step (goal <= ' + str(STEP_GOAL) + ')':48} ratio   plain ms  search ms  MiB")
+    for name, row in found["steps"].items():
+        memory = f"{row.get('peak_mib_plain', '-')} -> {row.get('peak_mib_search', '-')}"
+        times = f"{row['plain_step_ms']:9.2f}  {row['search_step_ms']:9.2f}"
+        rows.append(f"  {name:46} {row['ratio']:5.2f}  {times}  {memory}")
+    joint = found["together"]
+    rows += [
+        "",
+        f"{joint['problems']} binary problems together / one by one (goal <= {TOGETHER_GOAL}): {joint['ratio']:.2f}",
+    ]
+    rows[-1] += f" ({joint['together']:.2f} s against {joint['one_by_one']:.2f} s a round)"
+    rows += ["", "val accuracy and density found (float32, the same seeds)"]
+    for name, row in found["quality"].items():
+        mean = statistics.fmean(row["val_accuracy"])
+        density = statistics.fmean(row["density"])
+        rows.append(
+            f"  {name:8} {mean:.4f} at density {density:.4f}, {row['seconds']:.0f} s; each {row['val_accuracy']}"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("build/gpu_check.json"))
+    parser.add_argument("--small", action="store_true", help="few and small images: only whether the script runs")
+    arguments = parser.parse_args()
+    found = measured(arguments.small)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(found, indent=2) + "\n")
+    print(report(found))
+    print(f"\n{found['seconds']:.0f} s; JSON: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
