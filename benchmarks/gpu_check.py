@@ -151,78 +151,87 @@ def quality(labs: dict[str, Lab], config: SearchConfig, problems: int) -> dict[s
     return found
 
 
-def measured(small: bool) -> dict[str, Any]:
-    """Everything, on the GPU where there is one."""
+def measured(small: bool) -> Iterator[dict[str, Any]]:
+    """Everything, on the GPU where there is one; a part of the results at a time."""
     begun = time.perf_counter()
     runtime = start(RuntimeConfig(), 32 * 32)
     on_gpu = runtime.device.type == "cuda"
+    yield {
+        "device": torch.cuda.get_device_name(0) if on_gpu else "CPU, no GPU here",
+        "precision": runtime.precision,
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
     (train, val), rounds = ((400, 200), 3) if small else ((10_000, 2000), 12)
     images = made_images(train, 16 if small else 32, 1), made_images(val, 16 if small else 32, 2)
     network = trained_source(*images, 1 if small else 12, runtime)
     lab = Lab(network, *images, runtime)
     config = SearchConfig(max_rounds=rounds, target=0.1, accuracy_floor=0.0, augment="crop")
+    yield {"steps": {"ResNet20, 32 px, batch 64": step_ratio(lab, config, 2, 1)} if small else all_steps(lab, config)}
+    yield {"together": together_ratio(lab, config, 3 if small else 10, 1 if small else 3)}
     labs = {runtime.device.type: lab}
     if on_gpu:
         labs["cpu"] = Lab(network, *images, start(RuntimeConfig(device="cpu"), 32 * 32))
-    found = {
-        "device": torch.cuda.get_device_name(0) if on_gpu else "CPU, no GPU here",
-        "precision": runtime.precision,
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
-        "steps": {"ResNet20, 32 px, batch 64": step_ratio(lab, config, 2, 1)} if small else all_steps(lab, config),
-        "together": together_ratio(lab, config, 3 if small else 10, 1 if small else 3),
-        "quality": quality(labs, config, 1 if small else 3),
-    }
-    return {**found, "seconds": round(time.perf_counter() - begun, 1)}
+    yield {"quality": quality(labs, config, 1 if small else 3)}
+    yield {"seconds": round(time.perf_counter() - begun, 1)}
 
 
 def all_steps(lab: Lab, config: SearchConfig) -> dict[str, Any]:
     """The ratio of steps for small and large batches and networks."""
-    large = Lab(
-        build("torchvision:resnet50", 10).eval(), made_images(400, 224, 3), made_images(100, 224, 4), lab.runtime
-    )
+    large = made_images(400, 224, 3), made_images(100, 224, 4)
+    wide = Lab(build("torchvision:resnet50", 10).eval(), *large, lab.runtime)
     return {
         "ResNet20, 32 px, batch 64": step_ratio(lab, config, 60, 7),
         "ResNet20, 32 px, batch 64, norms frozen": step_ratio(lab, replace(config, norm_layers="frozen"), 60, 7),
         "ResNet20, 32 px, batch 512": step_ratio(lab, replace(config, batch_size=512), 30, 7),
-        "ResNet50, 224 px, batch 64": step_ratio(large, config, 10, 7),
+        "ResNet50, 224 px, batch 64": step_ratio(wide, config, 10, 7),
     }
 
 
-def report(found: dict[str, Any]) -> str:
-    """The table people read."""
-    rows = [f"device: {found['device']}, torch {found['versions']['torch']}, precision {found['precision']}", ""]
-    rows.append(f"{'search step / plain step (goal <= ' + str(STEP_GOAL) + ')':48} ratio   plain ms  search ms  MiB")
-    for name, row in found["steps"].items():
+def of_steps(steps: dict[str, Any]) -> list[str]:
+    """The table of steps."""
+    rows = [f"{'search step / plain step (goal <= ' + str(STEP_GOAL) + ')':48} ratio   plain ms  search ms  MiB"]
+    for name, row in steps.items():
         memory = f"{row.get('peak_mib_plain', '-')} -> {row.get('peak_mib_search', '-')}"
         times = f"{row['plain_step_ms']:9.2f}  {row['search_step_ms']:9.2f}"
         rows.append(f"  {name:46} {row['ratio']:5.2f}  {times}  {memory}")
-    joint = found["together"]
-    rows += [
-        "",
-        f"{joint['problems']} binary problems together / one by one (goal <= {TOGETHER_GOAL}): {joint['ratio']:.2f}",
-    ]
-    rows[-1] += f" ({joint['together']:.2f} s against {joint['one_by_one']:.2f} s a round)"
-    rows += ["", "val accuracy and density found (float32, the same seeds)"]
-    for name, row in found["quality"].items():
-        mean = statistics.fmean(row["val_accuracy"])
-        density = statistics.fmean(row["density"])
-        rows.append(
-            f"  {name:8} {mean:.4f} at density {density:.4f}, {row['seconds']:.0f} s; each {row['val_accuracy']}"
-        )
-    return "\n".join(rows)
+    return rows
+
+
+def of_together(joint: dict[str, Any]) -> list[str]:
+    """The line of problems searched together."""
+    seconds = f"{joint['together']:.2f} s against {joint['one_by_one']:.2f} s a round"
+    memory = f"{joint.get('peak_mib_together', '-')} against {joint.get('peak_mib_one_by_one', '-')} MiB"
+    text = f"{joint['problems']} binary problems together / one by one (goal <= {TOGETHER_GOAL}): {joint['ratio']:.2f}"
+    return [f"{text} ({seconds}, {memory})"]
+
+
+def of_quality(found: dict[str, Any]) -> list[str]:
+    """What the searches found on each device."""
+    rows = ["val accuracy and density found (float32, the same seeds)"]
+    for name, row in found.items():
+        mean, density = statistics.fmean(row["val_accuracy"]), statistics.fmean(row["density"])
+        each = f"each {row['val_accuracy']}, the original {row['source_val_accuracy']}"
+        rows.append(f"  {name:8} {mean:.4f} at density {density:.4f}, {row['seconds']:.0f} s; {each}")
+    return rows
+
+
+SHOWN: dict[str, Callable[[Any], list[str]]] = {"steps": of_steps, "together": of_together, "quality": of_quality}
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON."""
+    """Measure, print and write what is there so far."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("build/gpu_check.json"))
     parser.add_argument("--small", action="store_true", help="few and small images: only whether the script runs")
     arguments = parser.parse_args()
-    found = measured(arguments.small)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(found, indent=2) + "\n")
-    print(report(found))
-    print(f"\n{found['seconds']:.0f} s; JSON: {arguments.output}")
+    found: dict[str, Any] = {}
+    for part in measured(arguments.small):
+        found |= part
+        arguments.output.write_text(json.dumps(found, indent=2) + "\n")
+        for name, value in part.items():
+            print(*(SHOWN[name](value) if name in SHOWN else [f"{name}: {value}"]), sep="\n", flush=True)
+    print(f"JSON: {arguments.output}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch.func import functional_call, vmap
 
 from seam.checkpoint import Pacer
 from seam.errors import SearchError
+from seam.networks.norms import norms_in_float32
 from seam.search.mask_search import MaskSearch
 from seam.search.objective import CrossEntropy
 from seam.search.result import Round
@@ -108,12 +109,13 @@ def joint_round(searches: Sequence[MaskSearch]) -> None:
     loops = [s.loop for s in searches]
     epochs = [loop.begin_round() for loop in loops]
     stack = _Stack([s.objective for s in searches])
-    for batches in zip(*epochs, strict=True):
-        for loop in loops:
-            loop.before_step()
-        losses = stack.descend(torch.stack([images for images, _ in batches]), [labels for _, labels in batches])
-        for loop, loss in zip(loops, losses, strict=True):
-            loop.after_backward(loss)
+    with norms_in_float32(searches[0].objective.network):
+        for batches in zip(*epochs, strict=True):
+            for loop in loops:
+                loop.before_step()
+            losses = stack.descend(torch.stack([images for images, _ in batches]), [labels for _, labels in batches])
+            for loop, loss in zip(loops, losses, strict=True):
+                loop.after_backward(loss)
     stack.hand_back()
     for loop in loops:
         loop.end_round(share=1 / len(loops))
