@@ -56,9 +56,14 @@ class ScoredWeights:
         count = len(self.scores)
         if costs is None:
             removed = count - max(1, round(budget * count))
-            self.keep_above(float(self.scores.kthvalue(removed).values) if removed else -math.inf)
+            self.keep_above(_kth_lowest(self.scores, removed) if removed else -math.inf)
             return
         scores, order = self.scores.sort(descending=True)
         spent = costs[order].cumsum(0, dtype=torch.float64)
         kept = max(1, int((spent <= budget * spent[-1] * (1 + 1e-9)).sum()))
         self.keep_above(float(scores[kept]) if kept < count else -math.inf)
+
+
+def _kth_lowest(values: Float[Tensor, " values"], k: int) -> float:
+    """The k-th lowest value, k from 1; on CUDA by sorting, since torch's kthvalue uses one block of threads there."""
+    return float(values.sort().values[k - 1] if values.is_cuda else values.kthvalue(k).values)
