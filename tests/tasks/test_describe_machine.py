@@ -33,7 +33,7 @@ def test_every_clone_describes_its_own_machine():
 
 
 def test_every_stage_that_computes_with_floats_depends_on_it():
-    computing = {name for name, stage in STAGES.items() if MACHINE in (stage.get("do") or stage)["deps"]}
+    computing = {name for name, stage in STAGES.items() if MACHINE in (stage.get("do") or stage).get("deps", ())}
     assert computing == {
         "prepare_source",
         "search",

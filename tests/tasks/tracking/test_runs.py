@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 
 from seam.errors import TrackingError
 from tasks.project.stage import StageContext
-from tasks.tracking.runs import finish_run, lineage, open_experiment, open_run, sweep_stale_runs
+from tasks.tracking.runs import finish_run, lineage, open_run, sweep_stale_runs
 from tasks.tracking.store import check_server, connect
 
 
@@ -118,14 +117,16 @@ def test_a_store_that_is_no_database_is_one_line(tmp_path: Path) -> None:
 
 def test_several_processes_may_open_a_new_store_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    fork = multiprocessing.get_context("fork")  # spawned ones would each import MLflow again
-    processes = [fork.Process(target=_open, args=(tmp_path,)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-
-
-def _open(root: Path) -> None:
-    open_experiment(connect(root), root, "seam")
+    code = f"""
+from pathlib import Path
+from tasks.tracking.runs import open_experiment
+from tasks.tracking.store import connect
+root = Path({str(tmp_path)!r})
+open_experiment(connect(root), root, "seam")
+"""
+    command = [sys.executable, "-c", code]
+    processes = [
+        subprocess.Popen(command, cwd=Path(__file__).parents[3], stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
