@@ -25,36 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from made_source import CLASSES, Lab, made_images, problem_of, trained_source
-from torch import Tensor, nn
-from torch.nn import functional as F
+from made_source import Lab, made_images, problem_of, trained_source
+from plain_step import plain_step
 
 from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
 from seam.networks.build import build
-from seam.networks.head import TargetHead
-from seam.networks.norms import use_batch_statistics
-from seam.runtime import Runtime, start
+from seam.runtime import start
 from seam.search.together import joint_round
 
 STEP_GOAL, TOGETHER_GOAL = 1.15, 0.25
-
-
-def plain_step(network: nn.Module, runtime: Runtime, learn_norms: bool) -> Callable[[Tensor, Tensor], None]:
-    """A training step of the same network with a head: all weights, SGD with momentum, the same precision."""
-    network = network.to(runtime.device).eval().requires_grad_(True)
-    use_batch_statistics(network, learn_norms)
-    head = TargetHead(len(CLASSES), 2).to(runtime.device)
-    optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=1e-4, momentum=0.9)
-
-    def step(images: Tensor, labels: Tensor) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with runtime.autocast():
-            logits = network(images)
-        F.cross_entropy(head(logits.float()), labels).backward()
-        optimizer.step()
-
-    return step
 
 
 def timed(work: Callable[[], None], device: torch.device) -> float:
@@ -84,7 +64,7 @@ def step_ratio(lab: Lab, config: SearchConfig, batches: int, repeats: int) -> di
     pieces = range(0, (batches - 1) * config.batch_size + 1, config.batch_size)
     wrapped = [torch.arange(i, i + config.batch_size, device=lab.runtime.device) % len(here) for i in pieces]
     inputs = [(lab.preprocess(here.images[rows]), here.labels[rows]) for rows in wrapped]
-    step = plain_step(copy.deepcopy(lab.network), lab.runtime, config.norm_layers == "learn")
+    step = plain_step(copy.deepcopy(lab.network), search.head_only, lab.runtime, config)
     search.loop.begin_round()
 
     def ours() -> None:

@@ -24,15 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from plain_step import plain_step
 from published_search import PublishedSearch, loaders
-from torch.nn import functional as F
 
-from seam.masks.scores import refresh
-from seam.networks.head import SourceOnProblem, TargetHead
-from seam.networks.norms import use_batch_statistics
+from seam.networks.head import SourceOnProblem
 from seam.networks.predict import accuracy, predict
 from seam.runtime import start
-from seam.search.loop import SearchLoop
 from seam.search.mask_search import MaskSearch, SearchProblem
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.params import load_params
@@ -40,43 +37,6 @@ from tasks.project.stage import StageContext
 from tasks.project.subject import Subject
 
 PUBLISHED_ROUNDS = 300
-
-
-def plain_step(context: StageContext, search: MaskSearch) -> Callable[[Any, Any], None]:
-    """A training step of the same network with a head.
-
-    All weights, SGD, the same precision, BatchNorm in the same mode.
-    """
-    runtime, linear = search.loop.runtime, search.head_only.linear
-    network = problem_source(context).network.to(runtime.device).eval().requires_grad_(True)
-    use_batch_statistics(network, search.loop.config.norm_layers == "learn")
-    head = TargetHead(linear.in_features, linear.out_features).to(runtime.device)
-    optimizer = torch.optim.SGD([*network.parameters(), *head.parameters()], lr=1e-4, momentum=0.9)
-
-    def step(images: Any, labels: Any) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with runtime.autocast():
-            logits = network(images)
-        F.cross_entropy(head(logits.float()), labels).backward()
-        optimizer.step()
-
-    return step
-
-
-def search_step(search: SearchLoop) -> Callable[[Any, Any], None]:
-    """A step of the search."""
-    search.dynamics.start()
-    use_batch_statistics(search.objective.network, search.config.norm_layers == "learn")
-    count = iter(range(10**9))
-
-    def step(images: Any, labels: Any) -> None:
-        number = next(count)
-        search.dynamics.before_step(number)
-        refresh(search.objective.scored)
-        search.objective.descend(images, labels)
-        search.dynamics.after_backward(number)
-
-    return step
 
 
 def seconds_of(step: Callable[[Any, Any], None], batches: list[Any]) -> float:
@@ -130,8 +90,9 @@ def main() -> None:
         return MaskSearch(searched, config, runtime, params.seed)
 
     search = prepare()
-    batches = list(search.loop.images.epoch(0))
-    steps = {"plain": plain_step(context, search), "search": search_step(search.loop)}
+    batches = list(search.loop.begin_round())
+    plain = plain_step(problem_source(context).network, search.head_only, runtime, config)
+    steps = {"plain": plain, "search": search.loop.step}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(arguments.repeats + 1):
         for name, step in steps.items():

@@ -23,12 +23,14 @@ from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
 from tasks.project.stage_configs import EvaluateConfig, RegisterConfig
-from tasks.project.stages import KINDS
+from tasks.project.stages import DIGEST_STAGE, KINDS, all_stages
 from tasks.project.transfer_params import TransferParams
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 SUBJECTS = {kind.section: kind for kind in KINDS.values()}
 """Sections of names the user chose, by what they name: another file's take the place of all of them."""
+STAGE_FOLDERS = {DIGEST_STAGE, *(stage.name for stage in all_stages().values() if stage.of == "project")}
+"""Folders of artifacts/ that are no subject's."""
 
 
 def class_names(value: Any) -> Any:
@@ -87,6 +89,10 @@ class Params(BaseModel):
         for name in entries:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"a {kind.name}'s name is lower-case letters, digits, '-' and '_', got '{name}'")
+            if name in STAGE_FOLDERS:
+                raise ValueError(
+                    f"a {kind.name} must not be called like a stage (both are folders of artifacts/), got '{name}'"
+                )
             for section in info.data.keys() & SUBJECTS.keys() - {kind.section}:
                 if name in info.data[section]:
                     raise ValueError(

@@ -36,6 +36,7 @@ def test_the_projects_file_lists_every_parameter():
         ("data.kind=zip", "data.kind: "),
         ("problems={}", "at least one target problem"),
         ("problems={Über: [a]}", "lower-case letters"),
+        ("problems={digest_code: [a]}", "must not be called like a stage"),
         ("search.alpha", "expected KEY=VALUE"),
         ("search.alpha={", "not YAML"),
         ("seed.x=1", "'seed' holds a value"),
