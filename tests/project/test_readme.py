@@ -1,6 +1,8 @@
 """What the README says of the default problems is what the results shipped with the project say."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -10,6 +12,7 @@ from tests.defaults import ROOT, committed
 
 README = (ROOT / "README.md").read_text()
 PROBLEMS = ("digit-0", "low-digits")
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def _shipped(path):
@@ -58,7 +61,12 @@ def test_the_shipped_results_keep_at_most_a_quarter_of_the_weights_within_a_poin
         assert evaluated[model]["accuracy"] >= evaluated["source"]["accuracy"] - 0.01
 
 
-def test_the_pages_it_links_to_exist():
-    links = [part.split(")")[0] for part in README.split("](")[1:]]
-    assert links
-    assert all((ROOT / link).exists() for link in links if not link.startswith("http"))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_and_the_files_it_names_exist(page):
+    text = page.read_text()
+    links = [part.split(")")[0].partition("#")[0] for part in text.split("](")[1:]]
+    assert [link for link in links if link and not link.startswith("http") and not (page.parent / link).exists()] == []
+    files = re.findall(r"`((?:seam|tasks|flows|tests|presets|benchmarks)/[a-z0-9_/-]+\.\w+)`", text)
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    modules = re.findall(r"python -m ((?:seam|tasks|flows)[\w.]+)", text)
+    assert [name for name in modules if not (ROOT / Path(*name.split(".")).with_suffix(".py")).is_file()] == []
