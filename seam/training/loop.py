@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,7 @@ def train(
     loss_of = loss_of or (
         lambda images, labels: F.cross_entropy(model(images).float(), labels, label_smoothing=plan.label_smoothing)
     )
-    base_rates = [g["lr"] for g in optimizer.param_groups]
-    steps_per_epoch = sum(1 for _ in range(0, len(train_data), plan.batch_size))
+    schedule = _Schedule(optimizer, plan, len(train_data))
     history, best = _resume(checkpoint, key, model, optimizer)
     if not history:
         history.append(Epoch(0, None, _val_accuracy(model, val_data, preprocess)))
@@ -110,24 +110,9 @@ def train(
         model.train()
         if plan.seed_dropout:
             torch.manual_seed(hash((plan.seed, number)) % 2**63)
-        total = torch.zeros((), device=runtime.device)
-        steps = 0
         drawn = train_data if negatives is None else negatives.epoch(plan.seed, number)
-        for images, labels in training_batches(drawn, preprocess, plan.batch_size, plan.augment, plan.seed, number):
-            if plan.cosine:
-                _set_rates(
-                    optimizer, base_rates, ((number - 1) * steps_per_epoch + steps) / (plan.epochs * steps_per_epoch)
-                )
-            optimizer.zero_grad(set_to_none=True)
-            with runtime.autocast():
-                loss = loss_of(images, labels)
-            loss.backward()
-            optimizer.step()
-            if after_step is not None:
-                after_step()
-            total += loss.detach()
-            steps += 1
-        mean_loss = float(total) / steps
+        batches = training_batches(drawn, preprocess, plan.batch_size, plan.augment, plan.seed, number)
+        mean_loss = _pass(batches, optimizer, loss_of, runtime, partial(schedule.set, number), after_step)
         if not math.isfinite(mean_loss):
             raise SourceError(
                 f"training, epoch {number}: the loss is {mean_loss}, expected a finite number", hint="learning_rate"
@@ -151,11 +136,46 @@ def _val_accuracy(model: nn.Module, data: LabelledImages, preprocess: nn.Module)
     return accuracy(predict(model, data, preprocess), data.labels)
 
 
-def _set_rates(optimizer: torch.optim.Optimizer, base_rates: list[float], share: float) -> None:
-    """Learning rates at `share` of the training: linear warm-up for a tenth, then half a cosine."""
-    factor = min(1.0, 0.1 + 9 * share) if share < 0.1 else 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
-    for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-        group["lr"] = rate * factor
+def _pass(
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    loss_of: Loss,
+    runtime: Runtime,
+    before_step: Callable[[int], None],
+    after_step: Callable[[], None] | None,
+) -> float:
+    """One pass over the batches, a step each; the mean of their losses."""
+    total, steps = torch.zeros((), device=runtime.device), 0
+    for images, labels in batches:
+        before_step(steps)
+        optimizer.zero_grad(set_to_none=True)
+        with runtime.autocast():
+            loss = loss_of(images, labels)
+        loss.backward()
+        optimizer.step()
+        if after_step is not None:
+            after_step()
+        total += loss.detach()
+        steps += 1
+    return float(total) / steps
+
+
+class _Schedule:
+    """The learning rates along a training: as they are, or a warm-up for a tenth of it and then half a cosine."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, plan: TrainingPlan, num_images: int) -> None:
+        self._optimizer, self._plan = optimizer, plan
+        self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._steps = -(-num_images // plan.batch_size)
+
+    def set(self, epoch: int, step: int) -> None:
+        """Set the rates of a step of an epoch, counted from 1 and from 0."""
+        if not self._plan.cosine:
+            return
+        share = ((epoch - 1) * self._steps + step) / (self._plan.epochs * self._steps)
+        factor = min(1.0, 0.1 + 9 * share) if share < 0.1 else 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
+        for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate * factor
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor]:
