@@ -131,13 +131,8 @@ def train_student(
         cosine=config.schedule == "cosine",
         keep_best=config.keep == "best",
         label_smoothing=config.label_smoothing,
-        seed_dropout=True,
     )
-    devices = [runtime.device] if runtime.device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        spatial_dropout(learner.network, here.example(runtime.device), config.spatial_dropout),
-    ):
+    with spatial_dropout(learner.network, here.example(runtime.device), config.spatial_dropout):
         epochs = train(
             learner,
             optimizer,

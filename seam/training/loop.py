@@ -49,9 +49,6 @@ class TrainingPlan:
     the last."""
     label_smoothing: float = 0.0
     """Share of every label that is spread over all classes, in [0, 1)."""
-    seed_dropout: bool = False
-    """Seed torch's global state at every epoch, so that a resumed training draws the same dropout;
-    otherwise the state is left as it is."""
 
 
 def train(
@@ -71,6 +68,8 @@ def train(
     loss_of: Loss | None = None,
 ) -> list[Epoch]:
     """Train `model` in place, on the device of `runtime`, and leave it there in eval mode.
+
+    Dropout is a function of the plan's seed and the epoch; torch's global random state is left as it was.
 
     Args:
         model: maps normalised images to logits.
@@ -108,11 +107,11 @@ def train(
     while len(history) <= plan.epochs:
         number = len(history)
         model.train()
-        if plan.seed_dropout:
-            torch.manual_seed(hash((plan.seed, number)) % 2**63)
         drawn = train_data if negatives is None else negatives.epoch(plan.seed, number)
         batches = training_batches(drawn, preprocess, plan.batch_size, plan.augment, plan.seed, number)
-        mean_loss = _pass(batches, optimizer, loss_of, runtime, partial(schedule.set, number), after_step)
+        with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
+            torch.manual_seed(hash((plan.seed, number)) % 2**63)  # of dropout, also where a killed training goes on
+            mean_loss = _pass(batches, optimizer, loss_of, runtime, partial(schedule.set, number), after_step)
         if not math.isfinite(mean_loss):
             raise SourceError(
                 f"training, epoch {number}: the loss is {mean_loss}, expected a finite number", hint="learning_rate"

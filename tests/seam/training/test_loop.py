@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from seam.errors import SourceError
 from seam.networks.predict import accuracy, predict
@@ -41,6 +42,28 @@ def test_training_learns_and_a_killed_one_continues_to_the_same_weights(tmp_path
     with pytest.raises(KeyboardInterrupt):
         _train(resumed, tmp_path / "c", kill)
     fresh = small_network()
+    assert _train(fresh, tmp_path / "c") == history
+    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in fresh.state_dict().items())
+
+
+def test_dropout_is_drawn_alike_whatever_was_drawn_before_and_where_a_killed_training_goes_on(tmp_path):
+    def with_dropout():
+        return nn.Sequential(nn.Dropout(0.5), small_network())
+
+    def kill(epoch):
+        if epoch.epoch == 3:
+            raise KeyboardInterrupt
+
+    whole, resumed = with_dropout(), with_dropout()
+    torch.manual_seed(1)
+    history, state = _train(whole), torch.get_rng_state()
+    torch.manual_seed(1)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.rand(7)
+    with pytest.raises(KeyboardInterrupt):
+        _train(resumed, tmp_path / "c", kill)
+    fresh = with_dropout()
+    torch.rand(7)
     assert _train(fresh, tmp_path / "c") == history
     assert all(torch.equal(v, whole.state_dict()[k]) for k, v in fresh.state_dict().items())
 
