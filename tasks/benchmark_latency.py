@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
+from seam.compaction import Compacted
 from seam.errors import ExportError, SuspectResultWarning
 from seam.files import sha256_file, write_csv, write_json
-from seam.inference.engines import ENGINES
 from seam.inference.export import OPSET, export_onnx
 from seam.inference.latency import benchmark
 from seam.inference.timing import hardware
 from seam.inference.variants import InputSpec, Variant
 from seam.measures.macs import count
 from tasks.benchmark.frontier import COLUMNS, measured_frontier, timed_engines
-from tasks.benchmark.int8 import quantized
+from tasks.benchmark.int8 import int8_engines, quantized
 from tasks.inputs.problem import load_compacted, load_model, problem_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
@@ -35,87 +37,38 @@ def benchmark_latency(context: StageContext) -> StageResult:
     config, source = context.params.benchmark_latency, problem_source(context)
     chosen = context.params.register_model.model
     example = source.example()
-    reengineered = load_model(context, chosen)
-    compacted = load_compacted(context, chosen)
-    modules: dict[str, nn.Module] = {
-        "source": source.network,
-        "reengineered": reengineered,
-        "compacted": compacted.module,
-    }
+    reengineered, compacted = load_model(context, chosen), load_compacted(context, chosen)
+    modules = {"source": source.network, "reengineered": reengineered, "compacted": compacted.module}
     with (
         context.publish() as out,
         tqdm(total=len(config.engines), desc=f"benchmark {context.name}", unit="engine", disable=None) as bar,
     ):
-        exports: dict[str, Any] = {}
-        for name, module in modules.items():
-            context.progress(0.05, f"export {name}")
-            difference = export_onnx(module, example, out / f"{name}.onnx")
-            sizes = asdict(count(module, example))
-            exports[name] = {
-                "model": chosen,
-                "sha256": sha256_file(out / f"{name}.onnx"),
-                "max_abs_diff": difference,
-                "opset": OPSET,
-                **sizes,
-            }
-        exports["source"]["model"] = "source"
-        exports["compacted"] |= {
-            "channels_removed": sum(compacted.removed.values()),
-            "removed": compacted.removed,
-            "kept": compacted.kept,
-        }
-
-        def on_engine(share: float, engine: str) -> None:
-            bar.update(round(share * len(config.engines)) - bar.n)
-            bar.set_postfix_str(engine)
-            context.progress(0.1 + 0.6 * share, engine)
-
+        exports = {name: _exported(context, name, module, example, out) for name, module in modules.items()}
+        exports["compacted"] |= _channels(compacted)
+        on_engine = _observer(context, bar)
         before = hardware()
-        variants = {name: Variant(out / f"{name}.onnx", module) for name, module in modules.items()}
-        rounded: dict[str, Any] = {}
-        not_rounded: str | None = None
-        (out / "int8").mkdir()
-        rounding = [name for name in config.engines if ENGINES[name].takes == "int8"]
-        if rounding:
-            context.progress(0.1, "round to int8")
-            try:
-                variants, rounded = quantized(context, variants, out / "int8")
-            except ExportError as e:  # as any engine that fails
-                not_rounded = str(e)
+        plain = {name: Variant(out / f"{name}.onnx", module) for name, module in modules.items()}
+        variants, rounded, not_rounded = _with_int8(context, plain, out / "int8")
         spec = InputSpec(tuple(example.shape[1:]))
         latencies, engines = benchmark(variants, spec, config, context.params.seed, on_engine)
-        if not_rounded:
-            latencies |= {engine: {"unavailable": not_rounded} for engine in rounding}
+        latencies |= not_rounded
         on_engine(1.0, "done")
-        rows = (
-            measured_frontier(
-                context, variants["source"], lambda share, text: context.progress(0.7 + 0.3 * share, text)
-            )
-            if config.frontier
-            else []
-        )
+        candidates = _candidates(context, variants["source"])
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings(context) as doubts:
             _doubt(latencies)
-        refused = {
-            (engine, name)
-            for engine, models in rounded.items()
-            for name, found in models.items()
-            if not found["accepted"]
-        }
         about = {
             "hardware": machine,
             "engines": engines,
             "int8": rounded,
-            "fastest": fastest(latencies, refused),
+            "fastest": fastest(latencies, _refused(rounded)),
             "warnings": doubts,
         }
         write_json(out / "export.json", {**exports, **about})
         write_json(out / "metrics.json", latencies)
-        write_csv(out / "frontier.csv", (*COLUMNS, *(f"{engine}_ms" for engine in timed_engines(context))), rows)
-    return context.result(
-        {engine: _shown(latencies[engine], f"batch{config.batch_sizes[-1]}") for engine in config.engines}
-    )
+        write_csv(out / "frontier.csv", (*COLUMNS, *(f"{engine}_ms" for engine in timed_engines(context))), candidates)
+    batch = f"batch{config.batch_sizes[-1]}"
+    return context.result({engine: _shown(latencies[engine], batch) for engine in config.engines})
 
 
 def fastest(
@@ -143,6 +96,76 @@ def fastest(
                 if key not in side or taken < side[key]["latency_ms_p50"]:
                     side[key] = {"engine": engine, "model": model, "latency_ms_p50": taken}
     return found
+
+
+def _exported(context: StageContext, name: str, module: nn.Module, example: torch.Tensor, out: Path) -> dict[str, Any]:
+    """Write NAME.onnx to `out`; which model it is, its hash, its deviation from torch and its size."""
+    context.progress(0.05, f"export {name}")
+    path = out / f"{name}.onnx"
+    difference = export_onnx(module, example, path)
+    return {
+        "model": "source" if name == "source" else context.params.register_model.model,
+        "sha256": sha256_file(path),
+        "max_abs_diff": difference,
+        "opset": OPSET,
+        **asdict(count(module, example)),
+    }
+
+
+def _channels(compacted: Compacted) -> dict[str, Any]:
+    """Output channels that compaction removed, by layer, and why others without effect are still there."""
+    return {
+        "channels_removed": sum(compacted.removed.values()),
+        "removed": compacted.removed,
+        "kept": compacted.kept,
+    }
+
+
+def _observer(context: StageContext, bar: Any) -> Callable[[float, str], None]:
+    """Shows every new engine: progress bar, the run page."""
+    num_engines = len(context.params.benchmark_latency.engines)
+
+    def on_engine(share: float, engine: str) -> None:
+        bar.update(round(share * num_engines) - bar.n)
+        bar.set_postfix_str(engine)
+        context.progress(0.1 + 0.6 * share, engine)
+
+    return on_engine
+
+
+def _with_int8(
+    context: StageContext, variants: dict[str, Variant], folder: Path
+) -> tuple[dict[str, Variant], dict[str, Any], dict[str, Any]]:
+    """The variants with int8 models in the new `folder`, where an engine asks for them.
+
+    Returns:
+        The variants; what rounding cost, by engine and model; {"unavailable": reason} by engine,
+        where the models could not be rounded.
+    """
+    folder.mkdir()
+    engines = int8_engines(context)
+    if not engines:
+        return variants, {}, {}
+    context.progress(0.1, "round to int8")
+    try:
+        made, about = quantized(context, variants, folder)
+    except ExportError as e:  # as any engine that fails
+        return variants, {}, {engine: {"unavailable": str(e)} for engine in engines}
+    return made, about, {}
+
+
+def _candidates(context: StageContext, original: Variant) -> list[dict[str, Any]]:
+    """The rows of frontier.csv; none unless asked for."""
+    if not context.params.benchmark_latency.frontier:
+        return []
+    return measured_frontier(context, original, lambda share, text: context.progress(0.7 + 0.3 * share, text))
+
+
+def _refused(rounded: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(engine, model) of every rounded model whose accuracy is not good enough."""
+    return {
+        (engine, name) for engine, models in rounded.items() for name, found in models.items() if not found["accepted"]
+    }
 
 
 def _doubt(latencies: dict[str, Any]) -> None:

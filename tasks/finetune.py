@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -32,23 +33,13 @@ def finetune(context: StageContext) -> StageResult:
     preprocess = source.preprocess()
     inputs = digest_of(asdict(config), context.params.seed, repr(runtime), _inputs(context, source))
     models: dict[str, Reengineered] = {}
-    rows: list[dict[str, Any]] = []
-    best: dict[str, float] = {}
-    for number, (name, origin) in enumerate(_STARTS.items()):
+    histories: dict[str, list[Epoch]] = {}
+    for name, origin in _STARTS.items():
         model = load_model(context, origin)
         assert isinstance(model, Reengineered)
         masks = problem_masks(context, source).masks if origin == "reengineered" else None
         with tqdm(total=config.epochs, desc=f"{name} {context.name}", unit="epoch", disable=None) as bar:
-
-            def on_epoch(epoch: Epoch, bar: Any = bar, number: int = number, name: str = name) -> None:
-                bar.update(epoch.epoch - bar.n)
-                bar.set_postfix(loss=f"{epoch.loss:.3f}", val=f"{epoch.val_accuracy:.3f}")
-                context.progress(
-                    (number + epoch.epoch / config.epochs) / len(_STARTS),
-                    f"{name}, epoch {epoch.epoch}, val accuracy {epoch.val_accuracy:.3f}",
-                )
-
-            history = finetune_model(
+            histories[name] = finetune_model(
                 model,
                 masks,
                 preprocess,
@@ -59,18 +50,33 @@ def finetune(context: StageContext) -> StageResult:
                 context.params.seed,
                 checkpoint=context.work_folder / f"{name}.safetensors",
                 key=digest_of(inputs, name),
-                on_epoch=on_epoch,
+                on_epoch=_observer(context, bar, name),
                 spare=spare,
                 teacher=source.network,
             )
         models[name] = model
-        rows += [{"model": name, **asdict(e)} for e in history]
-        best[name] = max(e.val_accuracy for e in history)
+    best = {name: max(epoch.val_accuracy for epoch in history) for name, history in histories.items()}
     with context.publish() as out:
         for name, model in models.items():
             save_weights(model, out / f"{name}.safetensors")
+        rows = ({"model": name, **asdict(epoch)} for name, history in histories.items() for epoch in history)
         write_csv(out / "history.csv", ("epoch", "model", "loss", "val_accuracy"), rows)
     return context.result({f"{name}_val_accuracy": value for name, value in best.items()})
+
+
+def _observer(context: StageContext, bar: Any, name: str) -> Callable[[Epoch], None]:
+    """Shows every new epoch of the model `name`: progress bar, the run page."""
+    number, epochs = list(_STARTS).index(name), context.params.finetune.epochs
+
+    def on_epoch(epoch: Epoch) -> None:
+        bar.update(epoch.epoch - bar.n)
+        bar.set_postfix(loss=f"{epoch.loss:.3f}", val=f"{epoch.val_accuracy:.3f}")
+        context.progress(
+            (number + epoch.epoch / epochs) / len(_STARTS),
+            f"{name}, epoch {epoch.epoch}, val accuracy {epoch.val_accuracy:.3f}",
+        )
+
+    return on_epoch
 
 
 def _inputs(context: StageContext, source: Source) -> list[str]:

@@ -49,13 +49,7 @@ def prepare_source(context: StageContext) -> StageResult:
     height, width, _ = data.image_shape
     runtime = start(context.params.runtime, height * width)
     torch.manual_seed(context.params.seed)
-    network = build(config.architecture, len(data.classes))
-    if not list(network.parameters()):
-        raise SourceError(
-            f"architecture '{config.architecture}': expected a network with weights, got one without any; there is"
-            " nothing to search."
-        )
-    check_output(network.eval(), preprocess(train_data.images[:1]), len(data.classes), config.architecture)
+    network = _built(config.architecture, preprocess(train_data.images[:1]), len(data.classes))
     with collect_warnings(context) as doubts:
         if config.checkpoint is None:
             history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
@@ -63,9 +57,7 @@ def prepare_source(context: StageContext) -> StageResult:
             history, fetched_from = [], _load(context, network, config)
         val_accuracy = _accuracy(network, preprocess, val_data, runtime)
         _doubt(val_accuracy, val_data, len(data.classes))
-        test_accuracy = (
-            None if config.checkpoint is None else _checked_on_test(config, network, preprocess, data, runtime)
-        )
+        test_accuracy = _checked_on_test(config, network, preprocess, data, runtime)
     info = SourceInfo(
         architecture=config.architecture,
         num_classes=len(data.classes),
@@ -103,6 +95,18 @@ def _normalisation(
     return three_values(mean), three_values(std)
 
 
+def _built(architecture: str, example: torch.Tensor, num_classes: int) -> nn.Module:
+    """A new network with weights, which answers `example` with a logit a class; a SourceError otherwise."""
+    network = build(architecture, num_classes)
+    if not list(network.parameters()):
+        raise SourceError(
+            f"architecture '{architecture}': expected a network with weights, got one without any; there is nothing to"
+            " search."
+        )
+    check_output(network.eval(), example, num_classes, architecture)
+    return network
+
+
 def _load(context: StageContext, network: nn.Module, config: SourceConfig) -> str | None:
     """Load the checkpoint into `network`; returns where it was fetched from, None if it is a file."""
     assert config.checkpoint is not None
@@ -120,8 +124,13 @@ def _accuracy(network: nn.Module, preprocess: nn.Module, data: LabelledImages, r
 
 def _checked_on_test(
     config: SourceConfig, network: nn.Module, preprocess: nn.Module, data: ImageData, runtime: Runtime
-) -> float:
-    """Accuracy of a given checkpoint on the test images; a SourceError unless it is what it should be."""
+) -> float | None:
+    """Accuracy of a given checkpoint on the test images; a SourceError unless it is what it should be.
+
+    None for a network trained here.
+    """
+    if config.checkpoint is None:
+        return None
     test_data = LabelledImages(torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
     found = _accuracy(network, preprocess, test_data, runtime)
     _check_accuracy(config, found, test_data, len(data.classes))

@@ -23,7 +23,7 @@ from seam.networks.norms import put_norm_tensors, save_norms
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
-from seam.runtime import start
+from seam.runtime import Runtime, start
 from seam.search.hybrid import search_hybrid
 from seam.search.mask_search import MaskSearch, SearchProblem
 from seam.search.result import Round, SearchResult
@@ -51,38 +51,14 @@ def search(context: StageContext) -> StageResult:
         _doubt(result, config)
     runtime = start(context.params.runtime, source.info.pixels)
     with context.publish() as out:
-        mask_sha256 = save_mask_pack(result.masks, source.info.sha256, out / "mask.safetensors")
-        save_weights(result.head, out / "head.safetensors")
-        save_weights(result.head_only, out / "head_only.safetensors")
-        save_norms(result.norms, out / "norms.safetensors")
-        (out / "candidates").mkdir()
-        for number, masks in enumerate(result.candidates):
-            save_mask_pack(masks, source.info.sha256, out / "candidates" / f"{number}.safetensors")
+        mask_sha256 = _save_models(result, source, out)
         write_csv(out / "history.csv", _HISTORY, map(asdict, result.rounds))
         write_csv(out / "frontier.csv", _FRONTIER, map(asdict, result.frontier))
-        write_json(
-            out / "metrics.json",
-            {
-                "density": result.best.density,
-                "val_accuracy": result.best.val_accuracy,
-                "rounds": len(result.rounds),
-                "best_round": result.best.round,
-                "accuracy_floor": result.floor,
-                "seconds": round(result.seconds, 3),
-                "mask_sha256": mask_sha256,
-                "source_val_accuracy": result.source_val_accuracy,
-                "head_only_val_accuracy": result.head_only_val_accuracy,
-                "device": runtime.device.type,
-                "precision": runtime.precision,
-                "threads": runtime.threads,
-                "warnings": doubts,
-            },
-        )
-    best = result.best
+        write_json(out / "metrics.json", _metrics(result, mask_sha256, runtime, doubts))
     return context.result(
         {
-            "density": best.density,
-            "val_accuracy": best.val_accuracy,
+            "density": result.best.density,
+            "val_accuracy": result.best.val_accuracy,
             "rounds": len(result.rounds),
             "seconds": round(result.seconds, 1),
         }
@@ -122,6 +98,37 @@ def prepare(
         put_norm_tensors(network, left.norms)
     searched = SearchProblem(network, preprocess, train, val, problem.num_classes, source_val_accuracy, macs, spare)
     return MaskSearch(searched, config, runtime, context.params.seed)
+
+
+def _save_models(result: SearchResult, source: Source, out: Path) -> str:
+    """Write mask pack, heads, normalisation layers and the candidates' masks to `out`; returns the mask pack's hash."""
+    mask_sha256 = save_mask_pack(result.masks, source.info.sha256, out / "mask.safetensors")
+    save_weights(result.head, out / "head.safetensors")
+    save_weights(result.head_only, out / "head_only.safetensors")
+    save_norms(result.norms, out / "norms.safetensors")
+    (out / "candidates").mkdir()
+    for number, masks in enumerate(result.candidates):
+        save_mask_pack(masks, source.info.sha256, out / "candidates" / f"{number}.safetensors")
+    return mask_sha256
+
+
+def _metrics(result: SearchResult, mask_sha256: str, runtime: Runtime, doubts: list[str]) -> dict[str, Any]:
+    """What metrics.json says of a search."""
+    return {
+        "density": result.best.density,
+        "val_accuracy": result.best.val_accuracy,
+        "rounds": len(result.rounds),
+        "best_round": result.best.round,
+        "accuracy_floor": result.floor,
+        "seconds": round(result.seconds, 3),
+        "mask_sha256": mask_sha256,
+        "source_val_accuracy": result.source_val_accuracy,
+        "head_only_val_accuracy": result.head_only_val_accuracy,
+        "device": runtime.device.type,
+        "precision": runtime.precision,
+        "threads": runtime.threads,
+        "warnings": doubts,
+    }
 
 
 def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], None]) -> Callable[[Round], None]:

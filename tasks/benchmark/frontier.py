@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from seam.compaction import ENGINE_BLOCK, compact
 from seam.configs.inference import EngineName
@@ -55,20 +58,14 @@ def measured_frontier(
     packs = sorted(context.artifact("search", "candidates").iterdir(), key=lambda path: int(path.stem))
     if not packs or not timed_engines(context):
         return []
-    source, config = problem_source(context), context.params.benchmark_latency
+    source = problem_source(context)
     example = source.example()
     whole = load_model(context, "head_only")
     assert isinstance(whole, Reengineered)
     load_norms(whole.network, context.artifact("search", "norms.safetensors"))
     candidates = read_rows(context.artifact("search", "frontier.csv"))
     found = read_json(context.artifact("search", "metrics.json"))
-    rows = [
-        {
-            "density": 1.0,
-            "macs": count(source.network, example).macs_nonzero,
-            "val_accuracy": found["source_val_accuracy"],
-        }
-    ]
+    rows = [_row(1.0, source.network, example, found["source_val_accuracy"])]
     with tempfile.TemporaryDirectory() as folder:
         variants = {"source": original}
         for number, (candidate, pack) in enumerate(zip(candidates, packs, strict=True)):
@@ -78,28 +75,37 @@ def measured_frontier(
             smaller, path = compact(model, example, ENGINE_BLOCK).module, Path(folder) / f"{number}.onnx"
             export_onnx(smaller, example, path)
             variants[str(number)] = Variant(path, smaller)
-            rows.append(
-                {
-                    "density": candidate["density"],
-                    "macs": count(smaller, example).macs_nonzero,
-                    "val_accuracy": candidate["val_accuracy"],
-                }
-            )
-        once = replace(
-            config,
-            engines=timed_engines(context),
-            batch_sizes=config.batch_sizes[-1:],
-            repeats=max(10, config.repeats // _FEWER),
-        )
-        latencies, _ = benchmark(
-            variants,
-            InputSpec(tuple(example.shape[1:])),
-            once,
-            context.params.seed,
-            lambda done, text: progress(0.5 + 0.5 * done, text),
-        )
+            rows.append(_row(candidate["density"], smaller, example, candidate["val_accuracy"]))
+        spec = InputSpec(tuple(example.shape[1:]))
+        times = _median_times(context, variants, spec, lambda done, text: progress(0.5 + 0.5 * done, text))
+    return [row | taken for row, taken in zip(rows, times, strict=True)]
+
+
+def _row(density: Any, module: nn.Module, example: torch.Tensor, val_accuracy: Any) -> dict[str, Any]:
+    """One model's values of `COLUMNS`."""
+    return dict(zip(COLUMNS, (density, count(module, example).macs_nonzero, val_accuracy), strict=True))
+
+
+def _median_times(
+    context: StageContext, variants: Mapping[str, Variant], spec: InputSpec, progress: Callable[[float, str], None]
+) -> list[dict[str, float | None]]:
+    """ENGINE_ms of each variant, in order, at the largest batch and with fewer repeats than for the result itself.
+
+    Milliseconds a batch; None where the engine is not available.
+    """
+    config = context.params.benchmark_latency
+    once = replace(
+        config,
+        engines=timed_engines(context),
+        batch_sizes=config.batch_sizes[-1:],
+        repeats=max(10, config.repeats // _FEWER),
+    )
+    latencies, _ = benchmark(variants, spec, once, context.params.seed, progress)
     batch = f"batch{once.batch_sizes[0]}"
-    for engine, measured in latencies.items():
-        for row, name in zip(rows, variants, strict=True):
-            row[f"{engine}_ms"] = None if "unavailable" in measured else measured[name][batch]["latency_ms_p50"]
-    return rows
+    return [
+        {
+            f"{engine}_ms": None if "unavailable" in measured else measured[name][batch]["latency_ms_p50"]
+            for engine, measured in latencies.items()
+        }
+        for name in variants
+    ]

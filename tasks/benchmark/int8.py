@@ -24,6 +24,11 @@ from tasks.project.stage import StageContext
 _BATCH = 64
 
 
+def int8_engines(context: StageContext) -> tuple[EngineName, ...]:
+    """Engines that read models rounded to int8, among those asked for."""
+    return tuple(name for name in context.params.benchmark_latency.engines if ENGINES[name].takes == "int8")
+
+
 def quantized(
     context: StageContext, variants: Mapping[str, Variant], folder: Path
 ) -> tuple[dict[str, Variant], dict[str, Any]]:
@@ -46,7 +51,7 @@ def quantized(
     train = problem_images(context, "train").images
     chosen = np.random.default_rng(context.params.seed).permutation(len(train))[:CALIBRATION_IMAGES]
     samples = preprocess(train[chosen]).contiguous()
-    engines = [engine for engine in context.params.benchmark_latency.engines if ENGINES[engine].takes == "int8"]
+    engines = int8_engines(context)
     on: tuple[EngineName, ...] = ("onnxruntime", *engines)
     made: dict[str, Variant] = {}
     about: dict[str, Any] = {engine: {} for engine in engines}

@@ -47,9 +47,25 @@ class Outcome:
 
 def image_expectations(images: pd.DataFrame, num_classes: int, image_size: int | None) -> list[Any]:
     """What must hold for every image; sizes and modes must be those most images have, unless the size was given."""
-    width = image_size or _most_common(images["width"], 0)
-    height = image_size or _most_common(images["height"], 0)
-    mode = _most_common(images["mode"], "RGB")
+    return [
+        *_listing_expectations(num_classes),
+        *(
+            _expect(
+                gxe.ExpectColumnValuesToNotBeNull,
+                c,
+                f"{c} is known of every image that decodes",
+                "mend the file",
+                row_condition=Column("error").is_null(),
+            )
+            for c in _MEASURED
+        ),
+        *_shape_expectations(images, image_size),
+        *_content_expectations(),
+    ]
+
+
+def _listing_expectations(num_classes: int) -> list[Any]:
+    """What must hold for the list of images: complete, nothing twice, labels of the classes, files that decode."""
     return [
         *(
             _expect(gxe.ExpectColumnValuesToNotBeNull, c, f"every image has a {c}", "mend the data set")
@@ -72,33 +88,27 @@ def image_expectations(images: pd.DataFrame, num_classes: int, image_size: int |
             min_value=0,
             max_value=num_classes - 1,
         ),
-        *(
-            _expect(
-                gxe.ExpectColumnValuesToNotBeNull,
-                c,
-                f"{c} is known of every image that decodes",
-                "mend the file",
-                row_condition=Column("error").is_null(),
-            )
-            for c in _MEASURED
-        ),
-        _expect(
-            gxe.ExpectColumnValuesToBeInSet,
-            "width",
-            f"every image is {width} pixels wide",
-            "resize it, or set data.image_size",
-            value_set=[width],
-        ),
-        _expect(
-            gxe.ExpectColumnValuesToBeInSet,
-            "height",
-            f"every image is {height} pixels high",
-            "resize it, or set data.image_size",
-            value_set=[height],
-        ),
-        _expect(
-            gxe.ExpectColumnValuesToBeInSet, "mode", f"every image has mode {mode}", "convert it", value_set=[mode]
-        ),
+    ]
+
+
+def _shape_expectations(images: pd.DataFrame, image_size: int | None) -> list[Any]:
+    """One width, one height and one mode for all images."""
+    width, height = (image_size or _most_common(images[side], 0) for side in ("width", "height"))
+    mode = _most_common(images["mode"], "RGB")
+    resize = "resize it, or set data.image_size"
+    return [
+        _expect(gxe.ExpectColumnValuesToBeInSet, column, f"every image {has}", remedy, value_set=[value])
+        for column, value, has, remedy in (
+            ("width", width, f"is {width} pixels wide", resize),
+            ("height", height, f"is {height} pixels high", resize),
+            ("mode", mode, f"has mode {mode}", "convert it"),
+        )
+    ]
+
+
+def _content_expectations() -> list[Any]:
+    """Sound hashes, no constant image, no test image that is also in train."""
+    return [
         _expect(
             gxe.ExpectColumnValuesToMatchRegex,
             "sha256",
@@ -125,22 +135,17 @@ def image_expectations(images: pd.DataFrame, num_classes: int, image_size: int |
 
 def class_expectations(min_images: int) -> list[Any]:
     """What must hold for every class."""
-    add, fewest = "add images, or remove the class", min(1, min_images)
     return [
         _expect(gxe.ExpectColumnValuesToBeUnique, "class", "every class has its own name", "rename one"),
-        _expect(
-            gxe.ExpectColumnValuesToBeBetween,
-            "num_train",
-            f"every class has at least {min_images} images in train",
-            add,
-            min_value=min_images,
-        ),
-        _expect(
-            gxe.ExpectColumnValuesToBeBetween,
-            "num_test",
-            f"every class has at least {fewest} image in test",
-            add,
-            min_value=fewest,
+        *(
+            _expect(
+                gxe.ExpectColumnValuesToBeBetween,
+                f"num_{split}",
+                f"every class has at least {fewest} {unit} in {split}",
+                "add images, or remove the class",
+                min_value=fewest,
+            )
+            for split, fewest, unit in (("train", min_images, "images"), ("test", min(1, min_images), "image"))
         ),
     ]
 

@@ -32,17 +32,19 @@ class Tile:
 
 def plots(evidence: Evidence, model: str) -> list[Plot]:
     """The figures of a problem, in reading order."""
-    best, source = evidence.search["best_round"], evidence.evaluated["source"]
-    chosen = (evidence.search["density"], evidence.search["val_accuracy"])
-    layers = evidence.layer_density
+    return [*_search_plots(evidence), *_model_plots(evidence, model), *_saving_plots(evidence)]
+
+
+def _search_plots(evidence: Evidence) -> list[Plot]:
+    """How the search went and what it kept."""
+    best, layers = evidence.search["best_round"], evidence.layer_density
     densest, thinnest = (f(layers, key=lambda n: layers[n]) for f in (max, min))
-    timed = any("unavailable" not in r for r in evidence.latency.values())
-    made = [
+    return [
         Plot(
             "convergence",
             "Convergence of the search",
-            f"{len(evidence.history)} rounds; round {best} was chosen on the validation images: {chosen[0]:.1%} of the"
-            f" weights, {chosen[1]:.1%} val accuracy.",
+            f"{len(evidence.history)} rounds; round {best} was chosen on the validation images:"
+            f" {evidence.search['density']:.1%} of the weights, {evidence.search['val_accuracy']:.1%} val accuracy.",
             partial(figures.convergence, evidence.history, best, evidence.search["source_val_accuracy"]),
         ),
         Plot(
@@ -51,16 +53,19 @@ def plots(evidence: Evidence, model: str) -> list[Plot]:
             f"Most is kept in {densest} ({layers[densest]:.1%}), least in {thinnest} ({layers[thinnest]:.1%}).",
             partial(figures.density_per_layer, layers),
         ),
+    ]
+
+
+def _model_plots(evidence: Evidence, model: str) -> list[Plot]:
+    """What the model answers, beside the original."""
+    source, ours = evidence.evaluated["source"], evidence.evaluated[model]
+    return [
         Plot(
             "accuracy_per_class",
             "Accuracy on each class",
             f"On the {source['num_images']} test images, before and after; overall {source['accuracy']:.2%} and"
-            f" {evidence.evaluated[model]['accuracy']:.2%}.",
-            partial(
-                figures.accuracy_per_class,
-                source["accuracy_per_class"],
-                evidence.evaluated[model]["accuracy_per_class"],
-            ),
+            f" {ours['accuracy']:.2%}.",
+            partial(figures.accuracy_per_class, source["accuracy_per_class"], ours["accuracy_per_class"]),
         ),
         Plot(
             "defect_inheritance",
@@ -69,7 +74,12 @@ def plots(evidence: Evidence, model: str) -> list[Plot]:
             partial(figures.defect_inheritance, evidence.attacked),
         ),
     ]
-    if timed:
+
+
+def _saving_plots(evidence: Evidence) -> list[Plot]:
+    """Time and weights saved, as far as they were measured."""
+    made = []
+    if any("unavailable" not in r for r in evidence.latency.values()):
         caption = "Median of interleaved runs; grey: original, coloured: re-engineered."
         made.append(Plot("latency", "Time for one batch", caption, partial(figures.latency, evidence.latency)))
     if len(evidence.timed_frontier) > 1:
@@ -78,19 +88,13 @@ def plots(evidence: Evidence, model: str) -> list[Plot]:
             "Each candidate of the search, before fine-tuning: what is left of weights, multiply-adds and time. The"
             " line is the original's accuracy."
         )
-        made.append(
-            Plot("gains", "What each candidate would save", caption, partial(figures.gains, original, candidates))
-        )
+        drawing = partial(figures.gains, original, candidates)
+        made.append(Plot("gains", "What each candidate would save", caption, drawing))
     if len(evidence.frontier) > 1:
+        chosen = (evidence.search["density"], evidence.search["val_accuracy"])
         caption = f"{len(evidence.frontier)} candidates of one search; the chosen one keeps {chosen[0]:.1%}."
-        made.append(
-            Plot(
-                "frontier",
-                "Weights kept against accuracy",
-                caption,
-                partial(figures.frontier, evidence.frontier, chosen),
-            )
-        )
+        drawing = partial(figures.frontier, evidence.frontier, chosen)
+        made.append(Plot("frontier", "Weights kept against accuracy", caption, drawing))
     return made
 
 
