@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from seam.errors import SourceError
+from seam.networks.activations import executed_layers, pooled
 
 Images = Float[Tensor, "batch 3 height width"]
 
@@ -30,29 +29,20 @@ class PenultimateFeatures(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._captured: Tensor | None = None
-        executed: list[nn.Module] = []
-        layers = [m for m in self.network.modules() if isinstance(m, (_ConvNd, nn.Linear))]
-        hooks = [m.register_forward_pre_hook(lambda module, inputs: executed.append(module)) for m in layers]
-        with torch.no_grad():
-            self.network(example_input)
-        for hook in hooks:
-            hook.remove()
+        executed, _ = executed_layers(self.network, example_input)
         if not executed:
             raise SourceError(
                 f"{type(network).__name__}: expected a convolution or linear layer to attack the features of, got none"
                 " executed."
             )
-        self._positions_last = isinstance(executed[-1], _ConvNd)
-        executed[-1].register_forward_pre_hook(self._capture)
+        self.network.get_submodule(executed[-1]).register_forward_pre_hook(self._capture)
 
     def _capture(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._captured = inputs[0]
+        self._captured = pooled(module, inputs[0])
 
     def forward(self, x: Images) -> Float[Tensor, "batch features"]:
         """Run the network, return what its last layer received."""
         self.network(x)
         assert self._captured is not None
         features, self._captured = self._captured, None
-        if features.ndim == 2:
-            return features
-        return features.flatten(2).mean(2) if self._positions_last else features.flatten(1, -2).mean(1)
+        return features

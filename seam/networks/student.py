@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import skip_init
 
 from seam.data.images import LabelledImages
 from seam.errors import SourceError
+from seam.networks.activations import executed_layers, pooled
 from seam.networks.head import fit_head
 from seam.networks.predict import predict
 
@@ -98,12 +97,7 @@ def classifier_name(network: nn.Module, example_input: Images) -> str:
         SourceError: it is another layer, or none is executed.
     """
     probe = copy.deepcopy(network).eval()
-    executed: list[str] = []
-    for name, layer in probe.named_modules():
-        if isinstance(layer, (_ConvNd, nn.Linear)):
-            layer.register_forward_pre_hook(partial(_note, executed, name))
-    with torch.no_grad():
-        scores = probe(example_input[:1])
+    executed, scores = executed_layers(probe, example_input[:1])
     expected = (
         f"{type(network).__name__}: expected the last executed layer to be a linear layer or a 1x1 convolution that"
         " gives the class scores"
@@ -145,7 +139,7 @@ def fit_classifier(learner: Student, preprocess: nn.Module, data: LabelledImages
     head = learner.head
     assert isinstance(head, (nn.Linear, nn.Conv2d))
     received: list[Tensor] = []
-    hook = head.register_forward_pre_hook(lambda module, inputs: received.append(_pooled(module, inputs[0].float())))
+    hook = head.register_forward_pre_hook(lambda module, inputs: received.append(pooled(module, inputs[0].float())))
     predict(learner, data, preprocess)
     hook.remove()
     features = torch.cat(received)
@@ -175,17 +169,6 @@ def _lift(learner: Student, bias: Tensor, preprocess: nn.Module, data: LabelledI
     hook.remove()
     with torch.no_grad():
         bias -= torch.stack(lowest).min().clamp(max=0)
-
-
-def _pooled(layer: nn.Module, received: Tensor) -> Float[Tensor, "batch features"]:
-    """What a layer received, averaged over positions where it has any."""
-    if received.ndim == 2:
-        return received
-    return received.flatten(2).mean(2) if isinstance(layer, nn.Conv2d) else received.flatten(1, -2).mean(1)
-
-
-def _note(executed: list[str], name: str, module: nn.Module, inputs: object) -> None:
-    executed.append(name)
 
 
 def _gives(layer: nn.Module, num_classes: int) -> bool:
