@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from seam.errors import ConfigError
 from seam.files import write_text
-from tasks.project.params import SUBJECTS, class_names, parse_params, read_document, round_trip
+from tasks.project.params import SUBJECTS, class_names, flat, parse_params, read_document, round_trip
 
 
 def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | None = None) -> list[str]:
@@ -33,13 +33,13 @@ def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | Non
         ConfigError: an override that is not KEY=VALUE, or a result that is not valid.
     """
     document = read_document(path)
-    before = _flatten(document)
+    before = flat(document)
     if overlay is not None:
         _merge(document, read_document(overlay))
     for override in overrides:
         _set(document, override)
     parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
-    after = _flatten(document)
+    after = flat(document)
     changes = [
         f"{k}: {before.get(k, '(default)')} -> {after.get(k, '(removed)')}"
         for k in sorted({*before, *after})
@@ -109,13 +109,3 @@ def _merge(document: Any, changes: Mapping[str, Any]) -> None:
             _merge(document[key], value)
         else:
             document[key] = value
-
-
-def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

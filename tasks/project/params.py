@@ -119,6 +119,14 @@ def parse_params(values: Mapping[str, Any], where: str) -> Params:
         raise ConfigError("; ".join(_explain(error, where) for error in e.errors())) from e
 
 
+def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Sections within sections as one: {"search": {"alpha": 1.0}} is {"search.alpha": 1.0}."""
+    found: dict[str, Any] = {}
+    for key, value in sections.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
 def round_trip() -> YAML:
     """A reader and writer of YAML that keeps comments, quotes and order."""
     yaml = YAML()

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from seam.methods.catalogue import find
+from tasks.project.params import flat
 from tasks.project.stage import StageContext
 from tasks.report.page import Plot, render
 from tasks.report.target_figures import Rows, inheritance, is_ours, method_label, pareto
@@ -65,7 +66,7 @@ def render_transfer_report(
         rows=rows,
         columns=COLUMNS,
         source=source,
-        transfer=_flat(_section(context)),
+        transfer=flat(_section(context)),
     )
 
 
@@ -107,10 +108,3 @@ def _section(context: StageContext) -> dict[str, Any]:
         "transfer": dumped["transfer"],
         "attack": dumped["evaluate_robustness"],
     }
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return flat

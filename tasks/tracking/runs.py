@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mlflow.entities import Experiment, Param, Run
 from seam.errors import TrackingError
 from seam.files import sha256_file
 from tasks.project.environment import tracking_uri
+from tasks.project.params import flat
 from tasks.project.stage import StageContext
 from tasks.tracking.evidence import run_tags
 from tasks.tracking.store import connect, locked, shown, sqlite_file, tracking_errors
@@ -68,7 +69,7 @@ def lineage(context: StageContext) -> tuple[str, dict[str, str]]:
     shaping[kind.name] = subject.name
     if kind.defined_as is not None:
         shaping[kind.defined_as] = values[kind.section][subject.name]
-    params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in _flatten(shaping).items()}
+    params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in flat(shaping).items()}
     content = {
         "dataset_sha256": sha256_file(context.artifact(kind.data, "dataset.safetensors")),
         "source_sha256": sha256_file(context.artifact(kind.source, "source.safetensors")),
@@ -158,10 +159,3 @@ def _alive(run: Run) -> bool:
         return abs(started - float(tags["seam.process_start"])) < 1
     except (psutil.Error, KeyError, ValueError):
         return False
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return flat
