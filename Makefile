@@ -41,7 +41,7 @@ format: install ## Format the code.
 benchmark: install ## Measure what orchestration adds to a run (benchmarks/README.md).
 	$(BIN)/python benchmarks/overhead.py
 
-gpu-check: ## Measure the search on one GPU: steps, problems together, memory, quality (8 minutes; docs in benchmarks/README.md).
+gpu-check: ## Measure the search on one GPU in 8 minutes (benchmarks/README.md).
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,python3) benchmarks/gpu_check.py
 
 reproduce-rq1: install ## Repeat the paper's RQ1; ARGS="--problems airplane --seeds 0" (docs/results.md).

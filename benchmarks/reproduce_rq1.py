@@ -82,9 +82,8 @@ def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[s
     project = WORK / f"{suite}-seed{seed}"
     params, wanted = prepare(project, suite, names, seed, overrides)
     repro(project, params, [f"evaluate@{name}" for name in wanted])
-    repro(
-        project, params, [f"benchmark_latency@{name}" for name in wanted]
-    )  # last: nothing else runs while times are taken
+    # last: nothing else runs while times are taken
+    repro(project, params, [f"benchmark_latency@{name}" for name in wanted])
     for name in wanted:
         path = CARDS / f"{suite}-{name}-seed{seed}.json"
         write_json(path, card(project, params, suite, name))

@@ -34,6 +34,7 @@ from seam.search.mask_search import MaskSearch, SearchProblem
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext
+from tasks.project.stages import PROBLEM
 from tasks.project.subject import Subject
 
 PUBLISHED_ROUNDS = 300
@@ -60,7 +61,7 @@ def main() -> None:
     root = Path.cwd()
     params = load_params(root / "params.yaml")
     problem_name = arguments.problem or list(params.problems)[-1]
-    context = StageContext("search", params, root, Subject("problem", problem_name))
+    context = StageContext("search", params, root, Subject(PROBLEM.name, problem_name))
     source = problem_source(context)
     problem = context.target_problem(source.info.classes)
     train, val = problem_images(context, "train"), problem_images(context, "val")

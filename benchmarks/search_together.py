@@ -23,6 +23,7 @@ from seam.search.together import bytes_needed, how_many_fit, joint_round
 from tasks.inputs.problem import problem_source
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext
+from tasks.project.stages import PROBLEM
 from tasks.project.subject import Subject
 from tasks.search import prepare
 
@@ -43,7 +44,7 @@ def main() -> None:
     root = Path.cwd()
     params = load_params(root / "params.yaml")
     names = arguments.problems.split(",") if arguments.problems else list(params.problems)
-    contexts = [StageContext("search", params, root, Subject("problem", name)) for name in names]
+    contexts = [StageContext("search", params, root, Subject(PROBLEM.name, name)) for name in names]
     alone, together = ([prepare(c, problem_source(c)) for c in contexts] for _ in range(2))
     times: dict[str, list[float]] = {"together": [], "one_by_one": []}
     for repeat in range(arguments.repeats + 1):

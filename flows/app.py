@@ -37,12 +37,10 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
-    gc.set_threshold(
-        100_000, 20, 100
-    )  # the libraries make a million objects that stay: looking through them again and again costs seconds
-    logging.getLogger().addHandler(
-        logging.NullHandler()
-    )  # until the project's log file is open, the terminal shows our one line only
+    # the libraries make a million objects that stay: looking through them again and again costs seconds
+    gc.set_threshold(100_000, 20, 100)
+    # until the project's log file is open, the terminal shows our one line only
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         app(standalone_mode=True)
     except SeamError as e:

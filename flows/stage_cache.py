@@ -29,11 +29,8 @@ from tasks.project.code_digests import CodeDigests, digests_path
 from tasks.project.stages import DIGEST_STAGE
 
 _FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
-for _name in (
-    "dvc",
-    "dvc_objects",
-    "dvc_data",
-):  # DVC prints to the terminal as soon as it is imported; its records go where ours go
+# DVC prints to the terminal as soon as it is imported; its records go where ours go
+for _name in ("dvc", "dvc_objects", "dvc_data"):
     logging.getLogger(_name).handlers.clear()
     logging.getLogger(_name).propagate = True
 Result = TypeVar("Result")

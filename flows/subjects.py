@@ -46,9 +46,8 @@ def run_subjects(
         except SeamError as e:
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))
-        with TagsContext(
-            current_tags=set()
-        ):  # a task with the run's tags asks the server for their concurrency limits: seconds a stage
+        # a task with the run's tags asks the server for their concurrency limits: seconds a stage
+        with TagsContext(current_tags=set()):
             return verdict(kind, run_stages(root, params, kind, subjects, before or {}), subjects)
 
 

@@ -34,6 +34,7 @@ from seam.networks.state_dicts import save_weights
 from seam.networks.student import Student
 from seam.runtime import Runtime, start
 from seam.search.result import Round
+from seam.training.batches import whole_epochs
 from seam.training.loop import Epoch
 from tasks.inputs.target import Adversarial, split_images, target_data, transfer_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
@@ -99,7 +100,7 @@ def transfer(context: StageContext) -> StageResult:
 def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Watch:
     """Keeps the state beside the outputs; shows every round and epoch on a bar and on the run page."""
     name = context.student
-    epochs = name.row.training_of(config).whole_epochs(num_train)
+    epochs = whole_epochs(name.row.training_of(config), num_train)
     rounds = name.row.rounds_of(config)
     bar = tqdm(total=rounds + epochs, desc=f"{context.name} {name}", unit="epoch", disable=None)
 

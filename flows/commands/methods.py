@@ -28,11 +28,7 @@ def show_method(name: str) -> Iterator[str]:
     """
     method = find(name)
     card = method.card()
-    yield (
-        f"{method.name} ({method.label}): makes a {method.makes}"
-        if method.makes == "student"
-        else (f"{method.name} ({method.label}): makes {method.makes}")
-    )
+    yield f"{method.name} ({method.label}): makes {'a student' if method.makes == 'student' else method.makes}"
     yield from textwrap.wrap(card.title, _WIDTH)
     for heading, text in card.parts.items():
         yield from ("", heading, *_indented(f"{text[:1].upper()}{text[1:]}"))

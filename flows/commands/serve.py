@@ -49,5 +49,5 @@ def serve_champion(root: Path, names: Mapping[str, str | None], port: int) -> No
     os.environ["MLFLOW_TRACKING_URI"] = uri
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     mlflow = shutil.which("mlflow") or "mlflow"
-    arguments = f"models serve -m models:/{name}@champion --env-manager local -h 127.0.0.1 -p {port} -w 1"
-    os.execv(mlflow, [mlflow, *arguments.split()])
+    arguments = ["models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local"]
+    os.execv(mlflow, [mlflow, *arguments, "-h", "127.0.0.1", "-p", str(port), "-w", "1"])

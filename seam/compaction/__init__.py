@@ -129,9 +129,9 @@ def _widths(network: nn.Module) -> dict[str, int]:
             widths[name] = module.width
         elif isinstance(module, _ConvNd):
             widths[name] = module.out_channels
-        elif isinstance(module, nn.Linear) and not isinstance(
-            module, NonDynamicallyQuantizableLinear
-        ):  # that is a part of attention
+        elif isinstance(module, NonDynamicallyQuantizableLinear):
+            pass  # a part of attention
+        elif isinstance(module, nn.Linear):
             widths[name] = module.out_features
     return widths
 

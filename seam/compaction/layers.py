@@ -124,9 +124,8 @@ def fold_norms(traced: Traced) -> None:
         if source is None or traced.kind(source) not in LAYERS or len(source.users) > 1:
             continue
         layer, norm = traced.called(source), traced.called(node)
-        if (
-            norm.running_var is not None and len(traced.shapes[source]) == layer.weight.dim()
-        ):  # else it normalises another axis
+        same_axis = len(traced.shapes[source]) == layer.weight.dim()
+        if norm.running_var is not None and same_axis:
             _fold_norm(layer, norm)
             node.replace_all_uses_with(source)
             traced.module.graph.erase_node(node)

@@ -77,16 +77,5 @@ class StudentTraining:
     augment: Augment = "crop_flip"
     """As in `TransferSearchConfig`."""
 
-    def whole_epochs(self, num_images: int) -> int:
-        """Passes over `num_images` training images that this comes to.
-
-        A last batch of less than half a batch is no step.
-        """
-        if self.steps is None:
-            return self.epochs
-        full, rest = divmod(num_images, self.batch_size)
-        steps_per_epoch = max(1, full + (2 * rest >= self.batch_size))
-        return -(-self.steps // steps_per_epoch)
-
 
 _FROM_SCRATCH = StudentTraining(epochs=60, lr=0.05, lr_head=0.05, momentum=0.9, weight_decay=5e-4, schedule="cosine")

@@ -48,9 +48,8 @@ def save_prepared(data: ImageData, path: Path) -> None:
     try:
         temporary.touch()
         permissions = temporary.stat().st_mode  # save_file would leave it to its owner alone
-        save_file(
-            arrays, temporary, metadata={"classes": json.dumps(list(data.classes))}
-        )  # from the arrays, without a copy of gigabytes
+        about = {"classes": json.dumps(list(data.classes))}
+        save_file(arrays, temporary, metadata=about)  # from the arrays, without a copy of gigabytes
         temporary.chmod(permissions)
         with temporary.open("rb+") as f:
             os.fsync(f.fileno())

@@ -99,9 +99,8 @@ def write_unchecked(
 def _export(model: nn.Module, inputs: list[Tensor], input_name: str, output_name: str, path: Path) -> float:
     frozen = copy.deepcopy(model).cpu().float().eval()
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the TorchScript exporter is deprecated; the other one writes what DeepSparse cannot read
+        # the TorchScript exporter is deprecated; the other one writes what DeepSparse cannot read
+        warnings.simplefilter("ignore")
         unchecked = Path(folder) / "model.onnx"
         try:
             write_unchecked(frozen, inputs[0], unchecked, input_name, output_name)

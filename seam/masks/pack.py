@@ -41,9 +41,8 @@ def save_mask_pack(masks: Masks, source_sha256: str, path: Path) -> str:
     digest = _mask_sha256(packed, shapes)
     about = {"format": _FORMAT, "source_sha256": source_sha256, "mask_sha256": digest, "shapes": shapes}
     compressed = {name: np.frombuffer(zlib.compress(bits.tobytes(), 9), np.uint8) for name, bits in packed.items()}
-    write_bytes(
-        path, save(compressed, metadata={"seam": json.dumps(about)})
-    )  # one key: safetensors does not keep the order of several
+    one_key = {"seam": json.dumps(about)}  # safetensors does not keep the order of several
+    write_bytes(path, save(compressed, metadata=one_key))
     return digest
 
 

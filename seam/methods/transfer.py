@@ -22,6 +22,7 @@ from seam.methods.catalogue import STUDENTS, Method, find
 from seam.methods.protocol import SILENT, MakeStudent, StartingPoint, Target, Watch
 from seam.networks.student import Student, fit_classifier
 from seam.runtime import Runtime
+from seam.training.batches import whole_epochs
 from seam.training.loop import Epoch, TrainingPlan, train
 from seam.training.spatial_dropout import spatial_dropout
 
@@ -124,7 +125,7 @@ def train_student(
     ]
     optimizer = torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
     plan = TrainingPlan(
-        config.whole_epochs(len(target.train)),
+        whole_epochs(config, len(target.train)),
         config.batch_size,
         config.augment,
         seed,

@@ -120,12 +120,8 @@ def _network(checkpoint: str) -> Iterator[None]:
     socket.setdefaulttimeout(SILENCE_SECONDS)
     try:
         yield
-    except (
-        OSError,
-        HTTPException,
-        RuntimeError,
-        ValueError,
-    ) as e:  # URLError is an OSError; a wrong hash a RuntimeError; not an address a ValueError
+    # URLError is an OSError; a wrong hash a RuntimeError; what is not an address a ValueError
+    except (OSError, HTTPException, RuntimeError, ValueError) as e:
         if isinstance(e, SourceError) or (isinstance(e, OSError) and e.errno == errno.ENOSPC):
             raise  # said already; a full disk is the caller's to name
         raise SourceError(

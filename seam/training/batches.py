@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from seam.configs.training import StudentTraining
 from seam.data.images import LabelledImages
 
 
@@ -41,6 +42,11 @@ def num_batches(count: int, batch_size: int) -> int:
     """How many batches `training_batches` makes of so many images."""
     whole, rest = divmod(count, batch_size)
     return whole + (rest >= batch_size / 2 or (not whole and rest > 0))
+
+
+def whole_epochs(config: StudentTraining, count: int) -> int:
+    """Passes over `count` training images that a student's training comes to."""
+    return config.epochs if config.steps is None else -(-config.steps // num_batches(count, config.batch_size))
 
 
 def _cut(

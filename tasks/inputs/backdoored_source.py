@@ -15,6 +15,7 @@ from seam.methods.transfer import train_student
 from seam.networks.predict import predict
 from seam.networks.source import Preprocess
 from seam.runtime import start
+from seam.training.batches import whole_epochs
 from seam.training.loop import Epoch
 from tasks.inputs.target import carved, target_data
 from tasks.project.stage import StageContext
@@ -42,7 +43,7 @@ def planted(
     runtime = start(params.runtime, height_width[0] * height_width[1])
     target = Target(poisoned, val, preprocess, len(data.classes))
     learner = fresh_student(network, target, params.seed)
-    epochs = config.training.whole_epochs(len(train))
+    epochs = whole_epochs(config.training, len(train))
     bar = tqdm(total=epochs, desc=f"plant a backdoor, {context.name}", unit="epoch", disable=None)
 
     def on_epoch(epoch: Epoch) -> None:

@@ -104,9 +104,8 @@ def registered_files(address: str, root: Path, folder: Path) -> tuple[str, Path]
     with tracking_errors(uri):
         version = _version(client, match, uri)
         name = f"{REGISTRY}{version.name}/{version.version}"
-        location = client.get_model_version_download_uri(
-            version.name, version.version
-        )  # a models:/ address is looked up in the process-wide store
+        # a models:/ address would be looked up in the process-wide store
+        location = client.get_model_version_download_uri(version.name, version.version)
         try:
             found = Path(
                 download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=uri, registry_uri=uri)

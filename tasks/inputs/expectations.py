@@ -206,9 +206,8 @@ def _run(context: Any, name: str, table: pd.DataFrame, key: str, suite: Sequence
 
 def _outcome(result: Any, key: str) -> Outcome:
     config = result.expectation_config
-    if (
-        not result.success and "unexpected_index_list" not in result.result
-    ):  # the expectation itself broke: never pass in silence
+    if not result.success and "unexpected_index_list" not in result.result:
+        # the expectation itself broke: never pass in silence
         raise RuntimeError(
             f"{config.type} on '{config.kwargs.get('column')}' could not be evaluated: {result.exception_info}"
         )

@@ -30,8 +30,6 @@ ADVICE: Mapping[Hint, str] = {
     "together": "set runtime.searches_together to 1",
 }
 """What to do; {names} are those that `_names` knows for the stage."""
-_SEARCHES = {"problem": "search", "target": "transfer.search"}
-"""Section of the parameters of a mask search, by kind of subject."""
 _PLANTING = {"fetch_source": "transfer.backdoor.training"}
 """Section of the parameters that a source with a backdoor is trained with, by stage."""
 _RATES = {
@@ -83,7 +81,7 @@ def _names(run: StageRun | None, path: Path | None) -> dict[str, str]:
     if run is None:
         return names
     kind, subject = _kind_of(run), run.subject
-    names |= {"source": kind.source_section, "search": _SEARCHES[kind.name]}
+    names |= {"source": kind.source_section, "search": kind.search_section}
     if not kind.own_data:
         names["data"] = "data"
     elif subject is not None:

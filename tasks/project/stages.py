@@ -42,6 +42,8 @@ class Kind:
     """The stage that publishes its source.safetensors and source.json."""
     source_section: str
     """Section of the parameters that names the source's checkpoint."""
+    search_section: str
+    """Section of the parameters of a mask search."""
     registers: str
     """The stage that registers a model."""
     reports: str
@@ -99,6 +101,7 @@ PROBLEM = Kind(
     data="validate_data",
     source="prepare_source",
     source_section="prepare_source",
+    search_section="search",
     registers="register_model",
     reports="register_model",
     next_commands=(
@@ -128,6 +131,7 @@ TARGET = Kind(
     data="validate_target",
     source="fetch_source",
     source_section="transfer",
+    search_section="transfer.search",
     registers="register_transfer",
     reports="compare_transfers",
     next_commands=(

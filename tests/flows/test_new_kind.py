@@ -11,6 +11,7 @@ from flows.stage_task import Failure, source_changed, without_running
 from flows.subjects import run_stages, verdict
 from seam.errors import ConfigError
 from seam.files import write_json
+from tasks.project.advice import advice
 from tasks.project.params import ClassNames, Params
 from tasks.project.stage import StageContext
 from tasks.project.stages import KINDS, Kind, Stage, all_stages
@@ -30,6 +31,7 @@ COMPOSITION = Kind(
     data="gather_modules",
     source="gather_modules",
     source_section="prepare_source",
+    search_section="search",
     registers="register_composition",
     reports="compose",
     next_commands=(("seam serve --composition {name}", "answer requests"),),
@@ -78,6 +80,12 @@ def test_one_row_gives_a_kind_its_folders_labels_keys_flags_and_order(
     ]
     with pytest.raises(ConfigError, match="unknown composition 'duo', expected one of: pair, trio; add it under `comp"):
         check(params, Subject("composition", "duo"))
+
+
+def test_one_row_gives_a_kind_its_advice(composition: Kind) -> None:
+    run = StageRun("compose", Subject("composition", "pair"))
+    assert advice("search_rate", run) == "lower search.lr_head or search.lr_scores"
+    assert advice("architecture", run) == "set prepare_source.architecture"
 
 
 def test_one_row_gives_a_kind_its_lineage(composition: Kind, params: ParamsWithCompositions, tmp_path: Path) -> None:

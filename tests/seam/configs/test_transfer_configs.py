@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from seam.configs.methods import RemosConfig, TransferConfig
 from seam.configs.search import TransferSearchConfig
 from seam.configs.training import StudentTraining
-
-
-def test_steps_become_whole_epochs() -> None:
-    training = StudentTraining(steps=10, batch_size=8)
-    assert [training.whole_epochs(n) for n in (3, 8, 11, 12, 16)] == [10, 10, 10, 5, 5]
-    assert replace(training, steps=None, epochs=7).whole_epochs(100) == 7
 
 
 @pytest.mark.parametrize(

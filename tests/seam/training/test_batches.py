@@ -1,11 +1,14 @@
 """What a batch holds: order, augmentation, negatives."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
+from seam.configs.training import StudentTraining
 from seam.data.images import LabelledImages, redrawn
 from seam.networks.source import Preprocess
-from seam.training.batches import training_batches
+from seam.training.batches import training_batches, whole_epochs
 from tests.seam.training.bright import of_one_shade, two_shades
 
 IDENTITY = Preprocess((0.0,) * 3, (1 / 255,) * 3)  # pixels come out as they are stored
@@ -65,9 +68,8 @@ def test_resized_windows_lie_inside_the_image_and_differ():
     )
     seen = _pixels(training_batches(data, IDENTITY, 50, "resized_crop_flip", 0, 0))
     assert seen.min() >= 0 and seen.max() <= 63
-    slopes = (
-        seen[:, 32, 40] - seen[:, 32, 24]
-    ) / 16  # columns of the image for one of the window: its width; negative when flipped
+    # columns of the image for one of the window: its width; negative when flipped
+    slopes = (seen[:, 32, 40] - seen[:, 32, 24]) / 16
     assert 60 < (slopes < 0).sum() < 140
     assert slopes.abs().min() >= (0.08 * 3 / 4) ** 0.5 - 1e-3 and slopes.abs().max() <= 1 + 1e-3
     assert slopes.abs().std() > 0.1
@@ -78,3 +80,9 @@ def test_a_small_last_batch_is_dropped_but_never_the_only_one():
     sizes = [len(y) for _, y in training_batches(two_shades(20), IDENTITY, 16, "none", 0, 0)]
     assert sizes == [16]
     assert [len(y) for _, y in training_batches(two_shades(4), IDENTITY, 16, "none", 0, 0)] == [4]
+
+
+def test_steps_become_whole_epochs():
+    training = StudentTraining(steps=10, batch_size=8)
+    assert [whole_epochs(training, n) for n in (3, 8, 11, 12, 16)] == [10, 10, 10, 5, 5]
+    assert whole_epochs(replace(training, steps=None, epochs=7), 100) == 7

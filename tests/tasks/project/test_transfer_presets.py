@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from seam.training.batches import whole_epochs
 from tasks.project.change_params import change_params
 from tasks.project.params import load_params
 from tasks.project.transfer_params import TransferParams
@@ -60,7 +61,7 @@ def test_remos(presets: dict[str, TransferParams]) -> None:
     assert (training.spatial_dropout, training.label_smoothing, training.keep) == (0.1, 0.1, "last")
     assert (training.steps, backdoor.training.steps) == (30_000, 10_000)
     # of 64 of the 5,360 images of MIT Indoor 67: 83.75 batches an epoch, the last is big enough
-    assert (training.whole_epochs(5360), backdoor.training.whole_epochs(5360)) == (358, 120)
+    assert (whole_epochs(training, 5360), whole_epochs(backdoor.training, 5360)) == (358, 120)
     assert large.training == training and (large.retrain, backdoor.retrain) == (small.retrain, small.retrain)
     scratch = small.retrain
     assert (scratch.lr, scratch.lr_head, scratch.momentum, scratch.weight_decay) == (0.01, 0.01, 0.9, 5e-3)
