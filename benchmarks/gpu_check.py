@@ -19,12 +19,12 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from in_turn import InTurn, in_turn
 from made_source import Lab, made_images, problem_of, trained_source
 from plain_step import plain_step
 
@@ -35,26 +35,6 @@ from seam.runtime import start
 from seam.search.together import joint_round
 
 STEP_GOAL, TOGETHER_GOAL = 1.15, 0.25
-
-
-def timed(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds of a piece of work, what it left the GPU to do included."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
-    started = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - started
-
-
-@contextmanager
-def peak_memory(device: torch.device, found: dict[str, Any], name: str) -> Iterator[None]:
-    """MiB at most that torch held within the block."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    yield
-    if device.type == "cuda":
-        found[name] = round(torch.cuda.max_memory_allocated(device) / 2**20)
 
 
 def step_ratio(lab: Lab, config: SearchConfig, batches: int, repeats: int) -> dict[str, Any]:
@@ -75,44 +55,27 @@ def step_ratio(lab: Lab, config: SearchConfig, batches: int, repeats: int) -> di
         for images, labels in inputs:
             step(images, labels)
 
-    found: dict[str, Any] = {}
-    times: dict[str, list[float]] = {"plain": [], "search": []}
-    for repeat in range(repeats + 2):
-        for name, work in (("plain", plain), ("search", ours)):
-            with peak_memory(lab.runtime.device, found, f"peak_mib_{name}"):
-                spent = timed(work, lab.runtime.device)
-            if repeat > 1:
-                times[name].append(1000 * spent / len(inputs))
-    ratios = [s / p for s, p in zip(times["search"], times["plain"], strict=True)]
-    return {
-        "ratio": round(statistics.median(ratios), 3),
-        "ratios": [round(r, 3) for r in ratios],
-        "plain_step_ms": round(statistics.median(times["plain"]), 3),
-        "search_step_ms": round(statistics.median(times["search"]), 3),
-        "batch_size": config.batch_size,
-        **found,
-    }
+    found = in_turn({"plain": plain, "search": ours}, repeats, warmup=2)
+    step_ms = {f"{name}_step_ms": round(1000 * found.median(name) / batches, 3) for name in found.seconds}
+    return {**found.ratio("search", "plain"), **step_ms, "batch_size": config.batch_size, **_memory(found)}
 
 
 def together_ratio(lab: Lab, config: SearchConfig, problems: int, repeats: int) -> dict[str, Any]:
     """A round of several problems together against the same rounds one by one, evaluation included."""
     alone, joint = ([lab.search(i, config) for i in range(problems)] for _ in range(2))
-    found: dict[str, Any] = {"problems": problems}
-    times: dict[str, list[float]] = {"together": [], "one_by_one": []}
 
     def one_by_one() -> None:
         for search in alone:
             search.loop.next_round()
 
-    for repeat in range(repeats + 1):
-        for name, work in (("together", lambda: joint_round(joint)), ("one_by_one", one_by_one)):
-            with peak_memory(lab.runtime.device, found, f"peak_mib_{name}"):
-                spent = timed(work, lab.runtime.device)
-            if repeat:  # the first round ranks the weights and warms up
-                times[name].append(spent)
-    ratios = [t / o for t, o in zip(times["together"], times["one_by_one"], strict=True)]
-    seconds = {name: round(statistics.median(some), 3) for name, some in times.items()}
-    return {"ratio": round(statistics.median(ratios), 3), "ratios": [round(r, 3) for r in ratios], **seconds, **found}
+    # the first round ranks the weights and warms up
+    found = in_turn({"together": lambda: joint_round(joint), "one_by_one": one_by_one}, repeats)
+    seconds = {name: round(found.median(name), 3) for name in found.seconds}
+    return {**found.ratio("together", "one_by_one"), **seconds, "problems": problems, **_memory(found)}
+
+
+def _memory(found: InTurn) -> dict[str, int]:
+    return {f"peak_mib_{name}": mib for name, mib in found.peak_mib.items()}
 
 
 def quality(labs: dict[str, Lab], config: SearchConfig, problems: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from in_turn import in_turn
 from plain_step import plain_step
 from published_search import PublishedSearch, loaders
 
@@ -40,14 +40,14 @@ from tasks.project.subject import Subject
 PUBLISHED_ROUNDS = 300
 
 
-def seconds_of(step: Callable[[Any, Any], None], batches: list[Any]) -> float:
-    """Mean seconds of a step."""
-    started = time.perf_counter()
-    for images, labels in batches:
-        step(images, labels)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return (time.perf_counter() - started) / len(batches)
+def on_all(step: Callable[[Any, Any], None], batches: list[Any]) -> Callable[[], None]:
+    """A step on every batch."""
+
+    def work() -> None:
+        for images, labels in batches:
+            step(images, labels)
+
+    return work
 
 
 def main() -> None:
@@ -93,14 +93,9 @@ def main() -> None:
     search = prepare()
     batches = list(search.loop.begin_round())
     plain = plain_step(problem_source(context).network, search.head_only, runtime, config)
-    steps = {"plain": plain, "search": search.loop.step}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for repeat in range(arguments.repeats + 1):
-        for name, step in steps.items():
-            spent = seconds_of(step, batches)
-            if repeat:
-                times[name].append(spent)
-    ratios = [s / p for s, p in zip(times["search"], times["plain"], strict=True)]
+    works = {"plain": on_all(plain, batches), "search": on_all(search.loop.step, batches)}
+    steps = in_turn(works, arguments.repeats)
+    step_ms = {f"{name}_step_ms": round(1000 * steps.median(name) / len(batches), 2) for name in works}
     started = time.perf_counter()
     result = prepare().run()
     whole = time.perf_counter() - started
@@ -109,10 +104,8 @@ def main() -> None:
         json.dumps(
             {
                 "problem": problem_name,
-                "step_ratio": round(statistics.median(ratios), 3),
-                "step_ratios": [round(r, 3) for r in ratios],
-                "plain_step_ms": round(1000 * statistics.median(times["plain"]), 2),
-                "search_step_ms": round(1000 * statistics.median(times["search"]), 2),
+                **{f"step_{name}": value for name, value in steps.ratio("search", "plain").items()},
+                **step_ms,
                 "published_round_s": [round(r, 2) for r in rounds],
                 "published_search_s": round(PUBLISHED_ROUNDS * per_round, 1),
                 "search_s": round(whole, 1),

@@ -13,11 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import time
 from pathlib import Path
 
-import torch
+from in_turn import in_turn
 
 from seam.search.together import bytes_needed, how_many_fit, joint_round
 from tasks.inputs.problem import problem_source
@@ -26,13 +24,6 @@ from tasks.project.stage import StageContext
 from tasks.project.stages import PROBLEM
 from tasks.project.subject import Subject
 from tasks.search import prepare
-
-
-def seconds_since(started: float) -> float:
-    """Of wall time, work on a GPU included."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -46,26 +37,20 @@ def main() -> None:
     names = arguments.problems.split(",") if arguments.problems else list(params.problems)
     contexts = [StageContext("search", params, root, Subject(PROBLEM.name, name)) for name in names]
     alone, together = ([prepare(c, problem_source(c)) for c in contexts] for _ in range(2))
-    times: dict[str, list[float]] = {"together": [], "one_by_one": []}
-    for repeat in range(arguments.repeats + 1):
-        started = time.perf_counter()
-        joint_round(together)
-        joint = seconds_since(started)
-        started = time.perf_counter()
+
+    def one_by_one() -> None:
         for search in alone:
             search.loop.next_round()
-        if repeat:  # the first round ranks the weights and warms up
-            times["together"].append(joint)
-            times["one_by_one"].append(seconds_since(started))
+
+    # the first round ranks the weights and warms up
+    found = in_turn({"together": lambda: joint_round(together), "one_by_one": one_by_one}, arguments.repeats)
     search, runtime = alone[0], alone[0].loop.runtime
-    ratios = [t / o for t, o in zip(times["together"], times["one_by_one"], strict=True)]
     print(
         json.dumps(
             {
                 "problems": len(names),
-                "ratio": round(statistics.median(ratios), 3),
-                "ratios": [round(r, 3) for r in ratios],
-                "round_s": {name: [round(t, 2) for t in some] for name, some in times.items()},
+                **found.ratio("together", "one_by_one"),
+                "round_s": {name: [round(t, 2) for t in some] for name, some in found.seconds.items()},
                 "mib_needed_each": round(bytes_needed(search) / 2**20),
                 "fit_into_memory": how_many_fit(search),
                 "device": str(runtime.device),
