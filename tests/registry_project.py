@@ -80,22 +80,23 @@ def _write_source(context: StageContext, architecture: str) -> nn.Module:
     network = build(architecture, 3)
     folder = context.folder("prepare_source")
     folder.mkdir(parents=True)
-    save_source(
-        network,
-        SourceInfo(
-            architecture=architecture,
-            num_classes=len(CLASSES),
-            classes=CLASSES,
-            mean=(0.5,) * 3,
-            std=(0.25,) * 3,
-            image_shape=(8, 8, 1),
-            params_total=163,
-            trained_here=True,
-            val_accuracy=0.9,
-        ),
-        folder,
-    )
+    save_source(network, source_info(architecture, CLASSES), folder)
     return network
+
+
+def source_info(architecture: str, classes: tuple[str, ...]) -> SourceInfo:
+    """What is said of a source made up for small images of these classes."""
+    return SourceInfo(
+        architecture=architecture,
+        num_classes=len(classes),
+        classes=classes,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        image_shape=(8, 8, 1),
+        params_total=163,
+        trained_here=True,
+        val_accuracy=0.9,
+    )
 
 
 def _write_search(context: StageContext, network: nn.Module) -> None:

@@ -60,14 +60,14 @@ def make_small_project(folder):
 
 
 def run(folder, *command, ok=True):
+    """Run a program of the project's environment."""
+    return call(folder, str(BIN / command[0]), *command[1:], ok=ok)
+
+
+def call(folder, *command, ok=True):
+    """Run any program in the project; a failed one fails the test unless not `ok`."""
     done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=600, check=False
     )
     if ok:
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import grimp
 import pytest
@@ -22,30 +17,24 @@ from tasks.project.params import load_params
 from tasks.project.stage import StageContext
 from tasks.project.stages import all_stages
 from tasks.project.subject import Subject
+from tests.flows.dvc_command import dvc as plain_dvc
+from tests.flows.ran import ran
+from tests.stub_stages import sitecustomize
 
 ROOT = Path(__file__).parents[2]
-STUBS = ROOT / "tests/stub_stages/sitecustomize.py"
+STUBS = ROOT / "tests" / "stub_stages"
 LARGEST_KB = 18.0
 """Of dvc.lock, for one problem."""
 
 
 @pytest.fixture(scope="module")
-def stubs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stub_stages_helper", STUBS)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, stubs: ModuleType) -> Iterator[Path]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Everything ran, by plain `dvc repro`; tests leave it so."""
     folder = tmp_path_factory.mktemp("code")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_SITE_CACHE_DIR", str(folder / "site"))
         patch.setenv("DVC_NO_ANALYTICS", "1")
-        root: Path = stubs.make_project(folder / "project")
+        root: Path = sitecustomize.make_project(folder / "project")
         changes = ["targets={digits: {kind: npz, path: data/digits.npz}}", "transfer.methods=[standard]"]
         change_params(root / "params.yaml", changes)
         dvc(root, "repro")
@@ -56,29 +45,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, stubs: ModuleType) -> Iter
 
 
 def dvc(root: Path, *arguments: str) -> str:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": f"{STUBS.parent}:{root}",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def ran(root: Path) -> list[str]:
-    """Stages that ran, of those that stand in for the real ones; forgotten by the next call."""
-    record = root / "ran.txt"
-    lines = record.read_text().splitlines() if record.is_file() else []
-    record.unlink(missing_ok=True)
-    return lines
+    """DVC with stub stages in place of the real ones."""
+    return plain_dvc(root, *arguments, PYTHONPATH=f"{STUBS}:{root}")
 
 
 def status(root: Path) -> set[str]:
@@ -180,32 +148,32 @@ def test_what_is_no_code_makes_nothing_stale(project: Path) -> None:
     assert status(project) == set()
 
 
-def test_what_seam_ran_is_current_for_dvc(project: Path, stubs: ModuleType) -> None:
+def test_what_seam_ran_is_current_for_dvc(project: Path) -> None:
     with edited(project / "seam/measures/restricted.py", "as never before"):
-        run_stale(project, stubs)
+        run_stale(project)
         assert {name.partition("@")[0] for name in ran(project)} == {"evaluate"}
         assert stale(project) == {} and status(project) == set()
         assert "Running stage" not in dvc(project, "repro") and ran(project) == []
-    run_stale(project, stubs)
+    run_stale(project)
     assert ran(project) == [] and status(project) == set()
 
 
-def run_stale(root: Path, stubs: ModuleType) -> None:
+def run_stale(root: Path) -> None:
     """As the flow does, for the one stage that is touched here."""
     cache, params = shared_cache(root), load_params(root / "params.yaml")
     for problem in params.problems:
         context = StageContext("evaluate", params, root, Subject("problem", problem))
         if not cache.is_current("evaluate", problem) and not cache.restore("evaluate", problem):
-            cache.run("evaluate", problem, lambda c=context: stubs._body(c))  # type: ignore[misc]
+            cache.run("evaluate", problem, lambda c=context: sitecustomize._body(c))  # type: ignore[misc]
 
 
-def test_code_that_changes_while_its_stage_runs_is_not_recorded(project: Path, stubs: ModuleType) -> None:
+def test_code_that_changes_while_its_stage_runs_is_not_recorded(project: Path) -> None:
     cache, params = shared_cache(project), load_params(project / "params.yaml")
     context = StageContext("evaluate", params, project, Subject("problem", "digit-3"))
     path, text = project / "seam/measures/restricted.py", (project / "seam/measures/restricted.py").read_text()
 
     def edits_its_code() -> None:
-        stubs._body(context)
+        sitecustomize._body(context)
         path.write_text("# another\n")
 
     with pytest.raises(CacheError, match=r"evaluate@digit-3: the stage's code changed while the stage ran"):
@@ -215,7 +183,7 @@ def test_code_that_changes_while_its_stage_runs_is_not_recorded(project: Path, s
     assert stale(project) == {}
 
     def edits_other_code() -> None:
-        stubs._body(context)
+        sitecustomize._body(context)
         (project / "tasks/unused.py").write_text("# new\n")
 
     cache.run("evaluate", "digit-3", edits_other_code)

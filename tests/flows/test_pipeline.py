@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from seam.networks.build import build
 from tests.defaults import ROOT
-from tests.flows.small_project import BIN, PROBLEM, environment, make_small_project, run
+from tests.flows.small_project import BIN, PROBLEM, call, environment, make_small_project, run
 
 KILLS = {
     "search": f"artifacts/{PROBLEM}/search.partial/checkpoint.safetensors",
@@ -143,17 +143,7 @@ def _readme_block(heading):
 
 
 def _shell(folder, commands):
-    done = subprocess.run(
-        ["bash", "-ec", commands],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    return call(folder, "bash", "-ec", commands).stdout
 
 
 def test_the_readmes_commands_for_the_consumer(resumed):

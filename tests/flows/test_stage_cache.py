@@ -12,6 +12,7 @@ import pytest
 from dvc.repo import Repo
 
 from flows.stage_cache import CacheError, StageCache
+from tests.flows.dvc_command import dvc
 
 DVC_YAML = """
 vars: [params.yaml]
@@ -35,20 +36,6 @@ stages:
 """
 PARAMS = "seed: 0\nproblems:\n  a: [x]\n  b: [y]\n"
 STAGES = [("first", None), ("second", "a"), ("second", "b")]
-
-
-def dvc(root: Path, *arguments: str) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from seam.methods.transfer import train_student
 from seam.networks.source import Preprocess
 from seam.runtime import start
 from seam.training.loop import Epoch
+from tests.seam.changed_data import mirrored, same, swapped
 from tests.seam.left_or_right import left_or_right
 
 CONFIG = StudentTraining(epochs=4, lr=0.01, lr_head=0.01, batch_size=32, augment="none", head_start="fitted")
@@ -43,19 +44,7 @@ def _epochs(target: Target, folder: Path, kill_at: int | None = None, brightness
     return seen
 
 
-def _same(data: LabelledImages) -> LabelledImages:
-    return LabelledImages(data.images.clone(), data.labels.clone())
-
-
-def _swapped(data: LabelledImages) -> LabelledImages:
-    return LabelledImages(data.images, 1 - data.labels)
-
-
-def _mirrored(data: LabelledImages) -> LabelledImages:
-    return LabelledImages(data.images.flip(2), data.labels)
-
-
-@pytest.mark.parametrize(("change", "first"), [(_same, 4), (_swapped, 1), (_mirrored, 1)])
+@pytest.mark.parametrize(("change", "first"), [(same, 4), (swapped, 1), (mirrored, 1)])
 def test_it_continues_on_the_same_data_alone(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -15,6 +15,7 @@ from seam.configs.search import SearchConfig
 from seam.data.images import LabelledImages
 from seam.networks.source import Preprocess
 from seam.search.result import Round
+from tests.seam.changed_data import mirrored, same, swapped
 from tests.seam.search.needle import CONFIG, DRIFT, needle, search
 
 
@@ -61,18 +62,6 @@ def test_killed_search_continues_to_the_same_result(tmp_path: Path, config: Sear
     assert torch.equal(resumed.head.linear.weight, whole.head.linear.weight)
 
 
-def _same(data: LabelledImages) -> LabelledImages:
-    return LabelledImages(data.images.clone(), data.labels.clone())
-
-
-def _swapped(data: LabelledImages) -> LabelledImages:
-    return LabelledImages(data.images, 1 - data.labels)
-
-
-def _mirrored(data: LabelledImages) -> LabelledImages:
-    return LabelledImages(data.images.flip(2), data.labels)
-
-
 def _first_round_after_a_kill(tmp_path: Path, changes: dict[str, Any], **first: Any) -> int:
     """The first round of a search for a changed problem, where another was killed after round 2."""
     config, checkpoint = replace(CONFIG, max_rounds=5), tmp_path / "checkpoint.safetensors"
@@ -85,7 +74,7 @@ def _first_round_after_a_kill(tmp_path: Path, changes: dict[str, Any], **first: 
 
 
 @pytest.mark.parametrize("which", ["train", "val"])
-@pytest.mark.parametrize(("change", "first"), [(_same, 3), (_swapped, 0), (_mirrored, 0)])
+@pytest.mark.parametrize(("change", "first"), [(same, 3), (swapped, 0), (mirrored, 0)])
 def test_it_continues_on_the_same_images_and_labels_alone(
     tmp_path: Path, which: str, change: Callable[[LabelledImages], LabelledImages], first: int
 ) -> None:
@@ -94,9 +83,8 @@ def test_it_continues_on_the_same_images_and_labels_alone(
 
 def test_it_continues_on_the_same_spare_images_alone(tmp_path: Path) -> None:
     spare = LabelledImages(needle().val.images[:40], torch.ones(40, dtype=torch.int64))
-    same, mirrored = tmp_path / "same", tmp_path / "mirrored"
-    assert _first_round_after_a_kill(same, {"spare": spare}, spare=spare) == 3
-    assert _first_round_after_a_kill(mirrored, {"spare": _mirrored(spare)}, spare=spare) == 0
+    assert _first_round_after_a_kill(tmp_path / "same", {"spare": spare}, spare=spare) == 3
+    assert _first_round_after_a_kill(tmp_path / "mirrored", {"spare": mirrored(spare)}, spare=spare) == 0
     assert _first_round_after_a_kill(tmp_path / "none", {}, spare=spare) == 0
 
 

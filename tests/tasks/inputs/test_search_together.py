@@ -11,7 +11,7 @@ import torch
 from seam.data.prepared import ImageData, save_prepared
 from seam.files import read_json
 from seam.networks.build import build
-from seam.networks.source import SourceInfo, save_source
+from seam.networks.source import save_source
 from tasks.inputs import search_together as together
 from tasks.inputs.problem import problem_source
 from tasks.project.params import parse_params
@@ -19,6 +19,7 @@ from tasks.project.stage import StageContext
 from tasks.project.subject import Subject
 from tasks.search import checkpoint_of, prepare, search
 from tasks.split_dataset import split_dataset
+from tests.registry_project import source_info
 
 CLASSES = ("a", "b", "c", "d")
 PROBLEMS = {"a": ["a"], "b": ["b"], "c": ["c"], "abc": ["a", "b", "c"]}
@@ -50,21 +51,7 @@ def contexts(registry_project, monkeypatch):
     )
     torch.manual_seed(0)
     folder = registry_project.folder("prepare_source")
-    save_source(
-        build(architecture, 4),
-        SourceInfo(
-            architecture=architecture,
-            num_classes=len(CLASSES),
-            classes=CLASSES,
-            mean=(0.5,) * 3,
-            std=(0.25,) * 3,
-            image_shape=(8, 8, 1),
-            params_total=163,
-            trained_here=True,
-            val_accuracy=0.9,
-        ),
-        folder,
-    )
+    save_source(build(architecture, 4), source_info(architecture, CLASSES), folder)
     for name in PROBLEMS:
         split_dataset(StageContext("split_dataset", params, root, Subject("problem", name)))
     return [StageContext("search", params, root, Subject("problem", name)) for name in PROBLEMS]

@@ -12,17 +12,10 @@ from tasks.report.card import build_card, read_evidence
 from tasks.report.problem import plots, render_report
 from tasks.tracking.gates import judge
 from tasks.tracking.policy import POLICY, load_policy
+from tests.tasks.report.page import REGISTRATION
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH")
-REGISTRATION = {
-    "registered_model": "seam-zero",
-    "version": 1,
-    "aliases": ["champion"],
-    "promoted": True,
-    "run_id": "r",
-    "result_sha256": "d",
-}
 
 
 @pytest.fixture
