@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seam.masks.effective import EffectiveWeights
-from seam.masks.groups import ChannelGroups
+from seam.masks.groups import ChannelGroups, kinds_of, made_and_read
 from seam.masks.masks import maskable
 
 
@@ -30,8 +30,8 @@ class ScoredChannels:
     same layers make go in blocks, best with best, as engines compute channels in blocks: the score
     that counts is the mean of a block's. The best block of every layer always stays, so that no
     layer is cut through, but for the insides of residual blocks: without them the block is a
-    constant. What is kept changes when `keep` or `keep_above` is called, and only then. An
-    implementation of `seam.masks.scores.Scores`.
+    constant. What is kept changes when `keep`, `keep_above` or `keep_groups` is called, and only
+    then. An implementation of `seam.masks.scores.Scores`.
     """
 
     def __init__(self, network: nn.Module, groups: ChannelGroups, block: int = 1) -> None:
@@ -45,9 +45,7 @@ class ScoredChannels:
         self.scores.grad = torch.zeros_like(self.scores)
         self._block = block
         parameters = maskable(network)
-        self._ends = [
-            tuple(end.to(device) for end in _made_and_read(name, p, groups)) for name, p in parameters.items()
-        ]
+        self._ends = [tuple(end.to(device) for end in made_and_read(name, p, groups)) for name, p in parameters.items()]
         shapes = [(*made.shape, read.shape[1]) for made, read in self._ends]
         self._pair_shapes = [
             (*shape, p.numel() // math.prod(shape)) for shape, p in zip(shapes, parameters.values(), strict=True)
@@ -60,7 +58,8 @@ class ScoredChannels:
         none = torch.empty(0, dtype=torch.int64)
         self._layer_groups = torch.cat([none, *staying]).to(device)
         self._layers = torch.cat([none, *(torch.full_like(ids, i) for i, ids in enumerate(staying))]).to(device)
-        self._kind, self._blocks = (t.to(device) for t in _blocks(list(layers.values()), groups.number, block))
+        kind = kinds_of(groups)
+        self._kind, self._blocks = (t.to(device) for t in (kind, _blocks(kind, block)))
         self._block_sizes = self._blocks.bincount()
         self._open = torch.ones(groups.number + 1, dtype=torch.bool, device=device)
         self._mask = self._between()
@@ -113,6 +112,12 @@ class ScoredChannels:
         scores = self._block_scores()
         self._open = self._leaders(scores)
         self._open[:-1] |= scores > threshold
+        self._mask = self._between()
+
+    @torch.no_grad()
+    def keep_groups(self, kept: Bool[Tensor, " groups"]) -> None:
+        """Keep these groups, whatever their scores."""
+        self._open[:-1] = kept.to(self._open.device)
         self._mask = self._between()
 
     def _with(self, level: Int[Tensor, " scores"], levels: Int[Tensor, " levels"]) -> Bool[Tensor, " gates"]:
@@ -173,33 +178,11 @@ class ScoredChannels:
         return torch.empty_like(scores).index_copy_(0, by_kind, (total / self._block_sizes)[self._blocks])
 
 
-def _blocks(layers: list[Tensor], number: int, block: int) -> tuple[Int[Tensor, " groups"], Int[Tensor, " groups"]]:
-    """Of each group the kind, which is the layers that make it; and, of the groups sorted by kind, the block."""
-    made_by = torch.zeros(number, len(layers), dtype=torch.bool)
-    for i, ids in enumerate(layers):
-        made_by[ids, i] = True
-    kinds, kind = made_by.unique(dim=0, return_inverse=True)
-    sizes = kind.bincount(minlength=len(kinds)).tolist()
+def _blocks(kind: Int[Tensor, " groups"], block: int) -> Int[Tensor, " groups"]:
+    """Of the groups sorted by kind, the block."""
+    sizes = kind.bincount().tolist()
     blocks, first = [], 0
     for size in sizes:
         blocks.append(first + torch.arange(size) // block)
         first += -(-size // block)
-    return kind, torch.cat(blocks)
-
-
-def _made_and_read(
-    name: str, weight: Tensor, groups: ChannelGroups
-) -> tuple[Int[Tensor, "groups made"], Int[Tensor, "groups read"]]:
-    """Gates of the channels a parameter's weights make, and of those they read, for each group of its layer.
-
-    The last gate is always open.
-    """
-    layer, _, kind = name.rpartition(".")
-    always = torch.full((1, 1), groups.number)
-    if layer not in groups.outputs or kind not in ("weight", "bias"):
-        return always, always
-    made, read = (ids[layer].where(ids[layer] >= 0, always[0]) for ids in (groups.outputs, groups.inputs))
-    if kind == "bias":
-        return made[None], always
-    read = read.view(-1, weight.shape[1])
-    return made.view(len(read), -1), read
+    return torch.cat(blocks)

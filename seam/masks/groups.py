@@ -80,6 +80,33 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> 
     return ChannelGroups(len(free), outputs, inputs, _dispensable(known, outputs))
 
 
+def kinds_of(groups: ChannelGroups) -> Int[Tensor, " groups"]:
+    """Of each group its kind, which is the layers that make it: groups that the same layers make are of one kind."""
+    made_by = torch.zeros(groups.number, len(groups.outputs), dtype=torch.bool)
+    for i, ids in enumerate(groups.outputs.values()):
+        made_by[ids[ids >= 0], i] = True
+    kinds: Tensor = made_by.unique(dim=0, return_inverse=True)[1]
+    return kinds
+
+
+def made_and_read(
+    name: str, weight: Tensor, groups: ChannelGroups
+) -> tuple[Int[Tensor, "groups made"], Int[Tensor, "groups read"]]:
+    """Groups of the channels a parameter's weights make, and of those they read, for each group of its layer.
+
+    `groups.number`: of a channel that always stays.
+    """
+    layer, _, kind = name.rpartition(".")
+    always = torch.full((1, 1), groups.number)
+    if layer not in groups.outputs or kind not in ("weight", "bias"):
+        return always, always
+    made, read = (ids[layer].where(ids[layer] >= 0, always[0]) for ids in (groups.outputs, groups.inputs))
+    if kind == "bias":
+        return made[None], always
+    read = read.view(-1, weight.shape[1])
+    return made.view(len(read), -1), read
+
+
 def _dispensable(known: Constants, outputs: Mapping[str, Tensor]) -> frozenset[str]:
     """The insides of residual blocks: layers without which the network's output still depends on its input."""
     found: frozenset[str] = frozenset()
