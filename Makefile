@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check reproduce-rq1 reproduce-rq3 clean
+.PHONY: help install run test check docs format benchmark gpu-check duel reproduce-rq1 reproduce-rq3 clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,13 @@ benchmark: install ## Measure what orchestration adds to a run (benchmarks/READM
 
 gpu-check: ## Measure the search on one GPU in 8 minutes (benchmarks/README.md).
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,python3) benchmarks/gpu_check.py
+
+duel: $(VENV)/.duel ## Us and the strongest rivals at the same measured time; ARGS="--data FOLDER" (docs/duel.md).
+	$(BIN)/python benchmarks/duel/run.py $(ARGS)
+
+$(VENV)/.duel: $(VENV)/.installed requirements-duel.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-duel.txt
+	@touch $@
 
 reproduce-rq1: install ## Repeat the paper's RQ1; ARGS="--problems airplane --seeds 0" (docs/results.md).
 	$(BIN)/python benchmarks/reproduce_rq1.py $(ARGS)

@@ -1,0 +1,128 @@
+"""What a network costs in measured time, and the setting of an arm whose network just fits."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from seam.compaction import compact
+from seam.files import read_json, write_json
+from seam.inference.engines import ENGINES
+from seam.inference.export import write_unchecked
+from seam.inference.variants import Runner, Variant
+
+if TYPE_CHECKING:
+    from duel.task import Task
+
+BATCH = 16
+_REPEATS, _WARMUP = 25, 3
+
+_Network = TypeVar("_Network")
+
+
+def smallest(model: nn.Module, example: Tensor) -> nn.Module:
+    """The same function with everything taken out that has no effect, eval mode, on the CPU."""
+    return compact(model.cpu().eval(), example.cpu()).module
+
+
+class Clock:
+    """CPU time of networks on ONNX Runtime, batch 16, one thread, as a share of one network's, taken in turn with it.
+
+    CPU time of the calling thread: other processes on the machine do not count, but for what they
+    do to caches and clock rates, and that is the same for both.
+    """
+
+    def __init__(self, original: nn.Module, example: Tensor, repeats: int = _REPEATS) -> None:
+        self._example, self._repeats = example.cpu(), repeats
+        self._x = np.random.default_rng(0).random((BATCH, *example.shape[1:]), dtype=np.float32)
+        self._original = self._runner(original)
+        self.seconds = 0.0
+        """CPU seconds spent on measuring."""
+
+    def share(self, model: nn.Module) -> float:
+        """Median over pairs of calls of the network's time, divided by the original's."""
+        started = time.process_time()
+        run = self._runner(model)
+        ratios = []
+        for i in range(-_WARMUP, self._repeats):
+            runs = (run, self._original) if i % 2 else (self._original, run)
+            first, second = (self._nanoseconds(r) for r in runs)
+            ours, theirs = (first, second) if i % 2 else (second, first)
+            if i >= 0:
+                ratios.append(ours / theirs)
+        self.seconds += time.process_time() - started
+        return statistics.median(ratios)
+
+    def _runner(self, model: nn.Module) -> Runner:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the TorchScript exporter is deprecated, and says so
+                write_unchecked(smallest(model, self._example), self._example, path)
+            return ENGINES["onnxruntime"].load(Variant(path), BATCH, 1, {})
+
+    def _nanoseconds(self, run: Runner) -> int:
+        started = time.thread_time_ns()
+        run(self._x)
+        return time.thread_time_ns() - started
+
+
+def least_removed(
+    make: Callable[[float], _Network],
+    cost: Callable[[_Network], float],
+    limit: float,
+    low: float = 0.0,
+    high: float = 1.0,
+    steps: int = 7,
+) -> tuple[float, _Network, float] | None:
+    """The smallest removed share, by bisection, whose network costs at most `limit`.
+
+    Args:
+        make: removed share -> network; a higher share makes no dearer one, more or less.
+        cost: of a network.
+        limit: that it must not exceed.
+        low: share that is known to be too little; not tried.
+        high: the greatest share.
+        steps: halvings of the interval.
+
+    Returns:
+        The share, its network and its cost; None where even `high` costs too much.
+    """
+    network = make(high)
+    found = high, network, cost(network)
+    if found[2] > limit:
+        return None
+    for _ in range(steps):
+        middle = (low + high) / 2
+        network = make(middle)
+        spent = cost(network)
+        if spent <= limit:
+            high, found = middle, (middle, network, spent)
+        else:
+            low = middle
+    return found
+
+
+def remembered(task: Task, name: str, find: Callable[[], float | None]) -> float | None:
+    """What `find` finds, once for a problem, seed and budget: all trainings of an arm are of one layout.
+
+    Args:
+        task: at hand; without a memory it is found anew.
+        name: of what is found.
+        find: finds it; None: there is nothing within the budget.
+    """
+    if task.memory is None:
+        return find()
+    path = task.memory / f"{name}.json"
+    if not path.is_file():
+        write_json(path, {"found": find()})
+    found: float | None = read_json(path)["found"]
+    return found

@@ -1,0 +1,1 @@
+"""The rivals' arms, a file a library."""

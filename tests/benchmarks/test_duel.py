@@ -1,0 +1,179 @@
+"""benchmarks/duel: bisection, choice on val, differences, resuming, pages from planted cards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from duel import arms, jobs, judge, page, pool
+from duel.budget import least_removed
+from duel.differences import class_mean, difference, mean_of, packed, unpacked
+from duel.jobs import Job, jobs_of
+from duel.problems import DEFAULT, NETWORKS, PROBLEMS
+from duel.task import Arm, Budget
+
+from seam.files import write_json
+
+
+def test_bisection_finds_the_least_removed_share_that_fits() -> None:
+    tried: list[float] = []
+
+    def make(share: float) -> float:
+        tried.append(share)
+        return share
+
+    found = least_removed(make, lambda share: 1 - share, 0.35, high=0.95, steps=20)
+    assert found is not None
+    assert found[0] == pytest.approx(0.65, abs=1e-5)
+    assert found[0] >= 0.65
+    assert found[1] == found[0]
+    assert found[2] == pytest.approx(0.35, abs=1e-5)
+    assert len(tried) == 21
+
+
+def test_bisection_says_when_nothing_fits() -> None:
+    assert least_removed(lambda share: share, lambda share: 1 - share / 2, 0.3) is None
+
+
+def test_budgets_and_their_labels() -> None:
+    assert Budget("ms", 0.3).label == "ms30"
+    assert Budget.of("macs60") == Budget("macs", 0.6)
+    assert page.said_budget("ms30") == "30% of the original's milliseconds"
+    assert page.said_budget("macs60") == "60% of the original's multiply-adds"
+
+
+def test_problems_have_networks_and_the_default_is_blind() -> None:
+    assert all(p.network in NETWORKS for p in PROBLEMS.values())
+    assert all(not PROBLEMS[name].pilot for name in DEFAULT)
+    blind = [p for p in PROBLEMS.values() if not p.pilot]
+    assert len(blind) >= 6
+    assert len({p.network for p in blind}) >= 3
+
+
+def test_accuracy_is_the_mean_over_classes_and_its_interval_is_stratified() -> None:
+    right = np.array([1, 1, 1, 0] + [1, 0] * 8, float)
+    found = class_mean(right, [4, 16])
+    assert found.value == pytest.approx((0.75 + 0.5) / 2)
+    variance = (0.25 / 4 + (16 / 15 * 0.25) / 16) / 4
+    assert found.half == pytest.approx(1.959964 * variance**0.5)
+
+
+def test_differences_are_paired_and_seeds_are_averaged() -> None:
+    first, second = np.array([True, True, False, True]), np.array([True, False, False, True])
+    assert difference([first], [first], [2, 2]).half == 0
+    found = difference([first, first], [second, first], [2, 2])
+    assert found.value == pytest.approx(((0 + 0.5) / 2 + 0) / 2)
+    both = mean_of([found, found])
+    assert both.value == pytest.approx(found.value)
+    assert both.half == pytest.approx(found.half / 2**0.5)
+
+
+def test_answers_are_packed_and_unpacked() -> None:
+    right = np.random.default_rng(0).random(1003) < 0.9
+    assert np.array_equal(unpacked(packed(right), 1003), right)
+
+
+def test_the_rate_is_chosen_on_val_for_every_arm_and_group() -> None:
+    done = {
+        Job("p", 0, "ms30", "uniform", "cross-entropy", 0.05): {"val_accuracy": 0.80},
+        Job("p", 0, "ms30", "uniform", "cross-entropy", 0.12): {"val_accuracy": 0.85},
+        Job("p", 0, "ms30", "uniform", "logits", 0.05): {"val_accuracy": 0.85},
+        Job("p", 0, "ms30", "uniform", "features", 0.05): {"val_accuracy": 0.90},
+        Job("p", 0, "ms30", "random-0", "logits", 0.05): {"failed": "it broke"},
+        Job("p", 0, "ms30", "scratch", "logits", 0.05): {"no_layout": "the smallest takes 57%"},
+        Job("p", 0, "ms30", "scratch", "logits", 0.12): {"no_layout": "the smallest takes 57%"},
+    }
+    chosen, lost = judge.best_of(done)
+    assert {key: (job.loss, job.rate) for key, job in chosen.items()} == {
+        ("uniform", "own"): ("cross-entropy", 0.12),
+        ("uniform", "ours"): ("features", 0.05),
+    }
+    assert {row["arm"]: row["lost"] for row in lost} == {"random-0": "it broke", "scratch": "the smallest takes 57%"}
+
+
+def test_finished_jobs_are_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(jobs, "WORK", tmp_path)
+    all_jobs = jobs_of(["cifar10-cat"], [0], ["ms30"], ["uniform"], rates=(0.05,))
+    for job in all_jobs:
+        write_json(job.folder / "card.json", {"val_accuracy": 0.5})
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", None)  # nothing may be started
+    pool.run_all(all_jobs, tmp_path, 2)
+    assert f"{len(all_jobs)} of them done before" in capsys.readouterr().out
+
+
+def test_an_arm_whose_library_is_not_there_says_so_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "WORK", tmp_path)
+    monkeypatch.setitem(arms.ARMS, "nowhere", Arm("nowhere", lambda task, setting: None, "rival", ("no_such_library",)))
+    job = Job("cifar10-cat", 0, "ms30", "nowhere", "cross-entropy", 0.05)
+    card = jobs.run(job, tmp_path)
+    assert card["absent"] == "no_such_library not installed: make duel installs it"
+    assert pool.said(card) == f"absent: {card['absent']}"
+    assert job.card() is None
+    assert {"arm": "nowhere", "label": "nowhere", "kind": "rival", "lost": card["absent"]} in judge._missing({}, [])
+
+
+def _row(arm: str, kind: str, group: str, right: np.ndarray, **values: Any) -> dict[str, Any]:
+    timed = {"latency_ms_p50": 2.0, "ratio": 0.299}
+    return {
+        **{"arm": arm, "label": arm, "kind": kind, "group": group, "loss": "logits", "rate": 0.05, "val_accuracy": 0.9},
+        **{"cpu_seconds": 61.2, "passes_used": 12, "doubts": [], "macs_share": 0.25, "accuracy": right.mean()},
+        **{"half_interval": 0.01, "defect_inheritance_rate": 0.04, "answers": packed(right)},
+        "latency": {"onnxruntime": timed, "openvino": {"unavailable": "not there"}},
+        **values,
+    }
+
+
+def _card(problem: str, *rows: dict[str, Any], pilot: bool = False) -> dict[str, Any]:
+    timed = {"latency_ms_p50": 6.7}
+    original = {"accuracy": 0.91, "half_interval": 0.005, "defect_inheritance_rate": 0.39, "macs": 40_000_000}
+    return {
+        **{"problem": problem, "classes": ["a", "b"], "network": "ResNet20", "pilot": pilot, "seed": 0},
+        **{"budget": "ms30", "passes": 12, "pass_images": 4000, "val_images": 500, "test_counts": [50, 50]},
+        **{"engines": ["onnxruntime", "openvino"], "rows": list(rows), "command": "make duel ARGS='--data FOLDER'"},
+        "original": {**original, "latency": {"onnxruntime": timed, "openvino": timed}},
+        "machine": {"cpu": "a CPU", "cores": 2, "vector_instructions": ["avx2"], "versions": {"torch": "2"}},
+    }
+
+
+def _right(number: int) -> np.ndarray:
+    return np.arange(100) % 50 < number // 2
+
+
+def test_the_page_shows_lost_rows_and_lost_problems_as_lost() -> None:
+    lost = {"arm": "gone", "label": "gone", "kind": "rival", "lost": "no layout within the budget: it takes 57%"}
+    cards = [
+        _card("won", _row("mine", "ours", "ours", _right(90)), _row("uniform", "rival", "own", _right(80)), lost),
+        _card(
+            "beaten",
+            _row("mine", "ours", "ours", _right(70)),
+            _row("uniform", "rival", "own", _right(76), doubts=["epoch 0 kept"]),
+        ),
+    ]
+    text = page.page(cards)
+    assert "| gone | – | – | – | – | – | – | – | – | – | no layout within the budget: it takes 57% |" in text
+    assert (
+        "| uniform | own: logits | 0.05 | 2.00 | unavailable | 29.9 | 25.0 | 76.0 ± 1.0 | 4.0 | 61 | epoch 0 kept |"
+        in text
+    )
+    assert "| won | mine | 90.0 | uniform | 80.0 | +10.0" in text
+    assert "| beaten | mine | 70.0 | uniform | 76.0 | -6.0" in text
+    assert "above the best single rival (uniform): **+2.0 [" in text
+    assert "worst difference to the best rival of a problem: **-6.0** points (lost)." in text
+    assert "Our training given to every rival" in text
+    assert "/work" not in text
+
+
+def test_pilots_are_no_part_of_the_summary() -> None:
+    card = _card(
+        "cat", _row("mine", "ours", "ours", _right(90)), _row("uniform", "rival", "own", _right(80)), pilot=True
+    )
+    text = page.page([card])
+    assert "No card of a blind problem yet." in text
+    assert "*Pilot: settings were chosen on it.*" in text
