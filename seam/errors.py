@@ -35,6 +35,7 @@ Hint = Literal[
     "search_rate",
     "spatial_dropout",
     "structure",
+    "target",
     "together",
 ]
 """What is to be changed."""
@@ -52,6 +53,7 @@ ADVICE: Mapping[Hint, str] = {
     "search_rate": "lower the learning rates of the search",
     "spatial_dropout": "set spatial dropout to 0",
     "structure": "search over single weights",
+    "target": "allow for more",
     "together": "search for one problem at a time",
 }
 """What to do, said to somebody who calls the library."""

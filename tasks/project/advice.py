@@ -27,6 +27,7 @@ ADVICE: Mapping[Hint, str] = {
     "search_rate": "lower {search}.lr_head or {search}.lr_scores",
     "spatial_dropout": "set {training}.spatial_dropout to 0",
     "structure": "use search.structure: weights",
+    "target": "raise search.target or, with search.structure hybrid, search.channels_target",
     "together": "set runtime.searches_together to 1",
 }
 """What to do; {names} are those that `_names` knows for the stage."""
