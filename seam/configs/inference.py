@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from seam.configs.check import Ge, Lt, NotEmpty, config
+from seam.configs.check import Ge, Gt, Lt, NotEmpty, config
 
 EngineName = Literal[
     "deepsparse", "onnxruntime", "openvino", "onnxruntime_int8", "openvino_int8", "torch", "torch_compile"
@@ -35,3 +35,25 @@ class LatencyConfig:
     """Untimed runs of each variant. *Same* (20)."""
     repeats: Annotated[int, Ge(10)] = 100
     """Timed runs of each variant, interleaved original / re-engineered. *Same* (100)."""
+
+
+ProfileEngine = Literal["deepsparse", "onnxruntime", "openvino", "torch"]
+"""Of an engine that a time table can be made for: it needs no images, and loads a model in no time."""
+
+
+@config
+class ProfileConfig:
+    """What the widths of the source's layers cost on an engine; measured where `search.cost` is `milliseconds`."""
+
+    engine: ProfileEngine = "onnxruntime"
+    """Engine whose milliseconds count."""
+    batch_size: Annotated[int, Ge(1)] = 16
+    """Images a call."""
+    num_threads: Annotated[int, Ge(1)] = 1
+    """Threads the engine is pinned to."""
+    repeats: Annotated[int, Ge(10)] = 50
+    """Timed runs of each narrowed network, interleaved with the whole one; fewer where `seconds`
+    are short."""
+    seconds: Annotated[float, Gt(0)] = 60.0
+    """What measuring may take, about: where it is short there are fewer repeats (not below 10),
+    then fewer widths are measured and those between interpolated."""

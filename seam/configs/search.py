@@ -30,8 +30,9 @@ class SearchConfig:
     channel_block: Annotated[int, Ge(1)] = 16
     """`channels`: so many of a layer stay or go together, best with best; engines compute channels
     in blocks (AVX-512: 16; AVX2: 8)."""
-    cost: Literal["weights", "macs"] = "weights"
-    """What a kept weight costs: 1, or its multiply-adds for one image. *Same* (weights)."""
+    cost: Literal["weights", "macs", "milliseconds"] = "weights"
+    """What a kept weight costs: 1, or its multiply-adds for one image; `milliseconds`: what the
+    kept channels take on the engine of `profile_source`. *Same* (weights)."""
     target: Annotated[float, Gt(0), Le(1)] = 0.05
     """`budget`: share of the cost (of weights: the density) where the schedule ends."""
     accuracy_floor: Annotated[float, Ge(0), Le(1)] | None = None
@@ -89,6 +90,10 @@ class SearchConfig:
         require(
             not structured or self.method == "budget",
             f"structure {self.structure} needs method budget, got {self.method}",
+        )
+        require(
+            structured or self.cost != "milliseconds",
+            f"cost milliseconds needs whole channels, got structure {self.structure}",
         )
         require(
             not hybrid or self.target < self.channels_target,

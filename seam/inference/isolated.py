@@ -21,13 +21,19 @@ from seam.configs.inference import EngineName, LatencyConfig
 from seam.files import read_json, write_json
 from seam.inference.engines import ENGINES
 from seam.inference.measure import Measurement, measure
+from seam.inference.timing import Clock
 from seam.inference.variants import InputSpec, Variant
 
 _LIMIT_S = 1800.0
 
 
 def measure_isolated(
-    engine: EngineName, variants: Mapping[str, Variant], takes: InputSpec, config: LatencyConfig, seed: int
+    engine: EngineName,
+    variants: Mapping[str, Variant],
+    takes: InputSpec,
+    config: LatencyConfig,
+    seed: int,
+    clock: Clock = "wall",
 ) -> Measurement:
     """Time every variant on one engine, in a process of its own.
 
@@ -45,6 +51,7 @@ def measure_isolated(
         "takes": asdict(takes),
         "config": asdict(config),
         "seed": seed,
+        "clock": clock,
     }
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "request.json", Path(folder) / "response.json"]
@@ -85,7 +92,7 @@ def _serve_request(request: Path, response: Path) -> None:
     config = LatencyConfig(**values)
     variants = {name: Variant(Path(path)) for name, path in wanted["onnx"].items()}
     takes = InputSpec(tuple(wanted["takes"]["shape"]), wanted["takes"]["dtype"])
-    measured = measure(wanted["engine"], variants, takes, config, wanted["seed"])
+    measured = measure(wanted["engine"], variants, takes, config, wanted["seed"], wanted["clock"])
     write_json(response, asdict(measured))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from seam.configs.inference import EngineName, LatencyConfig
 from seam.inference.engines import ENGINES, pinned, version
-from seam.inference.timing import interleave, paired_ratio, summarize
+from seam.inference.timing import Clock, interleave, paired_ratio, summarize
 from seam.inference.variants import InputSpec, Variant
 
 
@@ -27,7 +27,12 @@ class Measurement:
 
 
 def measure(
-    engine: EngineName, variants: Mapping[str, Variant], takes: InputSpec, config: LatencyConfig, seed: int
+    engine: EngineName,
+    variants: Mapping[str, Variant],
+    takes: InputSpec,
+    config: LatencyConfig,
+    seed: int,
+    clock: Clock = "wall",
 ) -> Measurement:
     """Time every variant on one engine, in this process.
 
@@ -45,7 +50,7 @@ def measure(
         with pinned(engine, config.num_threads):
             for name, run in runners.items():
                 measured.outputs.setdefault(name, {})[key] = run(x).tolist()
-            times = interleave(runners, x, config.warmup, config.repeats)
+            times = interleave(runners, x, config.warmup, config.repeats, clock)
         first = next(iter(times))
         for name, nanoseconds in times.items():
             ratio = {} if name == first else paired_ratio(nanoseconds, times[first], seed)

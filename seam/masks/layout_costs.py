@@ -58,9 +58,9 @@ class UnitMacs:
     """(units + 1): of weights that read and make channels of the same group."""
 
     @property
-    def total(self) -> float:
-        """Of all weights."""
-        return float(self.between.sum() + self.within.sum())
+    def total(self) -> Costs:
+        """(units + 1, units + 1): of all weights that read a channel of the one and make one of the other."""
+        return np.asarray(self.between + np.diag(self.within))
 
 
 def unit_macs(

@@ -137,6 +137,8 @@ def weight_costs(
     """
     if config.cost == "weights":
         return None
+    if config.cost == "milliseconds":
+        raise SearchError("cost milliseconds: expected weights or macs of a search by scores", hint="cost")
     if weight_macs is None:
         raise SearchError("cost macs: expected the multiply-adds of every weight, got none.")
     tensors = scored.effective.by_name

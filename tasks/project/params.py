@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 from seam.configs.check import ConfigValueError
 from seam.configs.data import DataConfig, SplitConfig
 from seam.configs.defects import AttackConfig
-from seam.configs.inference import LatencyConfig
+from seam.configs.inference import LatencyConfig, ProfileConfig
 from seam.configs.networks import SourceConfig
 from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
@@ -65,6 +65,7 @@ class Params(BaseModel):
     """Name of a problem: the classes of it."""
     split_dataset: SplitConfig = SplitConfig()
     prepare_source: SourceConfig = SourceConfig()
+    profile_source: ProfileConfig = ProfileConfig()
     search: SearchConfig = SearchConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -89,6 +89,7 @@ PROBLEM = Kind(
         Stage("validate_data", "project"),
         Stage("split_dataset"),
         Stage("prepare_source", "project"),
+        Stage("profile_source", "project"),
     ),
     then=(
         Stage("search"),

@@ -20,6 +20,7 @@ ALL = [
     "split_dataset@digit-3",
     "split_dataset@low-digits",
     "prepare_source@None",
+    "profile_source@None",
     *(
         f"{stage}@{problem}"
         for problem in ("digit-3", "low-digits")
@@ -77,7 +78,7 @@ def test_a_failing_problem_does_not_stop_the_others(
 def test_searches_that_have_to_run_go_together(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One alone does not go together; a group that fails is left to the stages."""
     assert run_pipeline(["runtime.searches_together=4"], return_state=True).is_completed()
-    assert ran(project) == [*ALL[:5], "together@digit-3+low-digits", *ALL[5:]]
+    assert ran(project) == [*ALL[:6], "together@digit-3+low-digits", *ALL[6:]]
     assert run_pipeline(["search.alpha=0.75"], None, ["digit-3"], return_state=True).is_completed()
     assert ran(project)[0] == "search@digit-3"
     monkeypatch.setenv("SEAM_STUB", "search@digit-3=error")

@@ -36,6 +36,7 @@ def test_every_stage_that_computes_with_floats_depends_on_it():
     computing = {name for name, stage in STAGES.items() if MACHINE in (stage.get("do") or stage).get("deps", ())}
     assert computing == {
         "prepare_source",
+        "profile_source",
         "search",
         "finetune",
         "evaluate",
