@@ -5,8 +5,9 @@ Trained on small images first, on full-sized ones last.
     python benchmarks/train_source.py --data data/flowers17 --output build/flowers17_resnet18.safetensors
 
 For networks that pool over any image size. Every `--plan` entry is SIDE:EPOCHS:PEAK_RATE (SGD,
-cosine to 0); most of the learning happens where an image costs least. The validation images of the
-pipeline are left out. Prints the accuracy on val after every entry and, at the end, on test.
+cosine to 0); most of the learning happens where an image costs least. The validation images that
+the pipeline takes from train, or that the data has, are left out: `split_dataset.val_from: train`.
+Prints the accuracy on val after every entry and, at the end, on test.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
+from seam.configs.data import SplitConfig
 from seam.configs.networks import SourceConfig
 from seam.configs.runtime import RuntimeConfig
 from seam.data.formats.load import load_raw
-from seam.data.images import LabelledImages
-from seam.data.splits import carve_val
+from seam.data.images import LabelledImages, images_of
+from seam.data.splits import split_data
 from seam.networks.build import build
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess
 from seam.networks.state_dicts import save_weights
 from seam.runtime import Runtime, start
 from seam.training.finetune import train_from_scratch
+from tasks.inputs.manifest import assemble
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -37,7 +39,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def main() -> None:
     """Train, save, print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="image folder: train/CLASS/*, test/CLASS/*")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="image folder: train/CLASS/*, test/CLASS/*, perhaps val/CLASS/*"
+    )
     parser.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     parser.add_argument("--architecture", default="torchvision:resnet18")
     parser.add_argument("--plan", default="64:50:0.1,112:20:0.05,224:8:0.02", metavar="SIDE:EPOCHS:RATE,...")
@@ -62,19 +66,10 @@ def main() -> None:
 
 def _splits(folder: Path, side: int, val_fraction: float) -> tuple[LabelledImages, LabelledImages, LabelledImages, int]:
     """Train, val and test images of `side` pixels, and the number of classes."""
-    data = load_raw("image_folder", folder, side)
-    images, labels = (
-        np.stack([i.pixels for i in data.images if i.pixels is not None]),
-        np.array([i.label for i in data.images]),
-    )
-    tested = np.array([i.split == "test" for i in data.images])
-    held = np.zeros_like(tested)
-    held[np.flatnonzero(~tested)[carve_val(images[~tested], labels[~tested], val_fraction, 0).val]] = True
-    parts = (~tested & ~held, held, tested)
-    train, val, test = (
-        LabelledImages(torch.from_numpy(images[part]), torch.from_numpy(labels[part])) for part in parts
-    )
-    return train, val, test, len(data.classes)
+    data = assemble(load_raw("image_folder", folder, side))
+    split = split_data(data, SplitConfig(val_fraction=val_fraction), seed=0, seen=False)
+    train, val = images_of(data, "train", split.train), images_of(data, split.val_split, split.val)
+    return train, val, images_of(data, "test", split.test), len(data.classes)
 
 
 def _accuracy(network: nn.Module, data: LabelledImages, runtime: Runtime) -> float:

@@ -17,7 +17,7 @@ from tasks.project.params import Params
 from tasks.project.stages import PROBLEM, TARGET, Kind
 from tasks.project.subject import Subject, stage_folder
 from tasks.report.closing import ClosingRow, closing_table
-from tasks.report.words import show
+from tasks.report.words import VAL_FROM, show
 
 _COLUMNS = ("", "accuracy", "inherited", "above floor", "by noise", "white-box", "weights kept")
 _MEANS = ("accuracy", "defect_inheritance_rate", "noise", "pgd")
@@ -34,7 +34,7 @@ def show_closing(
         console.print()
         if kind.name in _TABLES:
             console.print(_TABLES[kind.name](root, params, subject))
-        lines = [*_doubts(root, subject), *(_made(root, subject) if finished else ())]
+        lines = [*_val(root, subject), *_doubts(root, subject), *(_made(root, subject) if finished else ())]
         for line in [*lines, f"report   {report.relative_to(root)}"]:
             console.print(f"  {line}", highlight=False, soft_wrap=True)
     if finished:
@@ -93,6 +93,17 @@ def _comparison(root: Path, subject: Subject) -> Mapping[str, Any]:
     path = stage_folder(root, subject.row.reports, subject) / "comparison.json"
     content: Mapping[str, Any] = read_json(path) if path.is_file() else {}
     return content
+
+
+def _val(root: Path, subject: Subject) -> Iterator[str]:
+    """How many val images there are, and where they come from."""
+    if subject.row.split is None:
+        return
+    stage, name = subject.row.split
+    path = stage_folder(root, stage, subject) / name
+    split = read_json(path) if path.is_file() else {}
+    if "val_from" in split:
+        yield f"val      {split['num_val']} images, {VAL_FROM[split['val_from']]}"
 
 
 def _doubts(root: Path, subject: Subject) -> Iterator[str]:

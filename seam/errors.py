@@ -37,6 +37,8 @@ Hint = Literal[
     "structure",
     "target",
     "together",
+    "val_images",
+    "val_seen",
 ]
 """What is to be changed."""
 ADVICE: Mapping[Hint, str] = {
@@ -55,6 +57,8 @@ ADVICE: Mapping[Hint, str] = {
     "structure": "search over single weights",
     "target": "allow for more",
     "together": "search for one problem at a time",
+    "val_images": "give images for val, or take it from train",
+    "val_seen": "give images for val, or take it from test",
 }
 """What to do, said to somebody who calls the library."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.numpy import save, save_file
+from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from seam.checkpoint import digest_of, fingerprint
@@ -24,7 +24,8 @@ from seam.defects.feature_attack import attack, describe_attack
 from seam.files import read_json, sha256_file, write_bytes, write_json
 from seam.networks.source import Source
 from seam.runtime import Runtime, start
-from tasks.inputs.target import AT_ONCE, carved, target_data, transfer_source
+from tasks.inputs.splits import split_bytes
+from tasks.inputs.target import AT_ONCE, target_data, target_split, transfer_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ def attack_target(context: StageContext) -> StageResult:
 
     With `transfer.defect` backdoor, adversarial.safetensors has the test images with the trigger.
 
-    The numbers are those of `evaluate_robustness`; val is carved out as for a target problem. The
+    The numbers are those of `evaluate_robustness`; val is given with the target or carved out of its
+    training images. The
     random start of a piece of the images is drawn by `seed` plus its number.
 
     Raises:
@@ -47,7 +49,8 @@ def attack_target(context: StageContext) -> StageResult:
         SourceError: the source is missing or altered.
     """
     params, source, data = context.params, transfer_source(context), target_data(context)
-    splits = carved(context, data)._asdict()
+    split = target_split(context, data)
+    splits = {"train": split.train, "val": split.val}
     runtime = start(params.runtime, source.info.pixels)
     source.network.to(runtime.device)
     with collect_warnings(context) as doubts:
@@ -55,7 +58,7 @@ def attack_target(context: StageContext) -> StageResult:
         adversarial = _triggered(context, source, data) if planted else _attacked(context, source, data, runtime)
         about = _described(context, source, data, adversarial)
     with context.publish() as out:
-        write_bytes(out / "splits.safetensors", save(splits))
+        write_bytes(out / "splits.safetensors", split_bytes(splits, split.val_from))
         save_file({"images_normalized": adversarial, "labels": data.y_test}, out / "adversarial.safetensors")
         digests = {name: sha256_file(out / name) for name in ("splits.safetensors", "adversarial.safetensors")}
         counts = {f"num_{name}": len(rows) for name, rows in splits.items()}
@@ -64,6 +67,7 @@ def attack_target(context: StageContext) -> StageResult:
             {
                 **about,
                 **counts,
+                "val_from": split.val_from,
                 "source_sha256": source.info.sha256,
                 "sha256": digests,
                 "warnings": list(dict.fromkeys(doubts)),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,9 @@ from tqdm import tqdm
 
 from seam.checkpoint import digest_of
 from seam.configs.networks import SourceConfig
-from seam.data.images import LabelledImages, training_images
+from seam.data.images import LabelledImages, images_of
 from seam.data.prepared import ImageData, load_prepared
-from seam.data.splits import carve_val
+from seam.data.splits import DataSplit
 from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file, write_csv
 from seam.networks.build import build
@@ -27,6 +28,7 @@ from seam.runtime import Runtime, start
 from seam.training.finetune import train_from_scratch
 from seam.training.loop import Epoch
 from tasks.inputs.checkpoint import fetch_checkpoint, files_of
+from tasks.inputs.splits import problem_split
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 MOST_OFF = 0.01
@@ -42,8 +44,8 @@ def prepare_source(context: StageContext) -> StageResult:
     """
     config = context.params.prepare_source
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
-    split = carve_val(data.x_train, data.y_train, context.params.split_dataset.val_fraction, context.params.seed)
-    train_data, val_data = training_images(data, split.train), training_images(data, split.val)
+    split = problem_split(context.params, data)
+    train_data, val_data = images_of(data, "train", split.train), images_of(data, split.val_split, split.val)
     mean, std = _normalisation(config.mean, config.std, data.x_train)
     preprocess = Preprocess(mean, std)
     height, width, _ = data.image_shape
@@ -55,9 +57,10 @@ def prepare_source(context: StageContext) -> StageResult:
             history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
         else:
             history, fetched_from = [], _load(context, network, config)
-        val_accuracy = _accuracy(network, preprocess, val_data, runtime)
+        score = partial(_accuracy, network, preprocess, runtime)
+        val_accuracy = score(val_data)
         _doubt(val_accuracy, val_data, len(data.classes))
-        test_accuracy = _checked_on_test(config, network, preprocess, data, runtime)
+        test_accuracy = None if config.checkpoint is None else _checked_on_test(config, score, data, split)
     info = SourceInfo(
         architecture=config.architecture,
         num_classes=len(data.classes),
@@ -116,25 +119,24 @@ def _load(context: StageContext, network: nn.Module, config: SourceConfig) -> st
     return found.fetched_from
 
 
-def _accuracy(network: nn.Module, preprocess: nn.Module, data: LabelledImages, runtime: Runtime) -> float:
+def _accuracy(network: nn.Module, preprocess: nn.Module, runtime: Runtime, data: LabelledImages) -> float:
     on_device = data.to(runtime.device)
     logits = predict(network.to(runtime.device).eval(), on_device, preprocess.to(runtime.device))
     return accuracy(logits, on_device.labels)
 
 
 def _checked_on_test(
-    config: SourceConfig, network: nn.Module, preprocess: nn.Module, data: ImageData, runtime: Runtime
-) -> float | None:
-    """Accuracy of a given checkpoint on the test images; a SourceError unless it is what it should be.
+    config: SourceConfig, score: Callable[[LabelledImages], float], data: ImageData, split: DataSplit
+) -> float:
+    """Accuracy of a given checkpoint on the test split.
 
-    None for a network trained here.
+    A SourceError unless it scores what it should on all test images of the data set, those that val
+    was carved out of included: a known accuracy is over all of them.
     """
-    if config.checkpoint is None:
-        return None
-    test_data = LabelledImages(torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
-    found = _accuracy(network, preprocess, test_data, runtime)
-    _check_accuracy(config, found, test_data, len(data.classes))
-    return found
+    every = images_of(data, "test", np.arange(len(data.y_test)))
+    found = score(every)
+    _check_accuracy(config, found, every, len(data.classes))
+    return score(images_of(data, "test", split.test)) if split.val_from == "test" else found
 
 
 def _train(
@@ -147,7 +149,7 @@ def _train(
 ) -> list[Epoch]:
     config = context.params.prepare_source
     key = digest_of(
-        asdict(config), context.params.seed, repr(runtime), context.params.split_dataset.val_fraction, _sha256(context)
+        asdict(config), context.params.seed, repr(runtime), asdict(context.params.split_dataset), _sha256(context)
     )
     with tqdm(total=config.epochs, desc="train source", unit="epoch", disable=None) as bar:
 

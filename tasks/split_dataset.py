@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save
 
-from seam.data.prepared import ImageData, load_prepared
+from seam.configs.data import ValFrom
+from seam.data.prepared import ImageData, Split, load_prepared
 from seam.data.problems import IntArray, TargetProblem
-from seam.data.splits import carve_val
-from seam.errors import DataError
+from seam.data.splits import DataSplit, val_split
+from seam.errors import DataError, SuspectResultWarning
 from seam.files import write_bytes, write_json
-from tasks.project.stage import StageContext, StageResult, main
+from tasks.inputs.splits import problem_split, split_bytes
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 _MOST_SPARE = 5
 """Left-over negatives kept, as a multiple of the train split: enough variety, and a bound on
@@ -22,35 +25,25 @@ def split_dataset(context: StageContext) -> StageResult:
     """Write splits.safetensors (`train`, `spare`, `val`, `test` and `y_train`, ..., all int64) and summary.json.
 
     `spare` are the negatives of a binary problem that the draw for `train` left over, at most five
-    times as many as `train`. `train`, `spare` and `val` index the data set's train images, `test`
-    its test images. Validation is carved out before the problem's images are selected, so an image
-    is on the same side in every problem and in the source's training. Images that are
-    byte-identical are on the same side too: one drawn for validation goes back to train when a copy
-    is there.
+    times as many as `train`. `train` and `spare` index the data set's train images, `test` its test
+    images, and `val` those that `val_from` of the summary says (see tasks.inputs.splits.read_split).
+    Validation is carved out before the problem's images are selected, so an image is on the same
+    side in every problem and in the source's training. Images that are byte-identical are on the
+    same side too: one drawn for validation goes back when a copy is on the other side.
 
     Raises:
-        DataError: an unknown class, a target class that a split has no image of, or an image in two
-            splits.
+        DataError: no images where val should come from, an unknown class, a target class that a
+            split has no image of, or an image in two splits.
     """
     params = context.params
     data = load_prepared(context.root / "artifacts" / "validate_data" / "dataset.safetensors")
     problem = context.target_problem(data.classes)
-    carved = carve_val(data.x_train, data.y_train, params.split_dataset.val_fraction, params.seed)
-    splits = {
-        "train": problem.select(data.y_train, carved.train, params.seed),
-        "val": problem.select(data.y_train, carved.val, params.seed),
-        "test": problem.select(data.y_test, np.arange(len(data.y_test)), params.seed),
-    }
-    taken = np.isin(data.y_train, problem.target_indices) if problem.is_binary else np.ones(len(data.y_train), bool)
-    taken[carved.val] = True
-    taken[splits["train"]] = True
-    left_over = np.random.default_rng(params.seed).permutation(np.flatnonzero(~taken))
-    splits["spare"] = np.sort(left_over[: _MOST_SPARE * len(splits["train"])])
-    labels = {
-        name: problem.target_labels(data.y_test[i] if name == "test" else data.y_train[i]) for name, i in splits.items()
-    }
-    check_nothing_empty(problem, {name: y for name, y in labels.items() if name != "spare"})
-    check_no_leak(problem, data, splits)
+    with collect_warnings(context) as doubts:
+        carved = problem_split(params, data)
+        _doubt(carved, given=params.prepare_source.checkpoint is not None)
+    splits, labels = _selected(problem, data, carved, params.seed)
+    check_nothing_empty(problem, {name: y for name, y in labels.items() if name != "spare"}, carved.val_from)
+    check_no_leak(problem, data, splits, carved.val_from)
     counts = {
         name: {c: int((y == label).sum()) for label, c in enumerate(problem.classes)}
         for name, y in labels.items()
@@ -60,46 +53,79 @@ def split_dataset(context: StageContext) -> StageResult:
         "problem": problem.name,
         "classes": list(problem.classes),
         "source_classes": list(data.classes),
-        "num_train": len(splits["train"]),
-        "num_spare": len(splits["spare"]),
-        "num_val": len(splits["val"]),
-        "num_test": len(splits["test"]),
+        **{f"num_{name}": len(splits[name]) for name in ("train", "spare", "val", "test")},
         "counts": counts,
+        "val_from": carved.val_from,
         "val_fraction": params.split_dataset.val_fraction,
         "seed": params.seed,
+        "warnings": doubts,
     }
+    rows = {**splits, **{f"y_{name}": y for name, y in labels.items()}}
     with context.publish() as out:
-        write_bytes(out / "splits.safetensors", save({**splits, **{f"y_{name}": y for name, y in labels.items()}}))
+        write_bytes(out / "splits.safetensors", split_bytes(rows, carved.val_from))
         write_json(out / "summary.json", summary)
-    return context.result({"classes": len(problem.classes), **{f"num_{name}": len(i) for name, i in splits.items()}})
+    numbers = {f"num_{name}": len(i) for name, i in splits.items()}
+    return context.result({"classes": len(problem.classes), **numbers, "val_from": carved.val_from})
 
 
-def check_nothing_empty(problem: TargetProblem, labels: dict[str, IntArray]) -> None:
+def _selected(
+    problem: TargetProblem, data: ImageData, carved: DataSplit, seed: int
+) -> tuple[dict[str, IntArray], dict[str, IntArray]]:
+    """The images of the problem in each split, and their target labels."""
+    y_val = data.given(carved.val_split)[1]
+    splits = {
+        "train": problem.select(data.y_train, carved.train, seed),
+        "val": problem.select(y_val, carved.val, seed),
+        "test": problem.select(data.y_test, carved.test, seed),
+    }
+    taken = np.isin(data.y_train, problem.target_indices) if problem.is_binary else np.ones(len(data.y_train), bool)
+    if carved.val_from == "train":
+        taken[carved.val] = True
+    taken[splits["train"]] = True
+    left_over = np.random.default_rng(seed).permutation(np.flatnonzero(~taken))
+    splits["spare"] = np.sort(left_over[: _MOST_SPARE * len(splits["train"])])
+    sources = {"val": y_val, "test": data.y_test}
+    return splits, {name: problem.target_labels(sources.get(name, data.y_train)[rows]) for name, rows in splits.items()}
+
+
+def _doubt(split: DataSplit, given: bool) -> None:
+    if given and split.val_from == "train":
+        why = f" (not out of test: {split.too_few})" if split.too_few else ""
+        warnings.warn(
+            SuspectResultWarning(
+                f"val was carved out of the training images{why}, which the given network may have been trained on:"
+                " its accuracy on val flatters it, and so does a search's accuracy floor that is set by it",
+                hint="val_seen",
+            ),
+            stacklevel=2,
+        )
+
+
+def check_nothing_empty(problem: TargetProblem, labels: dict[str, IntArray], val_from: ValFrom) -> None:
     """Raise a DataError unless every target class has an image in every split."""
     for split, y in labels.items():
         missing = [c for label, c in enumerate(problem.classes) if not (y == label).any()]
         if missing:
-            remedy = "raise split_dataset.val_fraction or add images" if split == "val" else "add images"
+            is_carved = split == "val" and val_from != "given"
+            remedy = "raise split_dataset.val_fraction or add images" if is_carved else "add images"
             raise DataError(
                 f"problem '{problem.name}': expected images of every class in {split}, none of: {', '.join(missing)};"
                 f" {remedy}."
             )
 
 
-def check_no_leak(problem: TargetProblem, data: ImageData, splits: dict[str, IntArray]) -> None:
+def check_no_leak(problem: TargetProblem, data: ImageData, splits: dict[str, IntArray], val_from: ValFrom) -> None:
     """Raise a DataError when an image of one split is byte-identical to an image of another."""
-    learnt = np.concatenate([splits["train"], splits["spare"]])
-    images = {"train": data.x_train[learnt], "val": data.x_train[splits["val"]], "test": data.x_test[splits["test"]]}
+    rows = {**splits, "train": np.concatenate([splits["train"], splits["spare"]])}
+    lies_in: dict[str, Split] = {"train": "train", "val": val_split(val_from), "test": "test"}
+    images = {name: data.given(split)[0][rows[name]] for name, split in lies_in.items()}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         twins = _twins(images[first], images[second])
         if twins is not None:
-            i, j = (
-                int((learnt if name == "train" else splits[name])[twin])
-                for name, twin in zip((first, second), twins, strict=True)
-            )
+            i, j = (int(rows[name][twin]) for name, twin in zip((first, second), twins, strict=True))
             where = (
-                f"image {i} of the data set's train ({first}) and image {j} of its"
-                f" {'test' if second == 'test' else 'train'} ({second})"
+                f"image {i} of the data set's {lies_in[first]} ({first}) and image {j} of its {lies_in[second]}"
+                f" ({second})"
             )
             raise DataError(
                 f"problem '{problem.name}': expected no image in two splits, {where} are identical; remove one of the"

@@ -45,7 +45,7 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
     raw = without_copies(found) if config.drop_copies else found
     dropped = len(found.images) - len(raw.images)
     if dropped:
-        logger.info("%d training images left out: they are in test too", dropped)
+        logger.info("%d images left out: they are in a split that is held out too", dropped)
     context.progress(0.4, "manifest")
     images = image_table(raw, context.root)
     classes = class_table(images, raw.classes)
@@ -64,6 +64,7 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
     summary = {
         "num_train": len(data.y_train),
         "num_test": len(data.y_test),
+        **_num_val(data),
         "num_classes": len(data.classes),
         "expectations": len(outcomes),
     }
@@ -72,7 +73,7 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
 
 def _checked(images: pd.DataFrame, classes: pd.DataFrame, config: DataConfig, docs: Path) -> list[Outcome]:
     image_suite = image_expectations(images, len(classes), config.image_size)
-    outcomes = check(images, classes, image_suite, class_expectations(config.min_images_per_class), docs)
+    outcomes = check(images, classes, image_suite, class_expectations(classes, config.min_images_per_class), docs)
     of_images = outcomes[: len(image_suite)]
     lines = [explain(o, images, "path", "images") for o in of_images if not o.success]
     lines += [explain(o, classes, "class", "classes") for o in outcomes[len(image_suite) :] if not o.success]
@@ -84,6 +85,7 @@ def _checked(images: pd.DataFrame, classes: pd.DataFrame, config: DataConfig, do
 
 def _report(data: ImageData, classes: pd.DataFrame, outcomes: list[Outcome]) -> dict[str, Any]:
     mean, std = channel_statistics(data.x_train)
+    splits = ("train", "test", "val") if data.has_val else ("train", "test")
     return {
         "success": True,
         "image_shape": list(data.image_shape),
@@ -91,15 +93,20 @@ def _report(data: ImageData, classes: pd.DataFrame, outcomes: list[Outcome]) -> 
         "std": std,
         "num_train": len(data.y_train),
         "num_test": len(data.y_test),
+        **_num_val(data),
         "classes": list(data.classes),
         "images_per_class": {
-            str(r["class"]): {"train": int(r["num_train"]), "test": int(r["num_test"])}
-            for r in classes.to_dict("records")
+            str(r["class"]): {split: int(r[f"num_{split}"]) for split in splits} for r in classes.to_dict("records")
         },
         "expectations": [
             {"description": o.description, "type": o.type, "column": o.column, "success": o.success} for o in outcomes
         ],
     }
+
+
+def _num_val(data: ImageData) -> dict[str, int]:
+    """The number of given val images, where there are some."""
+    return {"num_val": len(data.given("val")[1])} if data.has_val else {}
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

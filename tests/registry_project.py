@@ -67,9 +67,10 @@ def _write_data(context: StageContext) -> None:
         "problem": "zero",
         "classes": ["zero", "other"],
         "source_classes": list(CLASSES),
-        "train": 6,
-        "val": 2,
-        "test": 4,
+        "num_train": 6,
+        "num_val": 2,
+        "num_test": 4,
+        "val_from": "train",
         "seed": 0,
     }
     write_json(context.artifact("split_dataset", "summary.json"), summary)

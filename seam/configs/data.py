@@ -11,6 +11,9 @@ DataKind = Literal[
 ]
 """Of raw data; what reads it is in `seam.data.formats.load`."""
 
+ValFrom = Literal["train", "test", "given"]
+"""Where val comes from: carved out of the training or the test images, or given by the data set."""
+
 
 @config
 class DataConfig:
@@ -25,10 +28,10 @@ class DataConfig:
     """Side in pixels that every image is resized (short side) and centre-cropped to; null: keep,
     all images must agree."""
     drop_copies: bool = False
-    """Leave out training images that are identical to a test image (CIFAR-100 has some) instead of
-    refusing the data."""
+    """Leave out training images that are identical to a test image (CIFAR-100 has some) or to a given
+    val image, and val images identical to a test image, instead of refusing the data."""
     min_images_per_class: Annotated[int, Ge(0)] = 10
-    """Fewest images a class may have in train, and at least one in test; 0: classes of a given
+    """Fewest images a class may have in train, and at least one in test and given val; 0: classes of a given
     source may be without images."""
 
 
@@ -37,4 +40,10 @@ class SplitConfig:
     """How train, validation and test are made for a target problem."""
 
     val_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """Share of the training images, of every class, kept for validation (never trained on)."""
+    """Share of the images that val is carved out of, of every class, kept for validation (never
+    trained on, never measured as test)."""
+    val_from: Literal["auto", "train", "test", "given"] = "auto"
+    """Where val comes from: `train`, `test`: carved out of these images; `given`: the data set's own
+    (`val/<class>/*`, or `x_val`, `y_val`). `auto`: given where there are some; else test where a
+    checkpoint is given and every class has ten images left for val and ten for test; else train.
+    Transfers take given ones or carve out of train."""

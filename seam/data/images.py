@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from seam.data.prepared import ImageData
+from seam.data.prepared import ImageData, Split
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,10 @@ class LabelledImages:
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
 
-def training_images(data: ImageData, rows: npt.NDArray[np.int64]) -> LabelledImages:
-    """Some of the training images of a data set, on the CPU; `rows` has shape (n,)."""
-    return LabelledImages(torch.from_numpy(data.x_train[rows]), torch.from_numpy(data.y_train[rows]))
+def images_of(data: ImageData, split: Split, rows: npt.NDArray[np.int64]) -> LabelledImages:
+    """Some of the images of one split of a data set, as it is given, on the CPU; `rows` has shape (n,)."""
+    images, labels = data.given(split)
+    return LabelledImages(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from seam.errors import DataError
+
+Split = Literal["train", "val", "test"]
+"""Of a data set as it is given; most have no val images of their own."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,26 @@ class ImageData:
     x_test: npt.NDArray[np.uint8]
     y_test: npt.NDArray[np.int64]
     classes: tuple[str, ...]
+    x_val: npt.NDArray[np.uint8] | None = None
+    """Images given for validation; None: there are none."""
+    y_val: npt.NDArray[np.int64] | None = None
+
+    @property
+    def has_val(self) -> bool:
+        """Whether the data set has images of its own for validation."""
+        return self.x_val is not None and self.y_val is not None
+
+    def given(self, split: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """All images and source labels of one split as it is given.
+
+        Raises:
+            DataError: val, of a data set without images for it.
+        """
+        if split == "val":
+            if self.x_val is None or self.y_val is None:
+                raise DataError("expected images for val in the data set, got none", hint="val_images")
+            return self.x_val, self.y_val
+        return (self.x_train, self.y_train) if split == "train" else (self.x_test, self.y_test)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -43,6 +66,9 @@ def save_prepared(data: ImageData, path: Path) -> None:
         "x_test": np.ascontiguousarray(data.x_test),
         "y_test": data.y_test.astype(np.int64),
     }
+    if data.has_val:
+        images, labels = data.given("val")
+        arrays |= {"x_val": np.ascontiguousarray(images), "y_val": labels.astype(np.int64)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -67,7 +93,9 @@ def load_prepared(path: Path) -> ImageData:
     try:
         with safe_open(path, framework="numpy") as f:
             classes = tuple(json.loads(f.metadata()["classes"]))
-            arrays = {name: f.get_tensor(name) for name in ("x_train", "y_train", "x_test", "y_test")}
+            there = f.keys()
+            given = [name for name in ("x_val", "y_val") if name in there]
+            arrays = {name: f.get_tensor(name) for name in ("x_train", "y_train", "x_test", "y_test", *given)}
     except (OSError, SafetensorError, KeyError, TypeError) as e:
         raise DataError(f"{path}: expected a prepared data set, got {e}", hint="rerun_producer", path=path) from e
     return ImageData(classes=classes, **arrays)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from seam.data.prepared import Split
 from seam.data.resize import resize_and_crop
-
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class RawImage:
 
 @dataclass(frozen=True)
 class RawData:
-    """A raw data set: images of both splits, train first, in a fixed order."""
+    """A raw data set: images of its splits, train first, test last, in a fixed order."""
 
     images: tuple[RawImage, ...]
     classes: tuple[str, ...]
@@ -54,11 +52,15 @@ def resize_all(data: RawData, size: int) -> RawData:
 
 
 def without_copies(data: RawData) -> RawData:
-    """The same data without the training images whose pixels are those of a test image."""
-    tested = {_identity(i) for i in data.images if i.split == "test" and i.pixels is not None}
+    """The same data without the training images that are in val or test too, and the val images that are in test."""
+    seen: dict[Split, set[tuple[tuple[int, ...], bytes]]] = {"train": set(), "val": set(), "test": set()}
+    for image in data.images:
+        if image.pixels is not None:
+            seen[image.split].add(_identity(image))
+    elsewhere = {"train": seen["val"] | seen["test"], "val": seen["test"], "test": set()}
     return replace(
         data,
-        images=tuple(i for i in data.images if i.split == "test" or i.pixels is None or _identity(i) not in tested),
+        images=tuple(i for i in data.images if i.pixels is None or _identity(i) not in elsewhere[i.split]),
     )
 
 

@@ -43,7 +43,7 @@ class SourceInfo:
     """Of source.safetensors; `save_source` fills it in."""
     params_total: int
     trained_here: bool = False
-    """False for a given checkpoint: its training may have seen our validation images."""
+    """False for a given checkpoint: it may have been trained on any of the training images."""
     val_accuracy: float | None = None
     """Over all its classes, a fraction; None: not measured."""
     test_accuracy: float | None = None

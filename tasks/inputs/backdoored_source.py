@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
-from seam.data.images import training_images
+from seam.data.images import images_of
 from seam.defects.backdoor import backdoor_inheritance, poison, triggered
 from seam.methods.protocol import Target, Watch, fresh_student
 from seam.methods.transfer import train_student
@@ -17,7 +17,7 @@ from seam.networks.source import Preprocess
 from seam.runtime import start
 from seam.training.batches import whole_epochs
 from seam.training.loop import Epoch
-from tasks.inputs.target import carved, target_data
+from tasks.inputs.target import target_data, target_split
 from tasks.project.stage import StageContext
 
 
@@ -36,8 +36,8 @@ def planted(
         SourceError: the network has no classifier to replace, or the loss is not finite.
     """
     params, data = context.params, target_data(context)
-    config, split = params.transfer.backdoor, carved(context, data)
-    train, val = training_images(data, split.train), training_images(data, split.val)
+    config, split = params.transfer.backdoor, target_split(context, data)
+    train, val = images_of(data, "train", split.train), images_of(data, split.val_split, split.val)
     poisoned, chosen = poison(train, config, params.seed)
     preprocess, height_width = Preprocess(mean, std), data.image_shape[:2]
     runtime = start(params.runtime, height_width[0] * height_width[1])

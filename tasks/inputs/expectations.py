@@ -15,6 +15,8 @@ import pandas as pd
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.row_conditions import Column
 
+from tasks.inputs.manifest import has_val
+
 gxe: Any = gx.expectations  # a type checker does not see its names
 
 MOST_NAMED = 5
@@ -47,8 +49,9 @@ class Outcome:
 
 def image_expectations(images: pd.DataFrame, num_classes: int, image_size: int | None) -> list[Any]:
     """What must hold for every image; sizes and modes must be those most images have, unless the size was given."""
+    splits = ("train", "val", "test") if has_val(images) else ("train", "test")
     return [
-        *_listing_expectations(num_classes),
+        *_listing_expectations(num_classes, splits),
         *(
             _expect(
                 gxe.ExpectColumnValuesToNotBeNull,
@@ -60,11 +63,11 @@ def image_expectations(images: pd.DataFrame, num_classes: int, image_size: int |
             for c in _MEASURED
         ),
         *_shape_expectations(images, image_size),
-        *_content_expectations(),
+        *_content_expectations(splits),
     ]
 
 
-def _listing_expectations(num_classes: int) -> list[Any]:
+def _listing_expectations(num_classes: int, splits: Sequence[str]) -> list[Any]:
     """What must hold for the list of images: complete, nothing twice, labels of the classes, files that decode."""
     return [
         *(
@@ -74,9 +77,9 @@ def _listing_expectations(num_classes: int) -> list[Any]:
         _expect(
             gxe.ExpectColumnValuesToBeInSet,
             "split",
-            "every image is in train or test",
+            f"every image is in {', '.join(splits[:-1])} or {splits[-1]}",
             "mend the data set",
-            value_set=["train", "test"],
+            value_set=list(splits),
         ),
         _expect(gxe.ExpectColumnValuesToBeUnique, "path", "every image is listed once", "remove the repetition"),
         _expect(gxe.ExpectColumnValuesToBeNull, "error", "every image decodes", "replace or remove the file"),
@@ -106,8 +109,9 @@ def _shape_expectations(images: pd.DataFrame, image_size: int | None) -> list[An
     ]
 
 
-def _content_expectations() -> list[Any]:
-    """Sound hashes, no constant image, no test image that is also in train."""
+def _content_expectations(splits: Sequence[str]) -> list[Any]:
+    """Sound hashes, no constant image, no image that is in two splits."""
+    copied = "no test image is also in train" if "val" not in splits else "no image is in two of train, val and test"
     return [
         _expect(
             gxe.ExpectColumnValuesToMatchRegex,
@@ -127,14 +131,15 @@ def _content_expectations() -> list[Any]:
         _expect(
             gxe.ExpectColumnValuesToBeNull,
             "twin",
-            "no test image is also in train",
+            copied,
             "remove one of the two, or set data.drop_copies",
         ),
     ]
 
 
-def class_expectations(min_images: int) -> list[Any]:
+def class_expectations(classes: pd.DataFrame, min_images: int) -> list[Any]:
     """What must hold for every class."""
+    held = [(split, min(1, min_images), "image") for split in ("test", "val") if f"num_{split}" in classes]
     return [
         _expect(gxe.ExpectColumnValuesToBeUnique, "class", "every class has its own name", "rename one"),
         *(
@@ -145,7 +150,7 @@ def class_expectations(min_images: int) -> list[Any]:
                 "add images, or remove the class",
                 min_value=fewest,
             )
-            for split, fewest, unit in (("train", min_images, "images"), ("test", min(1, min_images), "image"))
+            for split, fewest, unit in (("train", min_images, "images"), *held)
         ),
     ]
 

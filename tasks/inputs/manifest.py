@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from seam.data.prepared import ImageData
-from seam.data.raw import RawData, RawImage, Split
+from seam.data.prepared import ImageData, Split
+from seam.data.raw import RawData, RawImage
 
 COLUMNS = ["path", "split", "label", "class", "width", "height", "mode", "sha256", "mean", "std", "decodes"]
 """Columns of the published manifest. `sha256` is of shape and pixels; `mean` and `std` are of
@@ -21,9 +21,10 @@ pixels in [0, 1]."""
 
 
 def image_table(data: RawData, root: Path) -> pd.DataFrame:
-    """One row an image: `COLUMNS`, and `error` (why it does not decode) and `twin` (of a test image.
+    """One row an image: `COLUMNS`, and `error` (why it does not decode) and `twin`.
 
-    The same image in train).
+    `twin` is the same image in another split: of a val image in train, of a test image in train or
+    val.
 
     Paths below `root` are relative to it. What cannot be known of an image that does not decode is
     null.
@@ -31,33 +32,44 @@ def image_table(data: RawData, root: Path) -> pd.DataFrame:
     rows = tqdm(data.images, desc="manifest", unit="image", disable=None)
     table = pd.DataFrame([_row(image, data.classes, root) for image in rows], columns=[*COLUMNS, "error"])
     table = table.astype({"width": "Int64", "height": "Int64", "mean": "float64", "std": "float64"})
-    train = table[(table["split"] == "train") & table["decodes"]].drop_duplicates("sha256").set_index("sha256")["path"]
-    table["twin"] = table["sha256"].map(train).where(table["split"] == "test")
+    table["twin"] = _same_in(table, ["train", "val"]).where(table["split"] == "test")
+    if has_val(table):
+        table["twin"] = table["twin"].where(table["split"] != "val", _same_in(table, ["train"]))
     return table
 
 
+def has_val(images: pd.DataFrame) -> bool:
+    """Whether images are given for validation."""
+    return bool((images["split"] == "val").any())
+
+
+def _same_in(table: pd.DataFrame, splits: list[Split]) -> pd.Series:
+    """For each image the path of the first one in these splits with the same pixels; null where there is none."""
+    known = table[table["split"].isin(splits) & table["decodes"]].drop_duplicates("sha256").set_index("sha256")["path"]
+    return table["sha256"].map(known)
+
+
 def class_table(images: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """One row a class: `class`, `num_train`, `num_test`, counting images that decode."""
+    """One row a class: `class`, `num_train`, `num_test` and, where val is given, `num_val`: images that decode."""
     decoded = images[images["decodes"]]
 
     def counts(split: Split) -> list[int]:
         labels = decoded.loc[decoded["split"] == split, "label"]
         return [int((labels == i).sum()) for i in range(len(classes))]
 
-    return pd.DataFrame({"class": list(classes), "num_train": counts("train"), "num_test": counts("test")})
+    splits: list[Split] = ["train", "test", *(["val"] if has_val(images) else [])]  # type: ignore[list-item]
+    return pd.DataFrame({"class": list(classes), **{f"num_{split}": counts(split) for split in splits}})
 
 
 def assemble(data: RawData) -> ImageData:
     """The arrays of a data set whose images all decode to one shape."""
-    train = [i for i in data.images if i.split == "train"]
-    test = [i for i in data.images if i.split == "test"]
-    return ImageData(
-        x_train=np.stack(list(_pixels(train))),
-        y_train=np.array([i.label for i in train], dtype=np.int64),
-        x_test=np.stack(list(_pixels(test))),
-        y_test=np.array([i.label for i in test], dtype=np.int64),
-        classes=data.classes,
-    )
+    arrays: dict[str, Any] = {}
+    for split in get_args(Split):
+        images = [i for i in data.images if i.split == split]
+        if images or split != "val":
+            arrays[f"x_{split}"] = np.stack(list(_pixels(images)))
+            arrays[f"y_{split}"] = np.array([i.label for i in images], dtype=np.int64)
+    return ImageData(classes=data.classes, **arrays)
 
 
 def channel_statistics(images: npt.NDArray[np.uint8]) -> tuple[list[float], list[float]]:

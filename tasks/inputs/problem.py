@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from safetensors.numpy import load_file
 from torch import nn
 
 from seam.compaction import ENGINE_BLOCK, Compacted, compact
 from seam.data.images import LabelledImages
-from seam.data.prepared import load_prepared
+from seam.data.prepared import Split, load_prepared
+from seam.data.splits import val_split
 from seam.masks.masks import apply_masks
 from seam.masks.pack import MaskPack, load_mask_pack
 from seam.networks.head import Reengineered, SourceOnProblem, TargetHead
 from seam.networks.norms import load_norms
 from seam.networks.source import Source, load_source
 from seam.networks.state_dicts import load_weights
+from tasks.inputs.splits import read_split
 from tasks.project.measured import MEASURED, SAVED
 from tasks.project.stage import StageContext
 
@@ -34,9 +35,10 @@ def problem_masks(context: StageContext, source: Source) -> MaskPack:
 def problem_images(context: StageContext, split: Literal["train", "spare", "val", "test"]) -> LabelledImages:
     """Images (uint8 NHWC) and target labels of one split of the problem, on the CPU; see split_dataset."""
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
-    splits = load_file(context.artifact("split_dataset", "splits.safetensors"))
-    images = data.x_test if split == "test" else data.x_train
-    return LabelledImages(torch.from_numpy(images[splits[split]]), torch.from_numpy(splits[f"y_{split}"]))
+    rows, val_from = read_split(context.artifact("split_dataset", "splits.safetensors"))
+    lies_in: dict[str, Split] = {"val": val_split(val_from), "test": "test"}
+    images, _ = data.given(lies_in.get(split, "train"))
+    return LabelledImages(torch.from_numpy(images[rows[split]]), torch.from_numpy(rows[f"y_{split}"]))
 
 
 def load_model(context: StageContext, name: str) -> nn.Module:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
 from torch import Tensor
 
-from seam.data.images import LabelledImages, training_images
+from seam.data.images import LabelledImages, images_of
 from seam.data.prepared import ImageData, load_prepared
-from seam.data.splits import TrainVal, carve_val
+from seam.data.splits import DataSplit, split_data, val_split
 from seam.errors import DataError
 from seam.files import read_json, sha256_file
 from seam.networks.source import Source, load_source
+from tasks.inputs.splits import read_split
 from tasks.project.stage import StageContext
 
 AT_ONCE = 4
@@ -43,14 +44,15 @@ def target_data(context: StageContext) -> ImageData:
     return load_prepared(context.artifact("validate_target", "dataset.safetensors"))
 
 
-def carved(context: StageContext, data: ImageData) -> TrainVal:
-    """Train and val of the training images, carved as for a target problem.
+def target_split(context: StageContext, data: ImageData) -> DataSplit:
+    """Train, val and test of a target: its own val images, or some of the training images, which no source has seen.
 
     Raises:
         DataError: nothing is left for val.
     """
-    params = context.params
-    split = carve_val(data.x_train, data.y_train, params.split_dataset.val_fraction, params.seed)
+    config = context.params.split_dataset
+    own = data.has_val and config.val_from in ("auto", "given")
+    split = split_data(data, replace(config, val_from="given" if own else "train"), context.params.seed, seen=False)
     if not len(split.val):
         raise DataError(
             f"target '{context.name}': expected images for validation, got none; every class has a single image, or"
@@ -65,8 +67,8 @@ def split_images(context: StageContext, data: ImageData) -> tuple[LabelledImages
     Raises:
         DataError: the split is missing or damaged, or is not the one that the attack was made with.
     """
-    splits = load_file(_checked(context, "splits.safetensors"))
-    return training_images(data, splits["train"]), training_images(data, splits["val"])
+    rows, val_from = read_split(_checked(context, "splits.safetensors"))
+    return images_of(data, "train", rows["train"]), images_of(data, val_split(val_from), rows["val"])
 
 
 class Adversarial:

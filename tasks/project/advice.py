@@ -13,6 +13,7 @@ from seam.errors import Hint, SeamError, SuspectResultWarning
 from tasks.project.stages import KINDS, Kind, all_stages
 from tasks.project.subject import StageRun
 
+_OWN_VAL = "images for val (val/<class>/* in the folder, x_val and y_val in the npz)"
 ADVICE: Mapping[Hint, str] = {
     "address": "correct {source}.checkpoint",
     "architecture": "set {source}.architecture",
@@ -29,6 +30,8 @@ ADVICE: Mapping[Hint, str] = {
     "structure": "use search.structure: weights",
     "target": "raise search.target or, with search.structure hybrid, search.channels_target",
     "together": "set runtime.searches_together to 1",
+    "val_images": f"give {_OWN_VAL}, or set split_dataset.val_from to train",
+    "val_seen": f"give {_OWN_VAL}, or set split_dataset.val_from to test",
 }
 """What to do; {names} are those that `_names` knows for the stage."""
 _PLANTING = {"fetch_source": "transfer.backdoor.training"}

@@ -48,6 +48,9 @@ class Kind:
     """The stage that registers a model."""
     reports: str
     """The stage that publishes its report.html."""
+    split: tuple[str, str] | None = None
+    """The stage and its file that say how many images val has (`num_val`) and where they come from
+    (`val_from`); None: nothing is split."""
     next_commands: tuple[tuple[str, str], ...] = ()
     """After a run: commands, {name} being the first subject's, and what each is for."""
     own_data: bool = False
@@ -105,6 +108,7 @@ PROBLEM = Kind(
     search_section="search",
     registers="register_model",
     reports="register_model",
+    split=("split_dataset", "summary.json"),
     next_commands=(
         ("seam report --open", "see convergence, density per layer, accuracy, latency"),
         ("seam serve --problem {name}", "answer REST requests with class names"),
@@ -135,6 +139,7 @@ TARGET = Kind(
     search_section="transfer.search",
     registers="register_transfer",
     reports="compare_transfers",
+    split=("attack_target", "attack.json"),
     next_commands=(
         (
             "seam transfer --set 'transfer.methods=[standard, seam-30, seam-50, seam-70, seam-90, retrain]'",

@@ -13,7 +13,7 @@ from tasks.report import figures
 from tasks.report.card import PAPER, Evidence, attribution
 from tasks.report.closing import ClosingRow, closing_table
 from tasks.report.page import Plot, render
-from tasks.report.words import NOTHING, show, show_change
+from tasks.report.words import NOTHING, VAL_FROM, show, show_change
 
 _TEMPLATE = "report_template.html.j2"
 
@@ -112,6 +112,7 @@ def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evid
         robustness=robustness(evidence),
         paper=PAPER,
         shaped=shaped(card["classes"], evidence.source["classes"]),
+        val_from=VAL_FROM[evidence.split["val_from"]],
     )
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from seam.configs.data import ValFrom
+
 Kind = Literal["count", "fraction", "milliseconds"]
 NOTHING = "\N{EN DASH}"
+VAL_FROM: Mapping[ValFrom, str] = {
+    "train": "carved out of the training images",
+    "test": "carved out of the test images",
+    "given": "given with the data",
+}
+"""Where the val images of a split come from."""
 
 
 def show(value: float | None, kind: Kind) -> str:

@@ -37,6 +37,7 @@ def test_the_adversarial_images_are_the_librarys_piece_by_piece(made: Path, monk
     assert about["mean_abs_delta_pixel"] == pytest.approx(
         [float(delta[:, c].mean()) * space[1][c] for c in range(3)], rel=1e-5
     )
+    assert about["val_from"] == "train"
     splits = load_file(context.artifact("attack_target", "splits.safetensors"))
     assert sorted([*splits["train"].tolist(), *splits["val"].tolist()]) == list(range(45)) and len(splits["val"]) == 9
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from seam.data.prepared import ImageData, save_prepared
+from seam.data.prepared import ImageData, load_prepared, save_prepared
+from seam.data.splits import carve_val
 from seam.errors import ConfigError, SourceError
 from seam.files import read_json, sha256_file
 from seam.networks.build import build
@@ -43,8 +44,9 @@ def stage(tmp_path):
     )
     (tmp_path / "net.py").write_text(NETWORK)
 
-    def run(**source):
+    def run(val_from="auto", **source):
         values = {
+            "split_dataset": {"val_from": val_from},
             "problems": {"p": "dark"},
             "runtime": {"device": "cpu", "threads": 1},
             "prepare_source": {"architecture": "net.py:small", "epochs": 2, **source},
@@ -99,6 +101,34 @@ def test_loads_a_checkpoint_unchanged_and_records_its_hash_and_accuracy(stage):
     source = load_source(stage.folder)
     assert all(torch.equal(v, weights[k]) for k, v in source.network.state_dict().items())
     assert source.info.test_accuracy == 1.0
+
+
+def test_with_val_of_the_test_images_the_others_are_test_and_a_known_accuracy_is_over_all(stage):
+    path = stage.root / "artifacts/validate_data/dataset.safetensors"
+    data = load_prepared(path)
+    held = carve_val(data.x_test, data.y_test, 0.2, 0).val  # one of the three images of every class
+    images = data.x_test.copy()
+    images[held[0]] = 99 + 80 * (data.y_test[held[0]] == 0)  # the brightness of another class
+    save_prepared(ImageData(data.x_train, data.y_train, images, data.y_test, data.classes), path)
+    save_file(_perfect(), stage.root / "w.safetensors")
+    stage(val_from="test", checkpoint="w.safetensors", expected_accuracy=0.889, **RIGHT)  # 8 of 9
+    about = read_json(stage.folder / "source.json")
+    assert (about["val_accuracy"], about["test_accuracy"]) == (pytest.approx(2 / 3), 1.0)
+    with pytest.raises(SourceError, match=r"expected accuracy 1\.000 on the 9 test images .*, got 0\.889"):
+        stage(val_from="test", checkpoint="w.safetensors", expected_accuracy=1, **RIGHT)
+
+
+def test_a_source_trained_here_learns_from_all_training_images_where_val_is_not_of_them(stage, monkeypatch):
+    learnt = []
+
+    def train(network, preprocess, train, val, *arguments, **keywords):
+        learnt.append((len(train), len(val)))
+        return []
+
+    monkeypatch.setattr("tasks.prepare_source.train_from_scratch", train)
+    for val_from in ("auto", "train", "test"):
+        stage(val_from=val_from)
+    assert learnt == [(48, 12), (48, 12), (60, 3)]
 
 
 def test_a_fetched_checkpoint_is_recorded_by_its_address(stage, monkeypatch):

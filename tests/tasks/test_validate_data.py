@@ -193,6 +193,60 @@ def test_same_image_in_train_and_test_is_named(folder: Path, tmp_path: Path) -> 
     assert "also in train: 1 of 18 images fail: data/pets/test/cat/0.png (data/pets/train/eel/3.png)" in lines[1]
 
 
+@pytest.fixture
+def with_val(folder: Path) -> Path:
+    """The folder with a val image a class."""
+    rng = np.random.default_rng(9)
+    for name in CLASSES:
+        (folder / "val" / name).mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "val" / name / "0.png")
+    return folder
+
+
+def test_val_images_of_a_folder_are_published(with_val: Path, tmp_path: Path) -> None:
+    checked = context(tmp_path, "image_folder", "data/pets")
+    validate_data(checked)
+    report = read_json(checked.artifact("validate_data", "validation.json"))
+    assert report["num_val"] == 3
+    assert report["images_per_class"]["eel"] == {"train": 4, "test": 2, "val": 1}
+    data = load_prepared(checked.artifact("validate_data", "dataset.safetensors"))
+    assert data.x_val is not None and data.y_val is not None
+    assert np.array_equal(data.x_val[1], np.asarray(Image.open(with_val / "val" / "dog" / "0.png")))
+    assert data.y_val.tolist() == [0, 1, 2]
+    manifest = pd.read_parquet(checked.artifact("validate_data", "manifest.parquet"))
+    assert manifest["split"].tolist() == ["train"] * 12 + ["val"] * 3 + ["test"] * 6
+
+
+def test_without_val_images_nothing_is_said_of_them(folder: Path, tmp_path: Path) -> None:
+    checked = context(tmp_path, "image_folder", "data/pets")
+    validate_data(checked)
+    report = read_json(checked.artifact("validate_data", "validation.json"))
+    assert "num_val" not in report and "val" not in report["images_per_class"]["eel"]
+    data = load_prepared(checked.artifact("validate_data", "dataset.safetensors"))
+    assert data.x_val is None and not data.has_val
+
+
+def test_val_images_are_checked_like_the_others(with_val: Path, tmp_path: Path) -> None:
+    (with_val / "val" / "cat" / "0.png").write_bytes((with_val / "train" / "eel" / "3.png").read_bytes())
+    (with_val / "test" / "cat" / "1.png").write_bytes((with_val / "val" / "dog" / "0.png").read_bytes())
+    (with_val / "val" / "eel" / "0.png").write_bytes(b"")
+    lines = failure(context(tmp_path, "image_folder", "data/pets"))
+    assert len(lines) == 4
+    assert "every image decodes: 1 of 21 images fail: data/pets/val/eel/0.png" in lines[1]
+    copied = "data/pets/val/cat/0.png (data/pets/train/eel/3.png), data/pets/test/cat/1.png (data/pets/val/dog/0.png)"
+    assert f"no image is in two of train, val and test: 2 of 21 images fail: {copied}" in lines[2]
+    assert "at least 1 image in val: 1 of 3 classes fail: eel (0)" in lines[3]
+
+
+def test_copies_of_held_out_images_are_left_out_of_train_and_val(with_val: Path, tmp_path: Path) -> None:
+    (with_val / "val" / "cat" / "1.png").write_bytes((with_val / "train" / "eel" / "3.png").read_bytes())
+    (with_val / "val" / "dog" / "1.png").write_bytes((with_val / "test" / "cat" / "1.png").read_bytes())
+    checked = context(tmp_path, "image_folder", "data/pets", drop_copies=True)
+    validate_data(checked)
+    report = read_json(checked.artifact("validate_data", "validation.json"))
+    assert [report[key] for key in ("dropped_copies", "num_train", "num_val", "num_test")] == [2, 11, 4, 6]
+
+
 def test_copies_in_train_are_left_out_when_asked_for(folder: Path, tmp_path: Path) -> None:
     (folder / "test" / "cat" / "0.png").write_bytes((folder / "train" / "eel" / "3.png").read_bytes())
     checked = context(tmp_path, "image_folder", "data/pets", drop_copies=True)

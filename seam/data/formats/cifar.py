@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from seam.data.raw import RawData, RawImage, Split
+from seam.data.prepared import Split
+from seam.data.raw import RawData, RawImage
 from seam.errors import DataError
 
 CifarKind = Literal["cifar10", "cifar100"]

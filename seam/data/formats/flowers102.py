@@ -12,7 +12,7 @@ from pathlib import Path
 from seam.data.formats.listing import ListedImage, Listing
 from seam.data.formats.mat_file import numbers, read_mat
 from seam.data.formats.published import Published, check_layout, complete
-from seam.data.raw import Split
+from seam.data.prepared import Split
 
 FLOWERS102 = Published(
     "Flowers-102", "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", ("jpg/", "imagelabels.mat", "setid.mat")

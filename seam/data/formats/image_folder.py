@@ -1,11 +1,11 @@
-"""A data set in folders: root/train/<class>/* and root/test/<class>/*."""
+"""A data set in folders: root/train/<class>/*, root/test/<class>/* and, if wanted, root/val/<class>/*."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from seam.data.formats.listing import ListedImage, Listing
-from seam.data.raw import Split
+from seam.data.prepared import Split
 from seam.errors import DataError
 
 
@@ -13,23 +13,14 @@ def list_image_folder(root: Path) -> Listing:
     """Every file below the class folders, in sorted order; hidden files are skipped.
 
     Raises:
-        DataError: a folder is missing, there is no class, or train and test have other classes.
+        DataError: a folder is missing, there is no class, or two of train, val and test have other
+            classes.
     """
     classes = _classes(root, "train")
-    test_classes = _classes(root, "test")
-    if classes != test_classes:
-        for split, other, missing in (
-            ("train", "test", set(test_classes) - set(classes)),
-            ("test", "train", set(classes) - set(test_classes)),
-        ):
-            if missing:
-                name = min(missing)
-                raise DataError(
-                    f"{root / split}: expected the classes of {other}, the folder '{name}' is missing; make"
-                    f" {root / split / name} or remove the other."
-                )
+    splits: tuple[Split, ...] = ("train", "val", "test") if (root / "val").is_dir() else ("train", "test")
+    for split in splits[1:]:
+        _same_classes(root, split, set(classes), set(_classes(root, split)))
     images: list[ListedImage] = []
-    splits: tuple[Split, Split] = ("train", "test")
     for split in splits:
         for label, name in enumerate(classes):
             images += [ListedImage(file, split, label) for file in visible(root / split / name)]
@@ -48,6 +39,17 @@ def image_folder_classes(root: Path) -> tuple[str, ...]:
 def visible(folder: Path) -> list[Path]:
     """The entries of a folder that are not hidden, sorted by name."""
     return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _same_classes(root: Path, split: Split, trained: set[str], found: set[str]) -> None:
+    """Raise a DataError unless a split has the classes of train."""
+    for lacks, other, missing in (("train", split, found - trained), (split, "train", trained - found)):
+        if missing:
+            name = min(missing)
+            raise DataError(
+                f"{root / lacks}: expected the classes of {other}, the folder '{name}' is missing; make"
+                f" {root / lacks / name} or remove the other."
+            )
 
 
 def _classes(root: Path, split: Split) -> tuple[str, ...]:

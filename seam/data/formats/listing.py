@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from seam.data.raw import RawData, RawImage, Split, decode, same_mode
+from seam.data.prepared import Split
+from seam.data.raw import RawData, RawImage, decode, same_mode
 from seam.data.resize import resize_and_crop
 
 

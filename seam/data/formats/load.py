@@ -79,13 +79,14 @@ FORMATS: dict[DataKind, Format] = {
     "npz": Format(
         read=partial(_resized, load_npz),
         classes=npz_classes,
-        path="a file with `x_train`, `y_train`, `x_test`, `y_test` (uint8, NHWC or NHW) and, optionally, `classes`",
+        path="a file with `x_train`, `y_train`, `x_test`, `y_test` (uint8, NHWC or NHW) and, optionally, `x_val`"
+        " with `y_val`, and `classes`",
         order="`classes`, or the labels as numbers",
     ),
     "image_folder": Format(
         read=lambda path, image_size: read_images(list_image_folder(path), image_size),
         classes=image_folder_classes,
-        path="a folder with `train/<class>/*` and `test/<class>/*`",
+        path="a folder with `train/<class>/*`, `test/<class>/*` and, optionally, `val/<class>/*`",
         order="folders of `train/`, sorted",
     ),
     "cifar10": _cifar("cifar10", "CIFAR-10"),

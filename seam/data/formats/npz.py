@@ -1,4 +1,4 @@
-"""A data set in one .npz file: x_train, y_train, x_test, y_test and, if wanted, `classes`."""
+"""A data set in one .npz file: x_train, y_train, x_test, y_test and, if wanted, x_val, y_val and `classes`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seam.data.raw import RawData, RawImage, Split
+from seam.data.prepared import Split
+from seam.data.raw import RawData, RawImage
 from seam.errors import DataError
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+OPTIONAL = ("x_val", "y_val", "classes")
 _DAMAGE = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
@@ -33,8 +35,7 @@ def load_npz(path: Path) -> RawData:
     """
     arrays = _read(path)
     images: list[RawImage] = []
-    splits: tuple[Split, Split] = ("train", "test")
-    for split in splits:
+    for split in _splits(arrays, path):
         x = _images(arrays[f"x_{split}"], f"x_{split}", path)
         y = _labels(arrays[f"y_{split}"], f"y_{split}", len(x), path)
         images += [RawImage(f"{path}[x_{split}:{i}]", split, int(y[i]), x[i]) for i in range(len(x))]
@@ -50,7 +51,17 @@ def npz_classes(path: Path) -> tuple[str, ...]:
     return _classes(_read(path, ("y_train", "classes")), path)
 
 
-def _read(path: Path, wanted: Sequence[str] = (*ARRAYS, "classes")) -> dict[str, npt.NDArray[Any]]:
+def _splits(arrays: dict[str, npt.NDArray[Any]], path: Path) -> tuple[Split, ...]:
+    """Those that are there, train first; a DataError where val has images or labels alone."""
+    there = [name for name in ("x_val", "y_val") if name in arrays]
+    if len(there) == 1:
+        raise DataError(
+            f"{path}: expected x_val and y_val or neither, got {there[0]} alone; add the other or remove it."
+        )
+    return ("train", "val", "test") if there else ("train", "test")
+
+
+def _read(path: Path, wanted: Sequence[str] = (*ARRAYS, *OPTIONAL)) -> dict[str, npt.NDArray[Any]]:
     try:
         if not zipfile.is_zipfile(path):
             path.open("rb").close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seam.data.formats.listing import ListedImage, Listing
-from seam.data.raw import Split
+from seam.data.prepared import Split
 from seam.errors import DataError
 
 SPLITS: tuple[Split, Split] = ("train", "test")

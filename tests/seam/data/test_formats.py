@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -49,6 +50,15 @@ def test_npz_is_read_in_order(tmp_path: Path) -> None:
     assert np.array_equal(fifth.pixels, content["x_train"][4])
 
 
+def test_npz_with_images_for_val(tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    content = arrays(x_val=np.full((2, 8, 8, 1), 7, np.uint8), y_val=np.array([2, 0]))
+    np.savez(path, **content)
+    data = load_raw("npz", path)
+    assert [i.split for i in data.images] == ["train"] * 6 + ["val"] * 2 + ["test"] * 3
+    assert [(i.path, i.label) for i in data.images[6:8]] == [(f"{path}[x_val:0]", 2), (f"{path}[x_val:1]", 0)]
+
+
 def test_npz_gray_without_channel_and_default_classes(tmp_path: Path) -> None:
     path = tmp_path / "d.npz"
     content = arrays()
@@ -66,6 +76,9 @@ def test_npz_gray_without_channel_and_default_classes(tmp_path: Path) -> None:
         ({"x_train": np.zeros((6, 8, 8, 1))}, ("x_train", "float64")),
         ({"x_train": np.zeros((6, 8, 8, 2), np.uint8)}, ("x_train", "(6, 8, 8, 2)")),
         ({"x_test": np.zeros((0, 8, 8, 1), np.uint8), "y_test": np.zeros(0, int)}, ("x_test", "(0, 8, 8, 1)")),
+        ({"x_val": np.zeros((2, 8, 8, 1), np.uint8)}, ("x_val and y_val or neither", "x_val alone")),
+        ({"y_val": np.arange(2)}, ("y_val alone",)),
+        ({"x_val": np.zeros((2, 8, 8, 1), np.uint8), "y_val": np.arange(3)}, ("y_val", "2 labels", "in x_val, got 3")),
         ({"y_train": np.arange(5)}, ("y_train", "6 labels", "got 5")),
         ({"y_train": np.zeros(6)}, ("y_train", "float64")),
         ({"classes": np.array(["a", "a", "b"])}, ("classes", "'a'")),
@@ -150,6 +163,15 @@ def test_image_folder(folder: Path) -> None:
     assert first.mode == "L"
     assert first.pixels is not None
     assert np.array_equal(first.pixels[..., 0], np.asarray(Image.open(first.path)))
+
+
+def test_image_folder_with_val(folder: Path) -> None:
+    shutil.copytree(folder / "test", folder / "val")
+    data = load_raw("image_folder", folder)
+    assert [(i.split, i.label) for i in data.images[6:]] == [(s, c) for s in ("val", "test") for c in (0, 0, 1, 1)]
+    assert data.images[6].path == str(folder / "val" / "cat" / "0.png")
+    shutil.rmtree(folder / "val" / "dog")
+    fails(folder, str(folder / "val"), "the folder 'dog' is missing", kind="image_folder")
 
 
 def test_one_colour_image_makes_all_rgb(folder: Path) -> None:

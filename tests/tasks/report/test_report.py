@@ -29,6 +29,7 @@ def test_the_page_is_whole_and_needs_nothing_else(registry_project: StageContext
         "89.89%",
         "not installed",
         "too &lt;many&gt;",
+        "num val 2, num test 4, seed 0; val carved out of the training images",
         "&lt;script&gt;doubt&lt;/script&gt;",
     ):
         assert text in page
