@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,17 +46,8 @@ def split_dataset(context: StageContext) -> StageResult:
     splits, labels = _selected(problem, data, carved, params.seed)
     check_nothing_empty(problem, {name: y for name, y in labels.items() if name != "spare"}, carved.val_from)
     check_no_leak(problem, data, splits, carved.val_from)
-    counts = {
-        name: {c: int((y == label).sum()) for label, c in enumerate(problem.classes)}
-        for name, y in labels.items()
-        if name != "spare"
-    }
     summary = {
-        "problem": problem.name,
-        "classes": list(problem.classes),
-        "source_classes": list(data.classes),
-        **{f"num_{name}": len(splits[name]) for name in ("train", "spare", "val", "test")},
-        "counts": counts,
+        **_described(problem, labels),
         "val_from": carved.val_from,
         "val_fraction": params.split_dataset.val_fraction,
         "seed": params.seed,
@@ -86,6 +79,22 @@ def _selected(
     splits["spare"] = np.sort(left_over[: _MOST_SPARE * len(splits["train"])])
     sources = {"val": y_val, "test": data.y_test}
     return splits, {name: problem.target_labels(sources.get(name, data.y_train)[rows]) for name, rows in splits.items()}
+
+
+def _described(problem: TargetProblem, labels: Mapping[str, IntArray]) -> dict[str, Any]:
+    """What summary.json says of the problem and of its images."""
+    counts = {
+        name: {c: int((y == label).sum()) for label, c in enumerate(problem.classes)}
+        for name, y in labels.items()
+        if name != "spare"
+    }
+    return {
+        "problem": problem.name,
+        "classes": list(problem.classes),
+        "source_classes": list(problem.source_classes),
+        **{f"num_{name}": len(labels[name]) for name in ("train", "spare", "val", "test")},
+        "counts": counts,
+    }
 
 
 def _doubt(split: DataSplit, given: bool) -> None:
