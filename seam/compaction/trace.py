@@ -30,11 +30,15 @@ class Traced:
     Attributes:
         module: the graph, with the network's own layers.
         shapes: shapes of the values that are tensors, for the images it was traced with.
+        changed: values that a later operation changes in place.
     """
 
-    def __init__(self, module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> None:
+    def __init__(
+        self, module: fx.GraphModule, shapes: dict[fx.Node, torch.Size], changed: frozenset[fx.Node] = frozenset()
+    ) -> None:
         self.module = module
         self.shapes = shapes
+        self.changed = changed
         self._uses = _uses(module)
 
     @property
@@ -100,7 +104,7 @@ def trace(network: nn.Module, images: Tensor) -> Traced:
     if recorder.overwritten:
         raise NotFollowedError(f"'{recorder.overwritten}' is used again after a change in place")
     traced.graph.eliminate_dead_code()
-    return Traced(traced, recorder.shapes)
+    return Traced(traced, recorder.shapes, frozenset(recorder.changed))
 
 
 def trains_alike(network: nn.Module) -> bool:
@@ -161,6 +165,7 @@ class _Recorder(fx.Interpreter):
     def __init__(self, traced: fx.GraphModule) -> None:
         super().__init__(traced, garbage_collect_values=False)  # a freed value's memory would be taken for another's
         self.shapes: dict[fx.Node, torch.Size] = {}
+        self.changed: set[fx.Node] = set()
         self.overwritten = ""
 
     def run_node(self, n: fx.Node) -> Any:
@@ -174,15 +179,16 @@ class _Recorder(fx.Interpreter):
             _memory(value) for value, version in zip(sources, versions, strict=True) if value._version != version
         }
         if changed:
-            self._find_overwritten(n, changed)
+            self._note_changed(n, changed)
         return result
 
-    def _find_overwritten(self, node: fx.Node, changed: set[int]) -> None:
-        """Look for a value in memory that `node` changed, and that an operation still to come reads."""
+    def _note_changed(self, node: fx.Node, memory: set[int]) -> None:
+        """Note the values in memory that `node` changed, above all one that an operation still to come reads."""
         for other, value in self.env.items():
-            read_later = any(user is not node and user not in self.env for user in other.users)
-            if isinstance(value, Tensor) and _memory(value) in changed and read_later:
-                self.overwritten = other.name
+            if isinstance(value, Tensor) and _memory(value) in memory:
+                self.changed.add(other)
+                if any(user is not node and user not in self.env for user in other.users):
+                    self.overwritten = other.name
 
 
 def _memory(value: Tensor) -> int:

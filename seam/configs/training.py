@@ -35,6 +35,11 @@ class FinetuneConfig:
     distill: Annotated[float, Ge(0)] = 0.0
     """Weight of a second loss: the network's logits over the source's classes against the source's
     own. *Same* (0: none). Whole channels want 1."""
+    features: Annotated[float, Ge(0)] = 0.0
+    """Weight of a third loss: what the network computes at the ends of its last stages against what
+    the source computes there, as relative squared error. *Same* (0: none)."""
+    feature_stages: Annotated[int, Ge(1)] = 2
+    """How many of the last stages teach their features."""
     negatives: Literal["redrawn", "fixed"] = "redrawn"
     """As in the search."""
     augment: Augment = "crop_flip"

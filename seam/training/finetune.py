@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seam.configs.networks import SourceConfig
 from seam.configs.search import SearchConfig
@@ -21,11 +20,10 @@ from seam.masks.masks import Masks, apply_masks
 from seam.networks.head import Reengineered
 from seam.networks.norms import norm_parameters
 from seam.runtime import Runtime
+from seam.training.distillation import distilled, features_of
+from seam.training.doubts import doubt_training
 from seam.training.loop import Epoch, Loss, TrainingPlan, train
-from seam.training.narrow import narrow
-
-TEMPERATURE = 4.0
-"""Of distillation."""
+from seam.training.narrow import Narrowed, narrow
 
 
 def finetune(
@@ -65,22 +63,29 @@ def finetune(
         on_epoch: see `seam.training.loop.train`.
         spare: further negatives of a binary problem; every epoch then draws as many as `train_data`
             has, from both.
-        teacher: the source, eval mode; needed where `config.distill` is above 0.
+        teacher: the source, eval mode; needed where `config.distill` or `config.features` is above 0.
 
     Raises:
         ValueError: it is needed and not there.
+        SourceError: the loss is not finite; or features are to teach, and `seam.training.distillation.features_of`
+            finds none.
+
+    Warns:
+        SuspectResultWarning: see `seam.training.doubts.doubt_training`.
     """
-    if config.distill and teacher is None:
-        raise ValueError(f"distill {config.distill:g} needs a teacher, got none")
+    if (config.distill or config.features) and teacher is None:
+        raise ValueError(
+            f"distill {config.distill:g} and features {config.features:g}: expected a teacher where one is above 0,"
+            " got none"
+        )
     whole, held = model.to(runtime.device), {} if masks is None or config.regrow else masks
     train_data = train_data.to(runtime.device)
-    narrowed = narrow(whole.network, held, preprocess.to(runtime.device)(train_data.images[:2])) if held else None
+    example = preprocess.to(runtime.device)(train_data.images[:2])
+    narrowed = narrow(whole.network, held, example) if held else None
     if narrowed is not None:
         model, held, key = Reengineered(narrowed.network, whole.head), narrowed.masks, f"{key} narrowed"
     held = {name: mask.to(runtime.device) for name, mask in held.items()}
-    loss_of = (
-        distilled(model, teacher.to(runtime.device), config.distill) if teacher is not None and config.distill else None
-    )
+    loss_of = None if teacher is None else _taught(model, teacher.to(runtime.device), example, config, narrowed)
     model.requires_grad_(True)
     groups = [
         {"params": list(model.network.parameters()), "lr": config.lr},
@@ -110,33 +115,30 @@ def finetune(
     if narrowed is not None:
         narrowed.restore(whole.network)
     whole.eval().requires_grad_(False)
+    doubt_training("fine-tuning", history, whole.head.linear.out_features)
     return history
 
 
-def distilled(model: Reengineered, teacher: nn.Module, weight: float) -> Loss:
-    """Cross-entropy on the target labels + weight * T^2 * KL(softmax(teacher / T) || softmax(network / T)).
-
-    The second term is over the source's classes.
-
-    Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", T = `TEMPERATURE`.
-    One class against the rest says little about an image; what the source takes it for says more.
-
-    Args:
-        model: learns; its network has the classes of `teacher`.
-        teacher: the source, eval mode.
-        weight: of the second term.
-    """
-
-    def loss(images: Tensor, labels: Tensor) -> Tensor:
-        logits = model.network(images)
-        own = F.cross_entropy(model.head(logits).float(), labels)
-        with torch.no_grad():
-            wanted = F.softmax(teacher(images).float() / TEMPERATURE, dim=1)
-        return own + weight * TEMPERATURE**2 * F.kl_div(
-            F.log_softmax(logits.float() / TEMPERATURE, dim=1), wanted, reduction="batchmean"
+def _taught(
+    model: Reengineered, teacher: nn.Module, example: Tensor, config: FinetuneConfig, narrowed: Narrowed | None
+) -> Loss | None:
+    """The loss where a teacher adds to it."""
+    if not config.distill and not config.features:
+        return None
+    features = (
+        features_of(
+            model.network,
+            teacher,
+            example,
+            config.features,
+            config.feature_stages,
+            narrowed=narrowed,
+            logits=config.distill > 0,
         )
-
-    return loss
+        if config.features
+        else None
+    )
+    return distilled(model, teacher, config.distill, features)
 
 
 def adapt(

@@ -21,7 +21,8 @@ from seam.runtime import Runtime
 from seam.training.batches import training_batches
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(normalised images, labels) -> the batch's mean loss, with its gradient."""
+"""(normalised images, labels) -> the batch's mean loss, with its gradient; or a vector, the terms of
+a sum, of which the first is the cross-entropy."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Epoch:
     loss: float | None
     """Mean loss of the epoch's batches; None for epoch 0."""
     val_accuracy: float
+    cross_entropy: float | None = None
+    """The part of the loss that the labels alone make; None for epoch 0."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,13 @@ def train(
         batches = training_batches(drawn, preprocess, plan.batch_size, plan.augment, plan.seed, number)
         with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
             torch.manual_seed(hash((plan.seed, number)) % 2**63)  # of dropout, also where a killed training goes on
-            mean_loss = _pass(batches, optimizer, loss_of, runtime, partial(schedule.set, number), after_step)
+            terms = _pass(batches, optimizer, loss_of, runtime, partial(schedule.set, number), after_step)
+        mean_loss = sum(terms)
         if not math.isfinite(mean_loss):
             raise SourceError(
                 f"training, epoch {number}: the loss is {mean_loss}, expected a finite number", hint="learning_rate"
             )
-        now = Epoch(number, mean_loss, _val_accuracy(model, val_data, preprocess))
+        now = Epoch(number, mean_loss, _val_accuracy(model, val_data, preprocess), terms[0])
         if now.val_accuracy > max(e.val_accuracy for e in history):
             best = _snapshot(model)
         history.append(now)
@@ -142,21 +146,21 @@ def _pass(
     runtime: Runtime,
     before_step: Callable[[int], None],
     after_step: Callable[[], None] | None,
-) -> float:
-    """One pass over the batches, a step each; the mean of their losses."""
-    total, steps = torch.zeros((), device=runtime.device), 0
+) -> list[float]:
+    """One pass over the batches, a step each; the terms of their losses, each the mean over the batches."""
+    total, steps = torch.zeros(1, device=runtime.device), 0
     for images, labels in batches:
         before_step(steps)
         optimizer.zero_grad(set_to_none=True)
         with runtime.autocast():
-            loss = loss_of(images, labels)
-        loss.backward()
+            terms = torch.atleast_1d(loss_of(images, labels))
+        terms.sum().backward()
         optimizer.step()
         if after_step is not None:
             after_step()
-        total += loss.detach()
+        total = total + terms.detach()
         steps += 1
-    return float(total) / steps
+    return [value / steps for value in total.tolist()]
 
 
 class _Schedule:

@@ -6,12 +6,13 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from seam.compaction import ENGINE_BLOCK, TOLERANCE
 from seam.compaction.analysis import mark_kept, mark_live
+from seam.compaction.channels import Channels
 from seam.compaction.constants import Constants
 from seam.compaction.rewrite import check, rewrite
 from seam.compaction.trace import LAYERS, NotFollowedError, Traced, trace, trains_alike
@@ -19,15 +20,31 @@ from seam.masks.masks import Masks
 
 
 @dataclass(frozen=True)
+class Left:
+    """Which channels of a value the rest of a narrow network reads."""
+
+    axis: int
+    """Of the value's channels."""
+    narrow: Int[Tensor, " channels"]
+    """Where they are in the narrow network's value."""
+    wide: Int[Tensor, " channels"]
+    """Where the same ones are in the wide network's."""
+
+
+@dataclass(frozen=True)
 class Narrowed:
     """A network without the channels that nothing reads: outputs and gradients are the wide one's, in training too."""
 
-    network: nn.Module
+    network: fx.GraphModule
+    """Its nodes are called as those of the wide network's trace."""
     masks: Masks
     """Of the weights in it that stay removed; weights without any are left out."""
     positions: dict[str, Tensor]
     """Parameter or buffer of `network` -> where each entry is in the wide one's, flattened; -1: it
     is removed, and zero."""
+    left: dict[str, Left]
+    """Node of `network` -> the channels of its value; nodes without known channels are left out, and
+    have all they had."""
 
     @torch.no_grad()
     def restore(self, wide: nn.Module) -> None:
@@ -59,7 +76,7 @@ def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch 3 h w"
         return None
     try:
         traced = trace(twin, images.cpu().double())
-        _take_out(traced)
+        left = _take_out(traced)
         positions = {name: numbers.long() - 1 for name, numbers in traced.module.state_dict().items()}
         if sum(at.numel() for at in positions.values()) == sum(
             value.numel() for value in network.state_dict().values()
@@ -70,15 +87,20 @@ def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch 3 h w"
     except NotFollowedError:
         return None
     held = {name: positions[name] >= 0 for name in masks if name in positions}
-    return Narrowed(small, {name: mask for name, mask in held.items() if not mask.all()}, positions)
+    return Narrowed(small, {name: mask for name, mask in held.items() if not mask.all()}, positions, left)
 
 
-def _take_out(traced: Traced) -> None:
+def _take_out(traced: Traced) -> dict[str, Left]:
     known = Constants(traced, in_training=True)
     needed = mark_live(known)
     mark_kept(known, needed, ENGINE_BLOCK)  # torch computes channels in blocks as well
     rewrite(known, needed)
     _silence(traced)
+    return {node.name: _left(known.channels[node]) for node in traced.nodes if node in known.channels}
+
+
+def _left(channels: Channels) -> Left:
+    return Left(channels.axis, channels.live[channels.kept].nonzero()[:, 0], channels.live.nonzero()[:, 0])
 
 
 class Silenced(nn.Module):
@@ -115,11 +137,12 @@ def _numbered(network: nn.Module, masks: Masks) -> nn.Module:
     return twin
 
 
-def _filled(small: nn.Module, network: nn.Module, positions: dict[str, Tensor]) -> nn.Module:
+def _filled(small: fx.GraphModule, network: nn.Module, positions: dict[str, Tensor]) -> fx.GraphModule:
     """`small` with the values of `network` at these positions, of its types and on its device."""
     first = next(network.parameters())
     values = {name: value.cpu().view(-1) for name, value in network.state_dict().items()}
     small.load_state_dict(
         {name: torch.where(at >= 0, values[name][at.clamp(min=0)], 0) for name, at in positions.items()}
     )
-    return small.to(first.device, first.dtype)
+    small.to(first.device, first.dtype)
+    return small

@@ -21,6 +21,7 @@ ADVICE: Mapping[Hint, str] = {
     "cost": "use search.cost: weights",
     "data_path": "set {data}.path to where it is",
     "device": "set runtime.device to auto or cpu",
+    "features": "set finetune.features to 0",
     "image_size": "set {data}.image_size",
     "learning_rate": "lower {rates}",
     "normalisation": "check {source}.checkpoint and the normalisation, {source}.mean and {source}.std",

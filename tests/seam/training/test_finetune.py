@@ -11,7 +11,8 @@ from seam.masks.masks import apply_masks
 from seam.networks.head import Reengineered, TargetHead
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess
-from seam.training.finetune import TEMPERATURE, distilled, finetune
+from seam.training.distillation import TEMPERATURE, distilled
+from seam.training.finetune import finetune
 from tests.seam.training.bright import RUNTIME, of_one_shade, small_network, two_shades
 
 
@@ -134,7 +135,7 @@ def test_distillation_by_hand():
     """Cross-entropy on the head plus T^2 times the divergence of the network's softened answers from the teacher's."""
     model, teacher = Reengineered(nn.Linear(2, 3), TargetHead(3, 2)), nn.Linear(2, 3)
     images, labels = torch.tensor([[1.0, 2.0], [-1.0, 0.5]]), torch.tensor([0, 1])
-    found = distilled(model, teacher, 0.5)(images, labels)
+    found = distilled(model, teacher, 0.5)(images, labels).sum()
     with torch.no_grad():
         own, wanted = (torch.softmax(network(images) / TEMPERATURE, 1) for network in (model.network, teacher))
         divergence = (wanted * (wanted / own).log()).sum() / 2
