@@ -118,6 +118,8 @@ class Made:
     """Of its last training, epoch 0 first."""
     passes: float
     """Over the training images, in all."""
+    val_accuracy: float | None = None
+    """Of `model`, where it is not that of the best of `epochs`."""
     facts: dict[str, Any] = field(default_factory=dict)
     """JSON: widths, steps, the library's version, what was tried."""
 

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from duel import arms, jobs, judge, page, pool
-from duel.budget import least_removed
+from duel.budget import first_within, least_removed
 from duel.differences import class_mean, difference, mean_of, packed, unpacked
 from duel.jobs import Job, jobs_of
 from duel.problems import DEFAULT, NETWORKS, PROBLEMS
@@ -38,6 +38,13 @@ def test_bisection_finds_the_least_removed_share_that_fits() -> None:
 
 def test_bisection_says_when_nothing_fits() -> None:
     assert least_removed(lambda share: share, lambda share: 1 - share / 2, 0.3) is None
+
+
+def test_a_cost_that_does_not_fall_steadily_is_looked_for_on_a_grid() -> None:
+    cost = {0.25: 0.9, 0.5: 0.4, 0.75: 1.0, 0.375: 0.45, 0.3125: 0.8}
+    found = first_within(lambda value: cost[value], 0.45, (0.25, 0.5, 0.75), steps=2)
+    assert found == 0.375
+    assert first_within(lambda value: cost[value], 0.3, (0.25, 0.5, 0.75)) is None
 
 
 def test_budgets_and_their_labels() -> None:

@@ -42,9 +42,7 @@ def uniform(task: Task, setting: Setting) -> Made:
     over whole groups (*differs*: L1, over filters alone).
     """
     masks, facts = _layout(task, "uniform", _norms)
-    model = task.original()
-    epochs = trained(task, model, setting, task.passes, masks=masks)
-    return Made(model, epochs, task.passes, facts)
+    return _masked(task, setting, masks, facts)
 
 
 def random_channels(draw: int) -> ArmFunction:
@@ -55,11 +53,17 @@ def random_channels(draw: int) -> ArmFunction:
 
     def arm(task: Task, setting: Setting) -> Made:
         masks, facts = _layout(task, f"random-{draw}", ranking)
-        model = task.original()
-        epochs = trained(task, model, setting, task.passes, masks=masks)
-        return Made(model, epochs, task.passes, facts)
+        return _masked(task, setting, masks, facts)
 
     return arm
+
+
+def _masked(task: Task, setting: Setting, masks: Masks, facts: dict[str, object]) -> Made:
+    """The original without what the masks remove, trained."""
+    model = task.original()
+    apply_masks(model.network, masks)
+    epochs = trained(task, model, setting, task.passes, masks=masks)
+    return Made(model, epochs, task.passes, facts=facts)
 
 
 def scratch(task: Task, setting: Setting) -> Made:
@@ -72,7 +76,7 @@ def scratch(task: Task, setting: Setting) -> Made:
     apply_masks(network, masks)
     model = Reengineered(network, head).eval()
     epochs = trained(task, model, setting, task.passes, masks=masks)
-    return Made(model, epochs, task.passes, facts)
+    return Made(model, epochs, task.passes, facts=facts)
 
 
 def fresh(task: Task) -> nn.Module:
