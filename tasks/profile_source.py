@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from seam.masks.groups import channel_groups
 from seam.masks.widths import units_of
-from seam.search.profile import Narrowed, time_units
+from seam.search.profile import Narrowed, time_layouts
 from seam.search.time_table import TimeTable, save_times
 from tasks.inputs.problem import problem_source
 from tasks.project.stage import StageContext, StageResult, main
 
 
 def profile_source(context: StageContext) -> StageResult:
-    """Time the source with each unit of channels narrowed to each width, publish times.json.
+    """Time the source with its units of channels narrowed in many ways, publish times.json.
 
     Nothing is timed unless `search.cost` is `milliseconds`.
 
@@ -32,8 +32,8 @@ def profile_source(context: StageContext) -> StageResult:
         save_times(table, out / "times.json")
     if table is None:
         return context.result({"measured": False})
-    units = len(table.saved_ms)
-    return context.result({"engine": table.engine, "latency_ms_p50": table.latency_ms_p50, "units": units})
+    number = len(table.timed)
+    return context.result({"engine": table.engine, "latency_ms_p50": table.latency_ms_p50, "layouts": number})
 
 
 def _timed(context: StageContext) -> TimeTable:
@@ -46,7 +46,7 @@ def _timed(context: StageContext) -> TimeTable:
         tqdm(total=100, desc="time widths", unit="%", disable=None) as bar,
     ):
         narrowed = Narrowed(source.network, example, groups, units, Path(folder))
-        return time_units(narrowed, config, source.info.sha256, context.params.seed, _observer(context, bar))
+        return time_layouts(narrowed, config, source.info.sha256, context.params.seed, _observer(context, bar))
 
 
 def _observer(context: StageContext, bar: Any) -> Callable[[float, str], None]:

@@ -51,9 +51,8 @@ class ProfileConfig:
     """Images a call."""
     num_threads: Annotated[int, Ge(1)] = 1
     """Threads the engine is pinned to."""
-    repeats: Annotated[int, Ge(10)] = 50
-    """Timed runs of each narrowed network, interleaved with the whole one; fewer where `seconds`
-    are short."""
+    repeats: Annotated[int, Ge(10)] = 16
+    """Timed runs of each narrowed network, interleaved with the whole one."""
     seconds: Annotated[float, Gt(0)] = 60.0
-    """What measuring may take, about: where it is short there are fewer repeats (not below 10),
-    then fewer widths are measured and those between interpolated."""
+    """What measuring may take, about: so many networks are made and timed, three for each width of
+    each layer at most, 16 at least."""

@@ -1,4 +1,4 @@
-"""Measures what narrowing each unit of a network saves: networks really made smaller, timed in turn with the whole.
+"""Times a network narrowed in many ways: networks really made smaller, timed in turn with the whole.
 
 Attention heads are in no unit: their time counts as fixed.
 """
@@ -31,15 +31,18 @@ from seam.masks.groups import ChannelGroups
 from seam.masks.masks import apply_masks
 from seam.masks.scores import masks_of
 from seam.masks.widths import Layout, Unit, best_groups, whole_layout
-from seam.search.time_table import TimeTable
+from seam.search.time_table import TimedLayout, TimeTable
 
 Watch = Callable[[float, str], None]
 """Called with the share done in [0, 1], and a short text."""
 _WARMUP = 3
 _FEWEST = 10
 """Repeats."""
+_FEWEST_LAYOUTS = 16
 _AT_ONCE = 12
 """Networks loaded beside the whole one."""
+_KEPT = 0.5
+"""Of the time of the whole network, what one of a random layout takes, about."""
 _WHOLE = "whole"
 
 
@@ -109,92 +112,80 @@ def times_of(
     return {name: by_batch[f"batch{config.batch_size}"] for name, by_batch in measured.latencies.items()}
 
 
-def time_units(
+def time_layouts(
     narrowed: Narrowed,
     config: ProfileConfig,
     source_sha256: str = "",
     seed: int = 0,
     watch: Watch = lambda share, text: None,
 ) -> TimeTable:
-    """Time a network with one unit narrowed, for each unit and each of its widths below all.
+    """Time many layouts of a network against the whole one.
 
-    Each is timed in turn with the whole one, and what it saves is from the median of their ratios,
-    so that a slow phase of the machine disturbs both.
+    Random ones with many units narrowed at once, each in turn with the whole one: each tells
+    something of every unit, where one unit alone is lost in what two loadings of a network differ by.
 
     Args:
         narrowed: the network, its units, and a folder for the files.
         config: engine, batch size, threads, repeats, and what it may take.
         source_sha256: of the network's weights, for the record.
-        seed: of the inputs.
+        seed: of the layouts and the inputs.
         watch: told of the progress.
 
     Raises:
         ExportError: the engine is not here, or cannot run the network.
     """
+    narrowed.variant(_WHOLE, {})  # the first one loads libraries
     started = time.perf_counter()
     whole = narrowed.variant(_WHOLE, {})
     prepared_s = time.perf_counter() - started
-    full = [_ms(times_of({_WHOLE: whole}, narrowed.takes, config, _FEWEST, seed))]
-    timed, repeats = _plan(narrowed.units, config, prepared_s, full[0] / 1e3)
-    wanted = [(unit.name, width) for unit in narrowed.units for width in timed[unit.name]]
-    ratios: dict[tuple[str, int], float] = {}
-    for first in range(0, len(wanted), _AT_ONCE):
-        watch(first / len(wanted), f"widths timed: {first} of {len(wanted)}")
-        some = {str(i): at for i, at in enumerate(wanted[first : first + _AT_ONCE])}
-        variants = {_WHOLE: whole} | {i: narrowed.variant(i, dict([at])) for i, at in some.items()}
-        measured = times_of(variants, narrowed.takes, config, repeats, seed)
+    call_s = _ms(times_of({_WHOLE: whole}, narrowed.takes, config, _FEWEST, seed)) / 1e3
+    wanted = _layouts(narrowed.units, _number(narrowed.units, config, prepared_s, call_s), seed)
+    timed: list[TimedLayout] = []
+    full = []
+    for run, first in enumerate(range(0, len(wanted), _AT_ONCE)):
+        watch(first / len(wanted), f"networks timed: {first} of {len(wanted)}")
+        some = {str(i): layout for i, layout in enumerate(wanted[first : first + _AT_ONCE])}
+        variants = {_WHOLE: whole} | {name: narrowed.variant(name, layout) for name, layout in some.items()}
+        measured = times_of(variants, narrowed.takes, config, config.repeats, seed)
         full.append(_ms(measured))
-        ratios |= {at: measured[i]["ratio"] for i, at in some.items()}
-    whole_ms = float(np.median(full[1:] or full))
+        timed += [TimedLayout(layout, measured[name]["ratio"], run) for name, layout in some.items()]
+    watch(1.0, "done")
     return TimeTable(
         source_sha256=source_sha256,
         engine=config.engine,
         version=version(config.engine),
         batch_size=config.batch_size,
         num_threads=config.num_threads,
-        repeats=repeats,
+        repeats=config.repeats,
         machine=describe(),
-        latency_ms_p50=whole_ms,
-        saved_ms={
-            unit.name: _filled(unit, {w: whole_ms * (1 - ratios[unit.name, w]) for w in timed[unit.name]})
-            for unit in narrowed.units
-        },
-        interpolated={u.name: left for u in narrowed.units if (left := _left_out(u, timed[u.name]))},
+        latency_ms_p50=float(np.median(full)),
+        timed=tuple(timed),
     )
 
 
-def _plan(
-    units: Sequence[Unit], config: ProfileConfig, prepared_s: float, call_s: float
-) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Which widths of each unit to time, and how often, to be done in about `config.seconds`.
+def _number(units: Sequence[Unit], config: ProfileConfig, prepared_s: float, call_s: float) -> int:
+    """How many layouts to time, to be done in about `config.seconds`.
 
     Args:
-        units: of the network.
+        units: of the network; three layouts a width are enough.
         config: seconds and repeats wanted.
-        prepared_s: what making one network takes.
-        call_s: what one call of the whole one takes.
+        prepared_s: what making the whole network takes.
+        call_s: what one call of it takes.
     """
-    timed = {unit.name: unit.widths[:-1] for unit in units}
-    while True:
-        number = sum(map(len, timed.values()))
-        left = config.seconds - number * prepared_s
-        repeats = int(left / max(call_s * number * (1 + 1 / _AT_ONCE), 1e-9)) - _WARMUP
-        thinned = {
-            name: (*(w for w in widths if not w), *[w for w in widths if w][::2]) for name, widths in timed.items()
-        }
-        if repeats >= _FEWEST or thinned == timed:
-            return timed, min(max(repeats, _FEWEST), config.repeats)
-        timed = thinned
+    each = prepared_s + call_s * (config.repeats + _WARMUP) * (_KEPT + 1 / _AT_ONCE)
+    wanted = 3 * sum(len(unit.widths) - 1 for unit in units)
+    return min(max(int(config.seconds / each), _FEWEST_LAYOUTS), wanted)
 
 
-def _filled(unit: Unit, saved: Mapping[int, float]) -> dict[int, float]:
-    """Of every width below all; those not timed on the line between their neighbours, all saves nothing."""
-    at = [*saved, unit.whole]
-    return {w: saved.get(w, float(np.interp(w, at, [*saved.values(), 0.0]))) for w in unit.widths[:-1]}
-
-
-def _left_out(unit: Unit, timed: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(w for w in unit.widths[:-1] if w not in timed)
+def _layouts(units: Sequence[Unit], number: int, seed: int) -> list[dict[str, int]]:
+    """The narrowest, and random ones: from narrow to wide all over, every second time each unit for itself."""
+    draw = np.random.default_rng(seed)
+    layouts = [{unit.name: unit.widths[0] for unit in units}]
+    for i in range(1, number):
+        most = [len(unit.widths) - 1 for unit in units]
+        at = draw.binomial(most, i / number) if i % 2 else draw.integers(0, most, endpoint=True)
+        layouts.append({unit.name: unit.widths[n] for unit, n in zip(units, at, strict=True)})
+    return layouts[:number]
 
 
 def _ms(measured: Mapping[str, Mapping[str, float | int]]) -> float:

@@ -1,4 +1,4 @@
-"""What narrowing each unit of a source saves, in milliseconds of an engine on a machine: the record, and its file."""
+"""Times of a source narrowed in many ways, in milliseconds of an engine on a machine: the record, and its file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,21 @@ UNMEASURED = {"measured": False}
 """Content of the file where nothing was measured."""
 
 
+@dataclass(frozen=True)
+class TimedLayout:
+    """A network with some units narrowed, timed in turn with the whole one."""
+
+    layout: Mapping[str, int]
+    """Unit -> width, of every unit."""
+    ratio: float
+    """Of its time to the whole one's."""
+    run: int
+    """Those with the same number were timed in turn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TimeTable:
-    """Times of one source with one unit narrowed, against the whole one's in the same run."""
+    """Times of networks narrowed from one source."""
 
     source_sha256: str
     """Of the weights of the source."""
@@ -32,11 +44,7 @@ class TimeTable:
     """As `seam.hardware.describe` has it."""
     latency_ms_p50: float
     """Of the whole network, compacted, a call."""
-    saved_ms: Mapping[str, Mapping[int, float]]
-    """Unit -> width -> by how much a call is faster where this unit alone is narrowed; every width
-    below all."""
-    interpolated: Mapping[str, tuple[int, ...]]
-    """Unit -> widths that were not measured, but lie on the line between those that were."""
+    timed: tuple[TimedLayout, ...]
 
 
 def save_times(table: TimeTable | None, path: Path) -> None:
@@ -72,12 +80,11 @@ def load_times(path: Path, source_sha256: str) -> TimeTable:
 
 
 def _parsed(content: Mapping[str, Any]) -> TimeTable:
-    saved = {
-        str(unit): {int(width): float(ms) for width, ms in by_width.items()}
-        for unit, by_width in content["saved_ms"].items()
-    }
-    interpolated = {str(unit): tuple(map(int, widths)) for unit, widths in content["interpolated"].items()}
+    timed = tuple(
+        TimedLayout({str(unit): int(width) for unit, width in t["layout"].items()}, float(t["ratio"]), int(t["run"]))
+        for t in content["timed"]
+    )
     full = float(content["latency_ms_p50"])
-    if not full > 0:
-        raise ValueError(f"latency_ms_p50 {full}")
-    return TimeTable(**{**content, "latency_ms_p50": full, "saved_ms": saved, "interpolated": interpolated})
+    if not min(full, *(t.ratio for t in timed)) > 0:
+        raise ValueError("times that are not above 0")
+    return TimeTable(**{**content, "latency_ms_p50": full, "timed": timed})

@@ -45,7 +45,7 @@ def _context(root: Path, architecture: str = "net.py:small", **search: Any) -> S
     values = {
         "problems": {"p": "dark"},
         "search": {"structure": "channels", **search},
-        "profile_source": {"repeats": 10, "batch_size": 2},
+        "profile_source": {"repeats": 10, "batch_size": 2, "seconds": 0.1},
     }
     return StageContext("profile_source", parse_params(values, "test"), root)
 
@@ -60,7 +60,7 @@ def test_the_widths_of_the_source_are_timed(tmp_path: Path) -> None:
     result = profile_source(context)
     source = load_source(context.folder("prepare_source"))
     table = load_times(context.artifact("profile_source", "times.json"), source.info.sha256)
-    assert {unit: set(ms) for unit, ms in table.saved_ms.items()} == {"0": {2}}
+    assert {t.layout["0"] for t in table.timed} <= {2, 4}
     assert result.summary["latency_ms_p50"] == table.latency_ms_p50
     assert result.files == ("artifacts/profile_source/times.json",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from seam.configs.inference import ProfileConfig
 from seam.errors import ExportError, SearchError
 from seam.masks.groups import channel_groups
 from seam.masks.widths import units_of
-from seam.search.profile import Narrowed, _filled, _plan, time_units
+from seam.search.profile import Narrowed, _layouts, _number, time_layouts
 from seam.search.time_table import load_times, save_times
 from tests.seam.masks.block import IMAGES, seeded_block
 from tests.seam.search.planted import planted
 
-TABLE = planted({"stem": {2: 2.5}, "inner": {0: 3.0, 2: 2.0}})
+TABLE = planted(({"stem": 2, "inner": 6}, 7.5), ({"stem": 4, "inner": 0}, 7.0))
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -31,10 +32,11 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("{", "JSONDecodeError"),
         ("[]", "expected a time table"),
         ("{}", "KeyError: 'measured'"),
-        ('{"measured": true, "saved_ms": {}}', "KeyError: 'interpolated'"),
+        ('{"measured": true, "engine": "torch"}', "KeyError: 'timed'"),
         ('{"measured": false}', "got one not measured"),
-        ({"latency_ms_p50": 0}, "ValueError: latency_ms_p50"),
-        ({"saved_ms": {"stem": [1]}}, "AttributeError"),
+        ({"latency_ms_p50": 0}, "ValueError: times that are not above 0"),
+        ({"timed": [{"layout": [1], "ratio": 0.5, "run": 0}]}, "AttributeError"),
+        ({"timed": [{"layout": {"stem": 2}, "ratio": -0.5, "run": 0}]}, "ValueError: times that are not above 0"),
         ({"unknown": 1}, "TypeError"),
         ({"source_sha256": "b" * 64}, "expected times of the source aaaaaaaaaaaa, got those of bbbbbbbbbbbb"),
     ],
@@ -58,12 +60,13 @@ def _narrowed(folder: Path) -> Narrowed:
     return Narrowed(network, IMAGES, groups, units_of(groups, 2), folder)
 
 
-def test_every_width_below_all_is_measured(tmp_path: Path) -> None:
+def test_layouts_are_timed_against_the_whole(tmp_path: Path) -> None:
     said: list[float] = []
-    config = ProfileConfig(batch_size=2, repeats=10)
-    table = time_units(_narrowed(tmp_path), config, "a" * 64, watch=lambda share, text: said.append(share))
-    assert {name: set(ms) for name, ms in table.saved_ms.items()} == {"stem": {2}, "inner": {0, 2, 4}}
-    assert table.latency_ms_p50 > 0 and table.repeats == 10 and table.interpolated == {} and said
+    config = ProfileConfig(batch_size=2, repeats=10, seconds=0.1)
+    table = time_layouts(_narrowed(tmp_path), config, "a" * 64, watch=lambda share, text: said.append(share))
+    assert [t.run for t in table.timed] == [0] * 12  # three for each width below all
+    assert table.timed[0].layout == {"stem": 2, "inner": 0}
+    assert table.latency_ms_p50 > 0 and said == [0.0, 1.0]
     assert (table.engine, table.batch_size, table.source_sha256) == ("onnxruntime", 2, "a" * 64)
 
 
@@ -75,17 +78,20 @@ def test_the_networks_timed_are_really_smaller(tmp_path: Path) -> None:
     assert not hasattr(gone, "inner")
 
 
-def test_short_of_time_there_are_fewer_repeats_then_fewer_widths() -> None:
+def test_as_many_layouts_as_there_is_time_for() -> None:
+    """Of 0.1 s to make, and 19 calls of 0.04 s at seven twelfths, each."""
+    units = [replace(unit, widths=tuple(range(31))) for unit in _narrowed(Path()).units]
+    assert _number(units, ProfileConfig(seconds=60.0), 0.1, 0.04) == int(60 / (0.1 + 19 * 0.04 * 7 / 12))
+    assert _number(units, ProfileConfig(seconds=1.0), 1.0, 1.0) == 16
+    assert _number(units, ProfileConfig(seconds=1e4), 0.1, 0.04) == 180
+
+
+def test_every_width_is_in_some_layout_and_the_same_seed_draws_the_same() -> None:
     units = _narrowed(Path()).units
-    everything = {"stem": (2,), "inner": (0, 2, 4)}
-    assert _plan(units, ProfileConfig(seconds=100.0), 0.1, 0.001) == (everything, 50)
-    timed, repeats = _plan(units, ProfileConfig(seconds=10.0), 1.0, 0.05)
-    assert timed == everything and 10 <= repeats < 50
-    assert _plan(units, ProfileConfig(seconds=10.0), 1.0, 0.2) == ({"stem": (2,), "inner": (0, 2)}, 10)
-    assert _plan(units, ProfileConfig(seconds=0.1), 1.0, 1.0) == ({"stem": (2,), "inner": (0, 2)}, 10)
-    inner = units[1]
-    assert _filled(inner, {0: 6.0, 4: 1.0}) == {0: 6.0, 2: 3.5, 4: 1.0}
-    assert _filled(inner, {0: 6.0}) == pytest.approx({0: 6.0, 2: 4.0, 4: 2.0})
+    layouts = _layouts(units, 24, 0)
+    assert layouts == _layouts(units, 24, 0) != _layouts(units, 24, 1)
+    for unit in units:
+        assert {layout[unit.name] for layout in layouts} == set(unit.widths)
 
 
 def test_an_engine_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,4 +100,4 @@ def test_an_engine_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("seam.search.profile.measure", fails)
     with pytest.raises(ExportError, match="onnxruntime: expected an engine that runs the network, got ValueError: no"):
-        time_units(_narrowed(tmp_path), ProfileConfig(batch_size=2, repeats=10))
+        time_layouts(_narrowed(tmp_path), ProfileConfig(batch_size=2, repeats=10))
