@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from seam.checkpoint import digest_of
-from seam.files import sha256_file, write_csv
+from seam.files import sha256_file, write_csv, write_json
 from seam.networks.head import Reengineered
 from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
@@ -17,7 +17,7 @@ from seam.runtime import start
 from seam.training.finetune import finetune as finetune_model
 from seam.training.loop import Epoch
 from tasks.inputs.problem import load_model, problem_images, problem_masks, problem_source
-from tasks.project.stage import StageContext, StageResult, main
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 _STARTS = {"reengineered_finetuned": "reengineered", "standard_finetuned": "head_only"}
 """Model made here -> model it starts from."""
@@ -34,11 +34,13 @@ def finetune(context: StageContext) -> StageResult:
     inputs = digest_of(asdict(config), context.params.seed, repr(runtime), _inputs(context, source))
     models: dict[str, Reengineered] = {}
     histories: dict[str, list[Epoch]] = {}
+    doubts: list[str] = []
     for name, origin in _STARTS.items():
         model = load_model(context, origin)
         assert isinstance(model, Reengineered)
         masks = problem_masks(context, source).masks if origin == "reengineered" else None
-        with tqdm(total=config.epochs, desc=f"{name} {context.name}", unit="epoch", disable=None) as bar:
+        bar = tqdm(total=config.epochs, desc=f"{name} {context.name}", unit="epoch", disable=None)
+        with collect_warnings(context) as found, bar:
             histories[name] = finetune_model(
                 model,
                 masks,
@@ -55,13 +57,16 @@ def finetune(context: StageContext) -> StageResult:
                 teacher=source.network,
             )
         models[name] = model
-    best = {name: max(epoch.val_accuracy for epoch in history) for name, history in histories.items()}
+        doubts += [f"{name}: {text}" for text in found]
+    best = {name: max(history, key=lambda epoch: epoch.val_accuracy) for name, history in histories.items()}
     with context.publish() as out:
         for name, model in models.items():
             save_weights(model, out / f"{name}.safetensors")
         rows = ({"model": name, **asdict(epoch)} for name, history in histories.items() for epoch in history)
-        write_csv(out / "history.csv", ("epoch", "model", "loss", "val_accuracy"), rows)
-    return context.result({f"{name}_val_accuracy": value for name, value in best.items()})
+        write_csv(out / "history.csv", ("epoch", "model", "loss", "cross_entropy", "val_accuracy"), rows)
+        kept = {name: {"epoch": epoch.epoch, "val_accuracy": epoch.val_accuracy} for name, epoch in best.items()}
+        write_json(out / "metrics.json", {**kept, "warnings": doubts})
+    return context.result({f"{name}_val_accuracy": epoch.val_accuracy for name, epoch in best.items()})
 
 
 def _observer(context: StageContext, bar: Any, name: str) -> Callable[[Epoch], None]:

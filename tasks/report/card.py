@@ -30,6 +30,7 @@ class Evidence:
     history: Rows
     """search/history.csv."""
     frontier: Rows
+    finetuned: dict[str, Any]
     finetune_history: Rows
     evaluated: dict[str, Any]
     attacked: dict[str, Any]
@@ -65,6 +66,7 @@ def read_evidence(context: StageContext) -> Evidence:
         search=read_json(context.artifact("search", "metrics.json")),
         history=read_rows(context.artifact("search", "history.csv")),
         frontier=read_rows(context.artifact("search", "frontier.csv")),
+        finetuned=read_json(context.artifact("finetune", "metrics.json")),
         finetune_history=read_rows(context.artifact("finetune", "history.csv")),
         evaluated=read_json(context.artifact("evaluate", "metrics.json")),
         attacked=read_json(context.artifact("evaluate_robustness", "metrics.json")),
@@ -101,6 +103,7 @@ def build_card(
         "source": evidence.source,
         "split_dataset": evidence.split,
         "search": evidence.search,
+        "finetune": evidence.finetuned,
         "evaluate": evidence.evaluated,
         "evaluate_robustness": evidence.attacked,
         "attack": evidence.attack,
@@ -186,6 +189,7 @@ def gather_warnings(evidence: Evidence) -> list[str]:
         evidence.source,
         evidence.split,
         evidence.search,
+        evidence.finetuned,
         evidence.evaluated,
         evidence.attacked,
         evidence.attack,

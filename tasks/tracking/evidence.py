@@ -84,14 +84,17 @@ def log_evidence(client: MlflowClient, run_id: str, evidence: RunEvidence) -> No
 
 
 def log_history(client: MlflowClient, run_id: str, history: History) -> None:
-    """Log the rows (numbers of rounds or epochs) that the run does not have yet: a kill may have left a gap."""
-    first = history.rows[0] if history.rows else {}
-    names = [name for name, value in first.items() if name != history.step and _is_number(value)]
+    """Log the rows (numbers of rounds or epochs) that the run does not have yet: a kill may have left a gap.
+
+    Cells without a number, such as the loss of epoch 0, are left out.
+    """
+    cells = ((name, value) for row in history.rows for name, value in row.items())
+    names = dict.fromkeys(name for name, value in cells if name != history.step and _is_number(value))
     metrics: list[Metric] = []
     for name in names:
         key = f"{history.prefix}/{name}"
         have = {m.step for m in client.get_metric_history(run_id, key)}
-        steps = ((int(row[history.step]), float(row[name])) for row in history.rows)
+        steps = ((int(row[history.step]), float(row[name])) for row in history.rows if _is_number(row[name]))
         metrics += [Metric(key, value, _now(), step) for step, value in steps if step not in have]
     _log_metrics(client, run_id, metrics)
 

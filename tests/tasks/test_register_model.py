@@ -120,7 +120,8 @@ def test_the_card_holds_everything(registry_project: StageContext) -> None:
     assert (card["registered_model"], card["version"], card["aliases"]) == (NAME, 1, ["champion"])
     assert card["run_id"] == the_run(registry_project).info.run_id
     assert [g["passed"] for g in card["gates"]] == [True, True, True]
-    assert card["warnings"] == ["<script>doubt</script>"]
+    assert card["warnings"] == ["<script>doubt</script>", "standard_finetuned: a doubt"]
+    assert card["finetune"]["reengineered_finetuned"] == {"epoch": 1, "val_accuracy": 0.85}
     assert card["hashes"]["mask_sha256"] == card["search"]["mask_sha256"]
     assert card["evaluate"]["source"]["accuracy"] == 0.95
     assert {"seeds", "versions", "hardware", "attack", "benchmark_latency", "export", "params"} <= card.keys()

@@ -63,3 +63,13 @@ def test_a_history_takes_every_number(registry_project: StageContext, value: flo
     run_id = open_run(registry_project, client)
     log_history(client, run_id, History("finetune/history/source", "epoch", [{"epoch": 0, "loss": value}]))
     assert [m.step for m in client.get_metric_history(run_id, "finetune/history/source/loss")] == [0]
+
+
+def test_a_history_whose_first_row_lacks_a_number_has_the_others(registry_project: StageContext) -> None:
+    """Before the first epoch there is no loss."""
+    client = connect(registry_project.root)
+    run_id = open_run(registry_project, client)
+    rows = [{"epoch": 0, "model": "source", "loss": ""}, {"epoch": 1, "model": "source", "loss": 0.5}]
+    log_history(client, run_id, History("finetune/history/source", "epoch", rows))
+    assert [(m.step, m.value) for m in client.get_metric_history(run_id, "finetune/history/source/loss")] == [(1, 0.5)]
+    assert client.get_metric_history(run_id, "finetune/history/source/model") == []

@@ -1,0 +1,68 @@
+"""finetune on the small project: what it publishes, what it doubts, and a teacher's features."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from seam.errors import SourceError
+from seam.files import read_json, read_rows
+from tasks.finetune import finetune
+from tasks.project.stage import StageContext, execute
+from tasks.project.subject import Subject
+
+MODELS = ("reengineered_finetuned", "standard_finetuned")
+
+
+@pytest.fixture
+def project(registry_project: StageContext) -> StageContext:
+    """The small project, split."""
+    labels = (np.arange(12) % 3 != 0).astype(np.int64)
+    parts = {"train": np.arange(8), "val": np.arange(8, 12), "test": np.arange(6)}
+    tensors = {**parts, **{f"y_{name}": labels[rows] for name, rows in parts.items()}, "spare": np.arange(0)}
+    save_file(tensors, registry_project.artifact("split_dataset", "splits.safetensors"))
+    return registry_project
+
+
+def finetuned(project: StageContext, **values: Any) -> dict[str, Any]:
+    """What the stage publishes with these parameters."""
+    changed = replace(project.params.finetune, **{"epochs": 2, "augment": "none", "negatives": "fixed", **values})
+    runtime = replace(project.params.runtime, device="cpu", threads=1)
+    params = project.params.model_copy(update={"finetune": changed, "runtime": runtime})
+    context = StageContext("finetune", params, project.root, Subject("problem", "zero"))
+    execute(finetune, context)
+    return read_json(context.artifact("finetune", "metrics.json"))
+
+
+def test_the_epochs_that_were_kept_and_the_terms_of_the_loss(project: StageContext) -> None:
+    metrics = finetuned(project, features=2.0, distill=0.5)
+    rows = read_rows(project.artifact("finetune", "history.csv"))
+    for name in MODELS:
+        history = [row for row in rows if row["model"] == name]
+        best = max(row["val_accuracy"] for row in history)
+        first = next(row["epoch"] for row in history if row["val_accuracy"] == best)
+        assert metrics[name] == {"epoch": first, "val_accuracy": best}
+        assert [row["epoch"] for row in history] == [0, 1, 2]
+        assert history[0]["cross_entropy"] == ""
+    masked = [row for row in rows if row["model"] == MODELS[0] and row["epoch"]]
+    assert all(row["loss"] > row["cross_entropy"] > 0 for row in masked)
+
+
+def test_doubts_name_the_model_and_the_parameter(project: StageContext) -> None:
+    """Rates so low that nothing changes: both keep epoch 0."""
+    metrics = finetuned(project, lr=1e-12, lr_head=1e-12)
+    kept = [text for text in metrics["warnings"] if "epoch 0 was kept" in text]
+    assert [text.partition(":")[0] for text in kept] == list(MODELS)
+    assert all(text.endswith("lower finetune.lr or finetune.lr_head.") for text in kept)
+
+
+def test_features_of_a_network_without_images_inside_are_refused(
+    project: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seam.training.distillation.stage_ends", lambda _: ())
+    with pytest.raises(SourceError, match=r"got none; set finetune\.features to 0\."):
+        finetuned(project, features=1.0)
