@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from duel.rivals import hesso, plain, torch_pruning
+from duel.rivals import fastnas, hesso, kirigami, plain, single_weights, torch_pruning
 from duel.task import Arm
 
 MAIN = ("whole", "tp-taylor", "tp-magnitude", "tp-taylor-steps", "hesso", "uniform", "random-0", "scratch")
 """Arms that are run where nothing is said."""
 _TP = ("torch_pruning",)
+_OWN = {"own": ("cross-entropy", "logits")}
+"""Of arms that train while they prune: there is no training of ours that could take its place."""
 ARMS: dict[str, Arm] = {
     "whole": Arm("the original, fine-tuned", plain.whole, "bound", within_budget=False),
     "uniform": Arm("uniform width, by magnitude", plain.uniform, "rival"),
@@ -18,12 +20,13 @@ ARMS: dict[str, Arm] = {
     "tp-taylor": Arm("Torch-Pruning, Taylor", torch_pruning.arm("taylor", iterative=False), "rival", _TP),
     "tp-magnitude": Arm("Torch-Pruning, magnitude", torch_pruning.arm("magnitude", iterative=False), "rival", _TP),
     "tp-taylor-steps": Arm(
-        "Torch-Pruning, Taylor, iterative", torch_pruning.arm("taylor", iterative=True), "rival", _TP
+        "Torch-Pruning, Taylor, iterative", torch_pruning.arm("taylor", iterative=True), "rival", _TP, _OWN
     ),
     "tp-magnitude-steps": Arm(
-        "Torch-Pruning, magnitude, iterative", torch_pruning.arm("magnitude", iterative=True), "rival", _TP
+        "Torch-Pruning, magnitude, iterative", torch_pruning.arm("magnitude", iterative=True), "rival", _TP, _OWN
     ),
-    "hesso": Arm(
-        "Only-Train-Once, HESSO", hesso.hesso, "rival", ("only_train_once",), {"own": ("cross-entropy", "logits")}
-    ),
+    "hesso": Arm("Only-Train-Once, HESSO", hesso.hesso, "rival", ("only_train_once",), _OWN),
+    "fastnas": Arm("NVIDIA ModelOpt, FastNAS", fastnas.fastnas, "rival", ("modelopt", "torchprofile"), _OWN),
+    "kirigami": Arm("torch-kirigami, Taylor", kirigami.taylor, "rival", ("torch_kirigami",)),
+    **{name: Arm(label, make, "rival", weights=True) for name, (label, make) in single_weights.ALL.items()},
 }

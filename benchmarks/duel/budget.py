@@ -25,6 +25,7 @@ BATCH = 16
 _REPEATS, _WARMUP = 40, 3
 
 _Network = TypeVar("_Network")
+_Found = TypeVar("_Found")
 
 
 def smallest(model: nn.Module, example: Tensor) -> nn.Module:
@@ -45,6 +46,8 @@ class Clock:
         self._original = self._runner(original)
         self.seconds = 0.0
         """CPU seconds spent on measuring."""
+        self.spared = 0.0
+        """CPU seconds of work that an earlier training of the same arm has done."""
 
     def share(self, model: nn.Module) -> float:
         """Time of a call of the network, divided by that of the original; of each the tenth percentile.
@@ -134,18 +137,25 @@ def first_within(cost: Callable[[float], float], limit: float, grid: Sequence[fl
     return None
 
 
-def remembered(task: Task, name: str, find: Callable[[], float | None]) -> float | None:
+def remembered(task: Task, name: str, find: Callable[[], _Found]) -> _Found:
     """What `find` finds, once for a problem, seed and budget: all trainings of an arm are of one layout.
+
+    The CPU seconds of the first time count in every training that uses it, as `task.clock.spared`.
 
     Args:
         task: at hand; without a memory it is found anew.
         name: of what is found.
-        find: finds it; None: there is nothing within the budget.
+        find: finds it: a JSON value, None where there is nothing within the budget.
     """
     if task.memory is None:
         return find()
     path = task.memory / f"{name}.json"
-    if not path.is_file():
-        write_json(path, {"found": find()})
-    found: float | None = read_json(path)["found"]
+    if path.is_file():
+        kept = read_json(path)
+        task.clock.spared += kept["cpu_seconds"]
+        return kept["found"]  # type: ignore[no-any-return]
+    started, measuring = time.process_time(), task.clock.seconds
+    found = find()
+    seconds = time.process_time() - started - (task.clock.seconds - measuring)
+    write_json(path, {"found": found, "cpu_seconds": round(seconds, 2)})
     return found

@@ -19,6 +19,7 @@ from duel.data import images_of, source_of, splits_of
 from duel.differences import class_mean, packed
 from duel.jobs import WORK, Job, absent, jobs_of, task_of
 from duel.problems import NETWORKS, PROBLEMS
+from duel.task import Budget
 from seam.configs.inference import EngineName, LatencyConfig
 from seam.data.images import LabelledImages
 from seam.defects.inheritance import defect_inheritance
@@ -54,7 +55,7 @@ def judge(problem: str, seed: int, budget: str, folder: Path, command: Sequence[
         path,
         {
             **about,
-            "rows": [*rows, *lost, *_missing(chosen, lost)],
+            "rows": [*rows, *lost, *_missing(chosen, lost, Budget.of(budget))],
             "trainings": names,
             "command": "make duel ARGS=" + shlex.quote(" ".join(_shown(command))),
             "machine": {**hardware(), "versions": {e: version(e) for e in (*TIMED, "torch")}},
@@ -82,10 +83,10 @@ def best_of(done: dict[Job, Card]) -> tuple[dict[tuple[str, str], Job], list[Car
     return chosen, lost
 
 
-def _missing(chosen: dict[tuple[str, str], Job], lost: list[Card]) -> list[Card]:
+def _missing(chosen: dict[tuple[str, str], Job], lost: list[Card], budget: Budget) -> list[Card]:
     """Rows of arms whose library is not there."""
     known = {arm for arm, _ in chosen} | {row["arm"] for row in lost}
-    reasons = {name: absent(arm) for name, arm in ARMS.items() if name not in known}
+    reasons = {name: absent(arm) for name, arm in ARMS.items() if name not in known and arm.keeps(budget)}
     return [
         {"arm": name, "label": ARMS[name].label, "kind": ARMS[name].kind, "lost": reason}
         for name, reason in reasons.items()

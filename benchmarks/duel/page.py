@@ -47,8 +47,9 @@ def page(cards: Sequence[Card]) -> str:
 
 def said_budget(label: str) -> str:
     """A budget in words."""
-    unit, share = label.rstrip("0123456789"), label.lstrip("macs")
-    return f"{share}% of the original's {'milliseconds' if unit == 'ms' else 'multiply-adds'}"
+    of = {"ms": "the original's milliseconds", "macs": "the original's multiply-adds", "density": "the weights"}
+    unit = label.rstrip("0123456789")
+    return f"{label.removeprefix(unit)}% of {of[unit]}"
 
 
 def _section(cards: Sequence[Card]) -> str:

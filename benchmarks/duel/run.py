@@ -30,6 +30,7 @@ from duel.judge import judge  # noqa: E402
 from duel.page import render  # noqa: E402
 from duel.pool import run_all  # noqa: E402
 from duel.problems import DEFAULT, PROBLEMS  # noqa: E402
+from duel.train import RATES  # noqa: E402
 from seam.errors import ConfigError, DataError  # noqa: E402
 
 
@@ -46,6 +47,7 @@ def main() -> None:
         "--budgets", metavar="ms30,macs30", help="milliseconds or multiply-adds, percent of the original's"
     )
     parser.add_argument("--seeds", metavar="0,1")
+    parser.add_argument("--rates", metavar="0.015,0.05", help="peak rates that each arm's best is chosen from")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each (default: 2)")
     parser.add_argument("--render", action="store_true", help="only render the cards there are")
     arguments = parser.parse_args()
@@ -65,7 +67,8 @@ def _run(arguments: argparse.Namespace) -> None:
     budgets = (arguments.budgets or ("ms30,ms60" if whole else "ms30")).split(",")
     seeds = [int(s) for s in (arguments.seeds or ("0,1" if whole else "0")).split(",")]
     require(arguments.data, [PROBLEMS[name] for name in problems])
-    run_all(jobs_of(problems, seeds, budgets, arms), arguments.data, arguments.workers)
+    rates = [float(r) for r in arguments.rates.split(",")] if arguments.rates else RATES
+    run_all(jobs_of(problems, seeds, budgets, arms, rates), arguments.data, arguments.workers)
     for problem in problems:
         for seed in seeds:
             for budget in budgets:

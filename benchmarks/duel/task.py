@@ -21,7 +21,7 @@ from seam.networks.source import Source
 from seam.runtime import Runtime
 from seam.training.loop import Epoch
 
-Unit = Literal["ms", "macs"]
+Unit = Literal["ms", "macs", "density"]
 
 
 class NoLayoutError(SeamError):
@@ -33,7 +33,8 @@ class Budget:
     """What a network may cost, as a share of the original's."""
 
     unit: Unit
-    """`ms`: CPU milliseconds of ONNX Runtime, batch 16, one thread; `macs`: multiply-adds."""
+    """`ms`: CPU milliseconds of ONNX Runtime, batch 16, one thread; `macs`: multiply-adds;
+    `density`: weights that are not zero, for arms over single weights."""
     share: float
 
     @property
@@ -44,7 +45,8 @@ class Budget:
     @classmethod
     def of(cls, label: str) -> Budget:
         """From its label."""
-        unit: Unit = "macs" if label.startswith("macs") else "ms"
+        units: tuple[Unit, ...] = ("ms", "macs", "density")
+        unit = next(u for u in units if label.rstrip("0123456789") == u)
         return cls(unit, int(label.removeprefix(unit)) / 100)
 
 
@@ -96,6 +98,11 @@ class Task:
         """
         if self.budget.unit == "ms":
             return self.clock.share(model)
+        if self.budget.unit == "density":
+            network = model.network if isinstance(model, Reengineered) else model
+            return (
+                count(network, self.example()).params_nonzero / count(self.source.network, self.example()).params_total
+            )
         return macs_of(model, self.example()) / macs_of(self.original(), self.example())
 
     def fits(self, model: nn.Module) -> bool:
@@ -144,8 +151,12 @@ class Arm:
     """Name of a group -> the losses that its best is taken from, by val."""
     within_budget: bool = True
     """False: it is not asked to keep to the budget (the unpruned network)."""
-    density: float | None = None
-    """Of an arm over single weights; None: whole channels."""
+    weights: bool = False
+    """Over single weights, for budgets of density; otherwise whole channels, for all others."""
+
+    def keeps(self, budget: Budget) -> bool:
+        """Whether it is an arm for such a budget."""
+        return not self.within_budget or self.weights == (budget.unit == "density")
 
 
 def first_line(error: BaseException) -> str:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from duel import arms, jobs, judge, page, pool
-from duel.budget import first_within, least_removed
+from duel.budget import first_within, least_removed, remembered, smallest
 from duel.differences import class_mean, difference, mean_of, packed, unpacked
 from duel.jobs import Job, jobs_of
 from duel.problems import DEFAULT, NETWORKS, PROBLEMS
+from duel.rivals import plain, torch_pruning
 from duel.task import Arm, Budget
 
 from seam.files import write_json
+from seam.masks.groups import channel_groups
+from seam.masks.masks import apply_masks
+from seam.networks.head import Reengineered, TargetHead
+from seam.networks.resnet_cifar import ResNetCifar
 
 
 def test_bisection_finds_the_least_removed_share_that_fits() -> None:
@@ -50,8 +58,57 @@ def test_a_cost_that_does_not_fall_steadily_is_looked_for_on_a_grid() -> None:
 def test_budgets_and_their_labels() -> None:
     assert Budget("ms", 0.3).label == "ms30"
     assert Budget.of("macs60") == Budget("macs", 0.6)
+    assert Budget.of("density5") == Budget("density", 0.05)
+    assert page.said_budget("density5") == "5% of the weights"
     assert page.said_budget("ms30") == "30% of the original's milliseconds"
     assert page.said_budget("macs60") == "60% of the original's multiply-adds"
+
+
+def test_arms_over_single_weights_are_for_budgets_of_density_and_no_other_is() -> None:
+    of_density = {job.arm for job in jobs_of(["cifar10-cat"], [0], ["density5"], list(arms.ARMS))}
+    of_time = {job.arm for job in jobs_of(["cifar10-cat"], [0], ["ms30"], list(arms.ARMS))}
+    assert of_density & of_time == {"whole"}
+    assert {"weights-gradual", "weights-random"} <= of_density
+    assert of_density | of_time == set(arms.ARMS)
+    assert set(arms.MAIN) <= of_time
+
+
+def test_what_is_found_once_is_remembered_with_its_seconds(tmp_path: Path) -> None:
+    task: Any = SimpleNamespace(memory=tmp_path, clock=SimpleNamespace(seconds=0.0, spared=0.0))
+    assert remembered(task, "layout", lambda: 0.5) == 0.5
+    path = tmp_path / "layout.json"
+    write_json(path, {"found": 0.5, "cpu_seconds": 12.0})
+    assert remembered(task, "layout", lambda: 0.9) == 0.5
+    assert task.clock.spared == 12.0
+
+
+def test_uniform_widths_are_multiples_and_keep_the_highest() -> None:
+    network = ResNetCifar(20, padded=True).eval()
+    groups = channel_groups(network, torch.zeros(2, 3, 32, 32))
+    order = torch.arange(groups.number).float()
+    kept = plain.kept_groups(groups, order, 8, 0.5)
+    widths = plain.widths(groups, order, 8, 0.5)
+    assert {widths["layer1.1.conv1"], widths["layer2.1.conv1"], widths["layer3.1.conv1"]} == {8, 16, 32}
+    inner = groups.outputs["layer3.1.conv1"]
+    assert sorted(inner[kept[inner]].tolist()) == sorted(inner.tolist())[32:]
+    masked = copy.deepcopy(network)
+    apply_masks(masked, plain.masks_keeping(network, groups, order, 8, 0.5))
+    small = smallest(masked, torch.zeros(2, 3, 32, 32))
+    assert small.get_submodule("layer3.1.conv1").out_channels == 32
+
+
+def test_what_torch_pruning_removes_as_masks_is_what_it_makes() -> None:
+    pytest.importorskip("torch_pruning", reason="a dependency of make duel")
+    torch.manual_seed(0)
+    network = ResNetCifar(20).eval()
+    example = torch.randn(2, 3, 32, 32)
+    task: Any = SimpleNamespace(example=lambda: example)
+    small = Reengineered(copy.deepcopy(network), TargetHead(10, 2)).eval()
+    masks = torch_pruning.removed_by(torch_pruning._pruner(task, small, "magnitude", ("all", 8, 0.5), 1), small.network)
+    assert torch_pruning.widths(small)["network.layer3.1.conv1"] < 64
+    masked = copy.deepcopy(network)
+    apply_masks(masked, masks)
+    torch.testing.assert_close(small.network.eval()(example), masked(example), rtol=1e-4, atol=1e-4)
 
 
 def test_problems_have_networks_and_the_default_is_blind() -> None:
@@ -123,7 +180,9 @@ def test_an_arm_whose_library_is_not_there_says_so_and_is_tried_again(
     assert card["absent"] == "no_such_library not installed: make duel installs it"
     assert pool.said(card) == f"absent: {card['absent']}"
     assert job.card() is None
-    assert {"arm": "nowhere", "label": "nowhere", "kind": "rival", "lost": card["absent"]} in judge._missing({}, [])
+    assert {"arm": "nowhere", "label": "nowhere", "kind": "rival", "lost": card["absent"]} in judge._missing(
+        {}, [], Budget("ms", 0.3)
+    )
 
 
 def _row(arm: str, kind: str, group: str, right: np.ndarray, **values: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Only-Train-Once 3.0: HESSO, an optimizer that prunes groups of channels while it trains.
 
 As its authors use it, in proportion: a pass of plain training, then a third of the passes in which
-the redundant groups are found in ten periods and led to zero, then plain training of what is left.
+the redundant groups are found and led to zero, then plain training of what is left.
 SGD with momentum, the library's own step; the last pass is kept, as all before are larger. What the
 library has of torch's inner functions has moved in torch 2.14, and it calls .cuda() at one place:
 both are put right here, nothing else of it is touched.
@@ -39,6 +39,8 @@ from seam.training.loop import Epoch, TrainingPlan, train
 MULTIPLES = (8, 4, 1)
 _GRID = tuple(round(0.05 * i, 2) for i in range(2, 20))
 _PERIODS = 10
+"""Of pruning, where widths may be any; one, where they are multiples: the few groups that a period
+takes would be rounded away."""
 _BATCH = 64
 _RUNS, _MORE = 3, 0.06
 
@@ -86,8 +88,9 @@ def _trained(task: Task, setting: Setting, multiple: int, share: float) -> tuple
     steps = num_batches(len(task.train), _BATCH)
     model = task.original()
     oto = _prepared(model, task)
+    periods = _PERIODS if multiple == 1 else 1
     pruning = max(_PERIODS, task.passes // 3 * steps // _PERIODS * _PERIODS)
-    optimizer = _optimizer(oto, setting.rate, share, multiple, start=steps, steps=pruning, periods=_PERIODS)
+    optimizer = _optimizer(oto, setting.rate, share, multiple, start=steps, steps=pruning, periods=periods)
     loss = distilled(model, task.source.network, 1.0) if setting.loss == "logits" else None
     plan = TrainingPlan(task.passes, _BATCH, "crop_flip", task.seed, cosine=True, keep_best=False)
     epochs = train(

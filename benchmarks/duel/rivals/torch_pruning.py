@@ -23,10 +23,12 @@ from torch.nn import functional as F
 from duel.budget import first_within, remembered
 from duel.task import ArmFunction, Made, NoLayoutError, Setting, Task
 from duel.train import trained
+from seam.masks.masks import apply_masks
 from seam.networks.head import Reengineered
 
 Criterion = Literal["taylor", "magnitude"]
 Scope = Literal["all", "inner"]
+Layout = tuple[Scope, int | None, float]
 MULTIPLES = (8, 4, None)
 """`round_to`: widths that engines like; the first that has a layout within the budget is taken."""
 STEPS = 4
@@ -41,29 +43,40 @@ _MORE, _TRIES = 0.05, 20
 def arm(criterion: Criterion, *, iterative: bool) -> ArmFunction:
     """The arm of one criterion."""
     gradients = 1 if criterion == "taylor" else 0
-    steps = STEPS if iterative else 1
 
-    def make(task: Task, setting: Setting) -> Made:
-        layout = _layout(task, criterion, steps)
+    def once(task: Task, setting: Setting) -> Made:
+        layout = _layout(task, criterion, 1)
+        small = task.original()
+        pruner = _pruner(task, small, criterion, layout, 1)
+        if gradients:
+            _accumulate(task, small, 0, 1)
+        masks = removed_by(pruner, small.network)
         model = task.original()
-        pruner = _pruner(task, model, criterion, layout, steps)
-        for step in range(steps):
+        apply_masks(model.network, masks)
+        epochs = trained(task, model, setting, task.passes - gradients, masks=masks)
+        return Made(model, epochs, task.passes, facts=_facts(layout, small, 1))
+
+    def in_steps(task: Task, setting: Setting) -> Made:
+        layout = _layout(task, criterion, STEPS)
+        model = task.original()
+        pruner = _pruner(task, model, criterion, layout, STEPS)
+        for step in range(STEPS):
             if gradients:
-                _accumulate(task, model, step, steps)
+                _accumulate(task, model, step, STEPS)
             _step(pruner, model)
-            if step < steps - 1:
+            if step < STEPS - 1:
                 trained(task, model, setting, 1, schedule="constant", seed=1000 * (step + 1) + task.seed)
         more = _until_it_fits(task, model, criterion, layout)
-        epochs = trained(task, model, setting, task.passes - gradients - (steps - 1))
-        scope, multiple, ratio = layout
-        facts: dict[str, Any] = {"scope": scope, "round_to": multiple, "ratio": ratio, "steps": steps}
-        facts |= {"more_steps": more, "widths": widths(model), "version": version("torch-pruning")}
-        return Made(model, epochs, task.passes, facts=facts)
+        epochs = trained(task, model, setting, task.passes - gradients - (STEPS - 1))
+        return Made(model, epochs, task.passes, facts={**_facts(layout, model, STEPS), "more_steps": more})
 
-    return make
+    return in_steps if iterative else once
 
 
-Layout = tuple[Scope, int | None, float]
+def _facts(layout: Layout, model: nn.Module, steps: int) -> dict[str, Any]:
+    scope, multiple, ratio = layout
+    about = {"scope": scope, "round_to": multiple, "ratio": ratio, "steps": steps}
+    return {**about, "widths": widths(model), "version": version("torch-pruning")}
 
 
 def _layout(task: Task, criterion: Criterion, parts: int) -> Layout:
@@ -135,6 +148,31 @@ def _step(pruner: Any, model: Reengineered) -> None:
         pruner.step()
     model.zero_grad(set_to_none=True)
     model.eval()
+
+
+def removed_by(pruner: Any, network: nn.Module) -> dict[str, torch.Tensor]:
+    """Prune in one step; what that removes, as masks over the weights before it.
+
+    With masks, the training knows which channels of the source are left.
+    """
+    import torch_pruning as tp
+
+    layers = {m: n for n, m in network.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    masks = {f"{n}.weight": torch.ones_like(m.weight, dtype=torch.bool) for m, n in layers.items()}
+    masks |= {f"{n}.bias": torch.ones_like(m.bias, dtype=torch.bool) for m, n in layers.items() if m.bias is not None}
+    made = (tp.prune_conv_out_channels, tp.prune_linear_out_channels)
+    read = (tp.prune_conv_in_channels, tp.prune_linear_in_channels)
+    for group in pruner.step(interactive=True):
+        for item in group:
+            name = layers.get(item.dep.target.module)
+            if name is not None and item.dep.handler in made:
+                masks[f"{name}.weight"][item.idxs] = False
+                if f"{name}.bias" in masks:
+                    masks[f"{name}.bias"][item.idxs] = False
+            elif name is not None and item.dep.handler in read:
+                masks[f"{name}.weight"][:, item.idxs] = False
+        group.prune()
+    return masks
 
 
 def _accumulate(task: Task, model: Reengineered, part: int, parts: int) -> None:

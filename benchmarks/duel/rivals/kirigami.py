@@ -1,0 +1,124 @@
+"""torch-kirigami 0.2: the library's greedy choice by Taylor scores, as many of its removals as the budget needs.
+
+The choice is made once, down to the least that is possible; its order is the library's, and a
+prefix of it is what the library chooses for a higher target. Widths are multiples of 8, or any where
+no layout of such widths is within the budget.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from duel.budget import least_removed, remembered, smallest
+from duel.rivals.torch_pruning import widths
+from duel.task import Made, NoLayoutError, Setting, Task
+from duel.train import trained
+from seam.masks.masks import Masks, apply_masks, maskable
+from seam.networks.head import Reengineered
+
+MULTIPLES = (8, 1)
+_MOST = 0.95
+_BATCH = 64
+
+
+def taylor(task: Task, setting: Setting) -> Made:
+    """The arm: a pass of gradients, then training of what is left."""
+    started = time.process_time()
+    masks, facts = _layout(task)
+    model = task.original()
+    apply_masks(model.network, masks)
+    facts |= {"planning_cpu_seconds": round(time.process_time() - started), "version": version("torch-kirigami")}
+    epochs = trained(task, model, setting, task.passes - 1, masks=masks)
+    return Made(model, epochs, task.passes, facts=facts)
+
+
+def _layout(task: Task) -> tuple[Masks, dict[str, Any]]:
+    least = 1.0
+    for multiple in MULTIPLES:
+        planned = _Planned(task, multiple)
+        order: list[str] = remembered(task, f"kirigami-{multiple}-order", planned.order)
+
+        def cost(masks: Masks) -> float:
+            nonlocal least
+            spent = task.spent(_masked(task, masks))
+            least = min(least, spent)
+            return spent
+
+        def make(share: float, planned: _Planned = planned, order: Sequence[str] = order) -> Masks:
+            return planned.masks(order[: round(share * len(order))])
+
+        def find(make: Any = make, cost: Any = cost) -> float | None:
+            found = least_removed(make, cost, task.budget.share)
+            return None if found is None else found[0]
+
+        share = remembered(task, f"kirigami-{multiple}", find)
+        if share is not None:
+            small = smallest(_masked(task, make(share)), task.example())
+            about = {"removals": round(share * len(order)), "of": len(order), "granularity": multiple}
+            return make(share), {**about, "widths": widths(small)}
+    raise NoLayoutError(f"no layout within the budget: the smallest takes {least:.1%}")
+
+
+def _masked(task: Task, masks: Masks) -> Reengineered:
+    model = task.original()
+    apply_masks(model.network, masks)
+    return model
+
+
+class _Planned:
+    """The library's view of the source, made when it is first asked for."""
+
+    def __init__(self, task: Task, multiple: int) -> None:
+        self._task, self._multiple = task, multiple
+        self._made: Any = None
+
+    def _pruner(self) -> Any:
+        from torch_kirigami import DependencyGraph
+        from torch_kirigami.pruning import Granularity, Pruner
+
+        if self._made is None:
+            model = self._task.original()
+            network = model.network.requires_grad_(True)
+            preprocess, train = self._task.source.preprocess(), self._task.train
+            for images, labels in zip(train.images.split(_BATCH), train.labels.split(_BATCH), strict=True):
+                with self._task.runtime.autocast():
+                    loss = F.cross_entropy(model(preprocess(images)).float(), labels, reduction="sum") / len(train)
+                loss.backward()
+            graph = DependencyGraph.build(network, args=(self._task.example(),))
+            widths_of = Granularity(by_type={nn.Conv2d: self._multiple})
+            pruner = Pruner(network, graph=graph, granularity=widths_of)
+            self._made = pruner, pruner.discover_candidates()
+        return self._made
+
+    def order(self) -> list[str]:
+        """Keys of the candidates in the order in which the library removes them."""
+        from torch_kirigami.pruning import ChannelRatio, Greedy, PlanningContext, WeightTaylor
+
+        pruner, space = self._pruner()
+        budget = ChannelRatio(_MOST, scope="global")
+        context = PlanningContext(pruner.graph, space.candidates, budget, space.channel_axes, pruner.constraints)
+        return list(Greedy(WeightTaylor()).select(context).keys)
+
+    def masks(self, keys: Sequence[str]) -> Masks:
+        """What is left of the source's weights without these candidates and all that goes with them."""
+        pruner, space = self._pruner()
+        wanted = set(keys)
+        impact = pruner.impact([c for c in space.candidates if c.key in wanted])
+        weights = maskable(self._task.source.network)
+        masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in weights.items()}
+        for selection in impact.parameters:
+            for name in masks.keys() & set(selection.tensor.paths):
+                for region in selection.regions:
+                    masks[name][torch.meshgrid(*(_indices(axis) for axis in region.axes), indexing="ij")] = False
+        return masks
+
+
+def _indices(axis: Any) -> torch.Tensor:
+    return torch.cat([torch.arange(low, high) for low, high in axis.intervals])
