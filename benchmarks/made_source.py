@@ -16,7 +16,8 @@ from seam.networks.head import SourceOnProblem
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess
 from seam.runtime import Runtime
-from seam.search.mask_search import MaskSearch, SearchProblem
+from seam.search.mask_search import MaskSearch
+from seam.search.problem import SearchProblem
 from seam.training.finetune import train_from_scratch
 
 CLASSES = tuple(f"class-{i}" for i in range(10))

@@ -30,7 +30,8 @@ from published_search import PublishedSearch, loaders
 from seam.networks.head import SourceOnProblem
 from seam.networks.predict import accuracy, predict
 from seam.runtime import start
-from seam.search.mask_search import MaskSearch, SearchProblem
+from seam.search.mask_search import MaskSearch
+from seam.search.problem import SearchProblem
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext

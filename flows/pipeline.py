@@ -73,7 +73,7 @@ def run_searches_together(problems: list[Subject], folder: str) -> State[Any] | 
         nonlocal rounds
         rounds += 1
         text = f"{name}: round {found.round + 1}, density {found.density:.3f}, val accuracy {found.val_accuracy:.3f}"
-        shown.progress(label, rounds / (len(problems) * params.search.max_rounds), text)
+        shown.progress(label, rounds / (len(problems) * params.search.rounds), text)
 
     body = importlib.import_module("tasks.inputs.search_together").search_together
     try:

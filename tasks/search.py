@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from seam.configs.search import SearchConfig
+from seam.configs.training import FinetuneConfig
 from seam.errors import SuspectResultWarning
 from seam.files import write_csv, write_json
 from seam.masks.masks import apply_masks
@@ -25,8 +26,10 @@ from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
 from seam.runtime import Runtime, start
 from seam.search.hybrid import search_hybrid
-from seam.search.mask_search import MaskSearch, SearchProblem
+from seam.search.mask_search import MaskSearch
+from seam.search.problem import SearchProblem
 from seam.search.result import Round, SearchResult
+from seam.search.time_table import TimeTable, load_times
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 from tasks.tracking.search_logger import SearchLogger
@@ -41,13 +44,14 @@ def search(context: StageContext) -> StageResult:
     Publish mask pack, heads, normalisation layers, history, and the frontier with its masks.
     """
     config, source = context.params.search, problem_source(context)
-    bar = tqdm(desc=f"search {context.name}", unit="round", total=config.max_rounds, disable=None)
+    bar = tqdm(desc=f"search {context.name}", unit="round", total=config.rounds, disable=None)
     with collect_warnings(context) as doubts, SearchLogger(context) as log, bar:
         on_round = _observer(context, bar, log)
         if config.structure == "hybrid":
-            result = search_hybrid(partial(prepare, context, source), config, checkpoint_of(context), on_round)
+            run: Callable[..., SearchResult] = partial(search_hybrid, partial(prepare, context, source), config)
         else:
-            result = prepare(context, source).run(checkpoint_of(context), on_round)
+            run = prepare(context, source).run
+        result = run(checkpoint_of(context), on_round, _training(context))
         _doubt(result, config)
     runtime = start(context.params.runtime, source.info.pixels)
     with context.publish() as out:
@@ -90,14 +94,27 @@ def prepare(
     on_device = val.to(runtime.device)
     original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes)).to(runtime.device)
     source_val_accuracy = accuracy(predict(original, on_device, preprocess), on_device.labels)
-    macs = weight_macs(source.network, source.example()) if config.cost == "macs" else None
+    macs = None if config.cost == "weights" else weight_macs(source.network, source.example())
+    times = _times(context, source) if config.cost == "milliseconds" else None
     network = source.network
     if left is not None:
         network = copy.deepcopy(network)
         apply_masks(network, left.masks)
         put_norm_tensors(network, left.norms)
-    searched = SearchProblem(network, preprocess, train, val, problem.num_classes, source_val_accuracy, macs, spare)
+    searched = SearchProblem(
+        network, preprocess, train, val, problem.num_classes, source_val_accuracy, macs, spare, times
+    )
     return MaskSearch(searched, config, runtime, context.params.seed)
+
+
+def _times(context: StageContext, source: Source) -> TimeTable:
+    """What widths of the source save, on the machine where the stage profile_source ran."""
+    return load_times(context.artifact("profile_source", "times.json"), source.info.sha256)
+
+
+def _training(context: StageContext) -> FinetuneConfig | None:
+    """How layouts are trained that are tried; None: none are."""
+    return context.params.finetune if context.params.search.layouts > 1 else None
 
 
 def _save_models(result: SearchResult, source: Source, out: Path) -> str:
@@ -127,6 +144,8 @@ def _metrics(result: SearchResult, mask_sha256: str, runtime: Runtime, doubts: l
         "device": runtime.device.type,
         "precision": runtime.precision,
         "threads": runtime.threads,
+        "layouts": [asdict(layout) for layout in result.tried],
+        "cost_kept": result.cost,
         "warnings": doubts,
     }
 
@@ -138,7 +157,7 @@ def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], N
 
     def on_round(now: Round) -> None:
         nonlocal best
-        if best is None or now.accepted or config.method == "budget":
+        if best is None or now.accepted or config.method != "drift":
             best = now
         bar.update(now.round + 1 - bar.n)
         bar.set_postfix(
@@ -150,7 +169,7 @@ def _observer(context: StageContext, bar: Any, log: Callable[[dict[str, Any]], N
         now_and_best = (
             f"density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}, best density {best.density:.3f}"
         )
-        context.progress((now.round + 1) / config.max_rounds, f"round {now.round + 1}, {now_and_best}")
+        context.progress((now.round + 1) / config.rounds, f"round {now.round + 1}, {now_and_best}")
         log({name: value for name, value in asdict(now).items() if name != "accepted"})
 
     return on_round

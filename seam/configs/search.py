@@ -16,20 +16,28 @@ class SearchConfig:
     says so.
     """
 
-    method: Literal["budget", "drift"] = "budget"
+    method: Literal["budget", "drift", "one_pass"] = "budget"
     """`budget`: the share of weights kept falls along a schedule to `target`, the highest scores
     are kept, and one search gives the whole frontier. `drift`: the cost is a term of the objective,
-    as published. *Differs*: the original is `drift`."""
+    as published. `one_pass`: of whole channels, squared gradients over one pass, and the widths of
+    the greatest worth that `target` pays for; where `structure` is hybrid, single weights by
+    `budget` after that. *Differs*: the original is `drift`."""
     structure: Literal["weights", "channels", "hybrid"] = "weights"
     """What is removed: single weights, which engines that skip zeros gain from, whole channels,
     which all gain from, or first the ones, then the others (`channels` and `hybrid` with
-    `budget`)."""
+    `budget` or `one_pass`)."""
     channels_target: Annotated[float, Gt(0), Lt(1)] = 0.5
-    """`hybrid`: share of the cost that the first half of the rounds leaves, by channels; weights
-    are then removed down to `target`."""
+    """`hybrid`: share of the cost that channels leave, in the first half of the rounds or in one
+    pass; weights are then removed down to `target`."""
     channel_block: Annotated[int, Ge(1)] = 16
     """`channels`: so many of a layer stay or go together, best with best; engines compute channels
     in blocks (AVX-512: 16; AVX2: 8)."""
+    layouts: Annotated[int, Ge(1)] = 1
+    """`one_pass`: so many different layouts of the target's cost are trained for a short while, and
+    the best on val is kept; 1: the first guess is taken."""
+    trial_epochs: Annotated[int, Ge(1)] = 1
+    """Passes over the train split that each of them is trained for, as in fine-tuning, but with rates
+    that fall to 0 within them."""
     cost: Literal["weights", "macs", "milliseconds"] = "weights"
     """What a kept weight costs: 1, or its multiply-adds for one image; `milliseconds`: what the
     kept channels take on the engine of `profile_source`. *Same* (weights)."""
@@ -87,9 +95,10 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         hybrid, structured = self.structure == "hybrid", self.structure != "weights"
+        allowed = ("budget", "one_pass") if structured else ("budget", "drift")
         require(
-            not structured or self.method == "budget",
-            f"structure {self.structure} needs method budget, got {self.method}",
+            self.method in allowed,
+            f"structure {self.structure} needs method {' or '.join(allowed)}, got {self.method}",
         )
         require(
             structured or self.cost != "milliseconds",
@@ -105,6 +114,16 @@ class SearchConfig:
             self.batch_size >= 2 or not learns,
             f"batch_size must be >= 2 where norm_layers learn (BatchNorm needs a batch), got {self.batch_size}",
         )
+
+    @property
+    def rounds(self) -> int:
+        """Passes over the train split, at most."""
+        return 1 if self.method == "one_pass" and self.structure == "channels" else self.max_rounds
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether BatchNorm normalises by the batch while the search runs."""
+        return self.norm_layers == "learn" and self.method != "one_pass"
 
 
 @config

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from seam.checkpoint import fingerprint
 from seam.masks.groups import ChannelGroups, made_and_read
 from seam.masks.masks import maskable
 from seam.masks.widths import Layout, Unit, whole_layout
@@ -40,6 +41,12 @@ class LayoutCosts:
         alone = sum(float(costs[at[name]]) for name, costs in self.alone.items())
         together = sum(float(costs[at[read], at[made]]) for (read, made), costs in self.pairs.items())
         return self.fixed + alone + together
+
+    def fingerprint(self) -> str:
+        """Of every number in it."""
+        pairs = {f"{read} {made}": torch.from_numpy(costs) for (read, made), costs in self.pairs.items()}
+        alone = {name: torch.from_numpy(costs) for name, costs in self.alone.items()}
+        return fingerprint(np.array([self.fixed]), alone, pairs)
 
     @property
     def whole(self) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -91,8 +92,8 @@ class BudgetCuts:
     """Its head, a `TargetHead`, is after the network."""
     images: SearchImages
     config: SearchConfig
-    costs: Tensor | None
-    """Of every weight; None: all the same."""
+    keep: Callable[[float], None]
+    """Makes the mask that keeps a share of the cost."""
     floor: float
     """Val accuracy that candidates must reach."""
     num_classes: int
@@ -104,14 +105,14 @@ class BudgetCuts:
         some = order[:_FRONTIER_IMAGES].to(device)
         sample = LabelledImages(train.images[some], train.labels[some])
         budgets, last = self._budgets(), len(rounds) - 1
-        cuts = [self._cut(budget, sample, last) for budget in budgets]
+        cuts = [self.cut(partial(self.keep, budget), sample, last) for budget in budgets]
         points, losses, masks = (list(column) for column in zip(*cuts, strict=True))
         reached = [i for i, p in enumerate(points) if p.val_accuracy >= self.floor]
         if reached:
             chosen = min(reached, key=lambda i: losses[i] + self.config.alpha * budgets[i])
         else:
             chosen = max(range(len(points)), key=lambda i: fallback(points[i]))
-        points[chosen], *_ = self._cut(budgets[chosen], train, last)
+        points[chosen], *_ = self.cut(partial(self.keep, budgets[chosen]), train, last)
         return Choice(points[chosen], tuple(points[::-1]), tuple(masks[::-1]))
 
     def _budgets(self) -> list[float]:
@@ -121,13 +122,15 @@ class BudgetCuts:
             budgets.append(budgets[-1] * _FRONTIER_STEP)
         return budgets
 
-    def _cut(self, budget: float, images: LabelledImages, last: int) -> tuple[Point, float, dict[str, Tensor]]:
-        """Make mask and head at one budget, the head fitted to `images`.
+    def cut(
+        self, make_mask: Callable[[], None], images: LabelledImages, last: int
+    ) -> tuple[Point, float, dict[str, Tensor]]:
+        """Make a mask, the statistics of the normalisation layers and the head, fitted to `images`.
 
         Also returns the cross-entropy on val, and the masks.
         """
         objective, val, preprocess = self.objective, self.images.val, self.images.preprocess
-        objective.scored.keep(budget, self.costs)
+        make_mask()
         refresh(objective.scored)
         if objective.norms:
             batches = self.images.batches(images, 0)  # as they learnt it

@@ -26,6 +26,8 @@ class SearchImages:
     augment: str
     seed: int
     """Of shuffling, augmentation and drawing."""
+    spare: LabelledImages | None = None
+    """Further negatives of a binary problem."""
     negatives: Redrawn | None = None
     """`train` with negatives that are drawn anew for every epoch; None: every epoch has the same
     images."""
@@ -87,5 +89,6 @@ def search_images(
         config.batch_size,
         config.augment,
         seed,
+        spare,
         redrawn(here, spare),
     )

@@ -106,7 +106,7 @@ class SearchLoop:
             self.dynamics.start()
         self._step = len(self.rounds) * self.images.steps
         self._total = torch.zeros((), device=self.runtime.device)
-        use_batch_statistics(self.objective.network, self.config.norm_layers == "learn")
+        use_batch_statistics(self.objective.network, self.config.batch_statistics)
         return self.images.epoch(len(self.rounds))
 
     def before_step(self) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,47 +18,28 @@ from torch import Tensor, nn
 
 from seam.checkpoint import fingerprint
 from seam.configs.search import SearchConfig
-from seam.data.images import LabelledImages
+from seam.configs.training import FinetuneConfig
 from seam.errors import SearchError
 from seam.masks.channels import ScoredChannels
-from seam.masks.groups import channel_groups
-from seam.masks.scores import Scores, masks_of
+from seam.masks.groups import ChannelGroups, channel_groups
+from seam.masks.scores import masks_of
 from seam.masks.weights import ScoredWeights
+from seam.masks.widths import Layout
 from seam.networks.head import TargetHead, fit_head
 from seam.networks.norms import norm_tensors
 from seam.networks.predict import accuracy, predict
 from seam.runtime import Runtime
 from seam.search.choose import BestRound, BudgetCuts
+from seam.search.costs import layout_costs, weight_costs
 from seam.search.dynamics import dynamics_of
 from seam.search.images import SearchImages, search_images
 from seam.search.loop import SearchLoop
 from seam.search.objective import CrossEntropy, learning_norms
-from seam.search.result import Round, SearchResult
+from seam.search.one_pass import OnePass
+from seam.search.portfolio import best_of, distinct, train_briefly
+from seam.search.problem import SearchProblem
+from seam.search.result import Round, SearchResult, Tried
 from seam.search.stop import stop_of
-
-
-@dataclass(frozen=True)
-class SearchProblem:
-    """A trained network and the target problem whose weights are searched for in it."""
-
-    network: nn.Module
-    """The source, eval mode; a search does not change it."""
-    preprocess: nn.Module
-    """uint8 NHWC images to the network's input."""
-    train: LabelledImages
-    """To learn from."""
-    val: LabelledImages
-    """To choose candidates on."""
-    num_classes: int
-    """Target labels."""
-    source_val_accuracy: float
-    """Of the unchanged source on `val`."""
-    weight_macs: Mapping[str, float] | None = None
-    """Parameter name -> multiply-adds of each of its weights for one image; needed for cost
-    "macs"."""
-    spare: LabelledImages | None = None
-    """Further training images of label 1 ("other") of a binary problem; every round then draws as
-    many of that label as `train` has, from both."""
 
 
 class MaskSearch:
@@ -79,37 +60,52 @@ class MaskSearch:
         """
         network = copy.deepcopy(problem.network).to(runtime.device).eval().requires_grad_(False)
         images = search_images(problem.train, problem.val, problem.preprocess, config, runtime, seed, problem.spare)
-        scored = _scored(network, images, config)
+        groups = _channel_groups(network, images, config)
+        scored = ScoredWeights(network) if groups is None else ScoredChannels(network, groups, config.channel_block)
         logits = _finite_logits(network, images)
         self.head_only = fit_head(logits, images.train.labels, problem.num_classes)
         """The head fitted with all weights kept."""
         of_val = self.head_only(predict(network, images.val, images.preprocess))
         self.head_only_val_accuracy = accuracy(of_val, images.val.labels)
         self.problem = problem
-        costs = weight_costs(scored, config, problem.weight_macs)
         head = _first_head(self.head_only, config, seed)
         self.objective = CrossEntropy(network, scored, head, learning_norms(network, config), runtime)
         source_accuracy, floor = problem.source_val_accuracy, config.accuracy_floor
         self.floor = source_accuracy - config.accuracy_tolerance if floor is None else floor
         """The val accuracy that candidates must reach."""
-        cuts = BudgetCuts(self.objective, images, config, costs, self.floor, problem.num_classes)
+        layouts = None if groups is None else layout_costs(problem, groups, config)
+        self.one_pass = None if layouts is None else OnePass(self.objective, layouts, config.target)
+        """Where that is the method."""
+        costs = None if self.one_pass else weight_costs(scored, config, problem.weight_macs)
+        keep = self.one_pass.keep if self.one_pass else partial(scored.keep, costs=costs)
+        self._cuts = BudgetCuts(self.objective, images, config, keep, self.floor, problem.num_classes)
         best = BestRound(self.objective, self.floor) if config.method == "drift" else None
-        self._choice = cuts if best is None else best
+        self._choice = self._cuts if best is None else best
         self.loop = SearchLoop(
             self.objective,
-            dynamics_of(config, self.objective, images, costs),
+            self.one_pass or dynamics_of(config, self.objective, images, costs),
             stop_of(config),
             images,
             config,
             runtime,
             best,
-            inputs=(source_accuracy, None if costs is None else fingerprint(costs)),
+            inputs=(source_accuracy, None if costs is None else fingerprint(costs), layouts and layouts.fingerprint()),
         )
 
-    def run(self, checkpoint: Path | None = None, on_round: Callable[[Round], None] | None = None) -> SearchResult:
-        """All rounds, and the choice; arguments and errors as of `SearchLoop.run`."""
+    def run(
+        self,
+        checkpoint: Path | None = None,
+        on_round: Callable[[Round], None] | None = None,
+        training: FinetuneConfig | None = None,
+    ) -> SearchResult:
+        """All rounds, and the choice; arguments and errors as of `SearchLoop.run`.
+
+        Where `config.layouts` is above 1, as many layouts are trained briefly, with the numbers of
+        `training`, which follows the search; checkpoints of these lie beside that of the search.
+        """
         self.loop.run(checkpoint, on_round)
         started = time.perf_counter()
+        tried = self._try_layouts(checkpoint, training) if self.one_pass and training is not None else []
         choice = self._choice.choose(self.loop.rounds)
         return SearchResult(
             masks=masks_of(self.objective.scored),
@@ -124,38 +120,48 @@ class MaskSearch:
             source_val_accuracy=self.problem.source_val_accuracy,
             head_only_val_accuracy=self.head_only_val_accuracy,
             seconds=self.loop.seconds + time.perf_counter() - started,
+            tried=tuple(tried),
+            cost=None if self.one_pass is None else self.one_pass.share_kept,
         )
 
+    def _try_layouts(self, checkpoint: Path | None, training: FinetuneConfig) -> list[Tried]:
+        """Train the first layouts that the rules propose for the target; the best one's rule is taken from now on."""
+        one_pass, config, loop = self.one_pass, self.loop.config, self.loop
+        assert one_pass is not None
+        proposed = distinct(one_pass.proposals(config.target), config.layouts)
+        if len(proposed) < 2:
+            return []
+        source = self.problem.network.to(loop.runtime.device)
 
-def weight_costs(
-    scored: Scores, config: SearchConfig, weight_macs: Mapping[str, float] | None
-) -> Float[Tensor, " weights"] | None:
-    """Cost of every weight; None: all the same.
+        def try_out(layout: Layout) -> tuple[float, float]:
+            self._cuts.cut(lambda: one_pass.put(layout), loop.images.train, len(loop.rounds) - 1)
+            masks = masks_of(self.objective.scored)
+            path = checkpoint and checkpoint.with_name(f"{fingerprint(masks)[:16]}-{checkpoint.name}")
+            head = self.objective.head
+            assert isinstance(head, TargetHead)
+            return train_briefly(
+                self.objective.network,
+                head,
+                masks,
+                loop.images,
+                source,
+                training,
+                config.trial_epochs,
+                loop.runtime,
+                path,
+            )
 
-    Raises:
-        SearchError: the config wants multiply-adds, and they are not there or not of every weight.
-    """
-    if config.cost == "weights":
-        return None
-    if config.cost == "milliseconds":
-        raise SearchError("cost milliseconds: expected weights or macs of a search by scores", hint="cost")
-    if weight_macs is None:
-        raise SearchError("cost macs: expected the multiply-adds of every weight, got none.")
-    tensors = scored.effective.by_name
-    free = [name for name, weight in tensors.items() if weight.ndim > 1 and not weight_macs.get(name)]
-    if free:
-        raise SearchError(
-            f"cost macs: the multiply-adds of {free[0]} are not counted (attention, or an unused layer)", hint="cost"
-        )
-    return scored.effective.spread(weight_macs)
+        tried = best_of(proposed, try_out)
+        one_pass.rule = tried[0].rules[0]
+        return tried
 
 
-def _scored(network: nn.Module, images: SearchImages, config: SearchConfig) -> Scores:
+def _channel_groups(network: nn.Module, images: SearchImages, config: SearchConfig) -> ChannelGroups | None:
+    """None where single weights are searched."""
     assert config.structure != "hybrid", "two searches, see seam.search.hybrid"
     if config.structure == "weights":
-        return ScoredWeights(network)
-    groups = channel_groups(network, images.preprocess(images.train.images[:2]))
-    return ScoredChannels(network, groups, config.channel_block)
+        return None
+    return channel_groups(network, images.preprocess(images.train.images[:2]))
 
 
 def _finite_logits(network: nn.Module, images: SearchImages) -> Float[Tensor, "images source_classes"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from seam.masks.widths import Layout
 from seam.networks.head import TargetHead
 
 
@@ -34,6 +35,17 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A layout of channels, and how it did after a short training."""
+
+    rules: tuple[str, ...]
+    """That proposed it."""
+    layout: Layout
+    val_accuracy: float
+    val_cross_entropy: float
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The best candidate of a search, and how it was found."""
 
@@ -57,6 +69,12 @@ class SearchResult:
     head_only_val_accuracy: float
     seconds: float
     """Of computing, over all resumed parts."""
+    tried: tuple[Tried, ...] = ()
+    """Layouts of the channels that were trained for a short while, the best first; none where the
+    first guess was taken, or no layout is chosen."""
+    cost: float | None = None
+    """What the chosen layout costs by `SearchConfig.cost`, as a share of all; None: no layout is
+    chosen."""
 
     @property
     def met_floor(self) -> bool:

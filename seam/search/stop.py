@@ -41,6 +41,6 @@ def any_of(*rules: Stop) -> Stop:
 
 def stop_of(config: SearchConfig) -> Stop:
     """All rounds are done or, with `drift` and some patience, nothing improves."""
-    if config.method == "budget" or not config.patience:
-        return after(config.max_rounds)
-    return any_of(after(config.max_rounds), without_progress(config.patience))
+    if config.method != "drift" or not config.patience:
+        return after(config.rounds)
+    return any_of(after(config.rounds), without_progress(config.patience))

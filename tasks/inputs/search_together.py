@@ -47,9 +47,9 @@ def search_together(
     Returns:
         The groups. A problem that has no other to go with is left to its stage, and so is every
         problem where `runtime.searches_together` says so, or where two searches follow one another
-        (`search.structure` hybrid).
+        (`search.structure` hybrid), and one pass is no search.
     """
-    contexts = [c for c in contexts if c.params.search.structure != "hybrid"]
+    contexts = [c for c in contexts if c.params.search.structure != "hybrid" and c.params.search.method != "one_pass"]
     done: list[tuple[str, ...]] = []
     for waiting in _alike(contexts):
         while len(waiting) > 1:

@@ -39,6 +39,7 @@ _PLANTING = {"fetch_source": "transfer.backdoor.training"}
 """Section of the parameters that a source with a backdoor is trained with, by stage."""
 _RATES = {
     "prepare_source": ("prepare_source.lr",),
+    "search": ("finetune.lr", "finetune.lr_head"),
     "finetune": ("finetune.lr", "finetune.lr_head"),
     "evaluate": ("search.lr_head", "search.lr_norms", "prepare_source.lr"),
 }

@@ -83,7 +83,7 @@ def test_every_config_is_among_the_cases_and_refuses_unknown_keys() -> None:
         ({"alpha": math.nan}, "alpha must be >= 0, got nan"),
         ({"ramp": 1.5}, "ramp must be in (0, 1], got 1.5"),
         ({"accuracy_floor": 2.0}, "accuracy_floor must be null or in [0, 1], got 2.0"),
-        ({"structure": "channels", "method": "drift"}, "structure channels needs method budget, got drift"),
+        ({"structure": "channels", "method": "drift"}, "structure channels needs method budget or one_pass, got drift"),
     ],
 )
 def test_what_is_said(values: dict[str, Any], said: str) -> None:

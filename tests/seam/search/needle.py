@@ -12,7 +12,8 @@ from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
 from seam.networks.source import Preprocess
 from seam.runtime import start
-from seam.search.mask_search import MaskSearch, SearchProblem
+from seam.search.mask_search import MaskSearch
+from seam.search.problem import SearchProblem
 from tests.seam.left_or_right import left_or_right
 
 CONFIG = SearchConfig(target=0.15, batch_size=16, max_rounds=40, augment="none")

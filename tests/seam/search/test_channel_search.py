@@ -18,7 +18,8 @@ from seam.networks.norms import put_norm_tensors
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess
 from seam.runtime import start
-from seam.search.mask_search import MaskSearch, SearchProblem
+from seam.search.mask_search import MaskSearch
+from seam.search.problem import SearchProblem
 from seam.search.result import Round
 from tests.seam.left_or_right import left_or_right
 from tests.seam.masks.block import IMAGES, Block, seeded_block
@@ -72,5 +73,5 @@ def test_a_killed_search_over_channels_continues_to_the_same_result(
 
 
 def test_structure_needs_a_budget() -> None:
-    with pytest.raises(ValueError, match="structure channels needs method budget"):
+    with pytest.raises(ValueError, match="structure channels needs method budget or one_pass"):
         replace(CONFIG, method="drift")

@@ -21,7 +21,8 @@ from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess
 from seam.runtime import start
 from seam.search.hybrid import search_hybrid
-from seam.search.mask_search import MaskSearch, SearchProblem
+from seam.search.mask_search import MaskSearch
+from seam.search.problem import SearchProblem
 from seam.search.result import Round, SearchResult
 from tests.seam.left_or_right import left_or_right
 
@@ -128,7 +129,7 @@ def test_a_network_whose_channels_cannot_be_followed_is_searched_for_weights() -
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"method": "drift"}, "structure hybrid needs method budget, got drift"),
+        ({"method": "drift"}, "structure hybrid needs method budget or one_pass, got drift"),
         ({"channels_target": 0.1}, "channels_target must be between target and 1, got 0.1"),
         ({"max_rounds": 1}, "structure hybrid needs max_rounds >= 2, got 1"),
     ],

@@ -13,7 +13,8 @@ from seam.data.images import LabelledImages
 from seam.errors import SearchError
 from seam.networks.source import Preprocess
 from seam.runtime import start
-from seam.search.mask_search import MaskSearch, SearchProblem
+from seam.search.mask_search import MaskSearch
+from seam.search.problem import SearchProblem
 from seam.search.together import _Stack, bytes_needed, how_many_fit, search_rounds_together
 
 CONFIG = SearchConfig(target=0.2, batch_size=16, max_rounds=6, augment="crop")

@@ -73,6 +73,7 @@ def test_every_hint_is_given_somewhere_and_has_advice() -> None:
 def test_the_trainings_are_found() -> None:
     assert {stage for stage, hint in can_be_given() if hint == "learning_rate"} == {
         "prepare_source",
+        "search",
         "finetune",
         "evaluate",
         "fetch_source",
