@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from duel import ours
 from duel.rivals import fastnas, hesso, kirigami, plain, single_weights, torch_pruning
 from duel.task import Arm
 
-MAIN = ("whole", "tp-taylor", "tp-magnitude", "tp-taylor-steps", "hesso", "uniform", "random-0", "scratch")
+MAIN = (
+    "seam",
+    "seam-first",
+    "whole",
+    "tp-taylor",
+    "tp-magnitude",
+    "tp-taylor-steps",
+    "hesso",
+    "uniform",
+    "random-0",
+    "scratch",
+)
 """Arms that are run where nothing is said."""
 _TP = ("torch_pruning",)
 _OWN = {"own": ("cross-entropy", "logits")}
@@ -28,5 +40,9 @@ ARMS: dict[str, Arm] = {
     "hesso": Arm("Only-Train-Once, HESSO", hesso.hesso, "rival", ("only_train_once",), _OWN),
     "fastnas": Arm("NVIDIA ModelOpt, FastNAS", fastnas.fastnas, "rival", ("modelopt", "torchprofile"), _OWN),
     "kirigami": Arm("torch-kirigami, Taylor", kirigami.taylor, "rival", ("torch_kirigami",)),
+    **{
+        name: Arm(label, make, "ours", losses={"own": ("cross-entropy", "logits"), "ours": ("features",)})
+        for name, (label, make) in ours.ALL.items()
+    },
     **{name: Arm(label, make, "rival", weights=True) for name, (label, make) in single_weights.ALL.items()},
 }

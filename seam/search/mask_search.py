@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from seam.masks.groups import ChannelGroups, channel_groups
 from seam.masks.scores import masks_of
 from seam.masks.weights import ScoredWeights
 from seam.masks.widths import Layout
-from seam.networks.head import TargetHead, fit_head
+from seam.networks.head import Reengineered, TargetHead, fit_head
 from seam.networks.norms import norm_tensors
 from seam.networks.predict import accuracy, predict
 from seam.runtime import Runtime
@@ -38,7 +39,7 @@ from seam.search.objective import CrossEntropy, learning_norms
 from seam.search.one_pass import OnePass
 from seam.search.portfolio import best_of, distinct, train_briefly
 from seam.search.problem import SearchProblem
-from seam.search.result import Round, SearchResult, Tried
+from seam.search.result import Point, Round, SearchResult, Tried
 from seam.search.stop import stop_of
 
 
@@ -105,7 +106,11 @@ class MaskSearch:
         """
         self.loop.run(checkpoint, on_round)
         started = time.perf_counter()
-        tried = self._try_layouts(checkpoint, training) if self.one_pass and training is not None else []
+        tried: list[Tried] = []
+        if self.one_pass is not None and training is not None:
+            proposed = distinct(self.one_pass.proposals(self.loop.config.target), self.loop.config.layouts)
+            tried = self.try_layouts(proposed, training, checkpoint)
+            self.one_pass.rule = tried[0].rules[0]
         choice = self._choice.choose(self.loop.rounds)
         return SearchResult(
             masks=masks_of(self.objective.scored),
@@ -124,36 +129,40 @@ class MaskSearch:
             cost=None if self.one_pass is None else self.one_pass.share_kept,
         )
 
-    def _try_layouts(self, checkpoint: Path | None, training: FinetuneConfig) -> list[Tried]:
-        """Train the first layouts that the rules propose for the target; the best one's rule is taken from now on."""
-        one_pass, config, loop = self.one_pass, self.loop.config, self.loop
+    def try_layouts(
+        self, proposed: Mapping[tuple[str, ...], Layout], training: FinetuneConfig, checkpoint: Path | None = None
+    ) -> list[Tried]:
+        """Train layouts for a short while, after the rounds.
+
+        Args:
+            proposed: rules -> layout that they propose.
+            training: numbers of the fine-tuning that follows the search.
+            checkpoint: of the search; those of the trainings lie beside it.
+
+        Returns:
+            The best on val first; a single one is not trained.
+        """
+        one_pass, loop, head = self.one_pass, self.loop, self.objective.head
         assert one_pass is not None
-        proposed = distinct(one_pass.proposals(config.target), config.layouts)
-        if len(proposed) < 2:
-            return []
+        assert isinstance(head, TargetHead)
         source = self.problem.network.to(loop.runtime.device)
 
         def try_out(layout: Layout) -> tuple[float, float]:
-            self._cuts.cut(lambda: one_pass.put(layout), loop.images.train, len(loop.rounds) - 1)
+            self.put_layout(layout)
             masks = masks_of(self.objective.scored)
             path = checkpoint and checkpoint.with_name(f"{fingerprint(masks)[:16]}-{checkpoint.name}")
-            head = self.objective.head
-            assert isinstance(head, TargetHead)
+            brief = replace(training, epochs=loop.config.trial_epochs, schedule="cosine")
             return train_briefly(
-                self.objective.network,
-                head,
-                masks,
-                loop.images,
-                source,
-                training,
-                config.trial_epochs,
-                loop.runtime,
-                path,
+                Reengineered(self.objective.network, head), masks, loop.images, source, brief, loop.runtime, path
             )
 
-        tried = best_of(proposed, try_out)
-        one_pass.rule = tried[0].rules[0]
-        return tried
+        return best_of(proposed, try_out)
+
+    def put_layout(self, layout: Layout) -> Point:
+        """Make the model that of a layout: mask, statistics of the normalisation layers, head; after the rounds."""
+        one_pass, images = self.one_pass, self.loop.images
+        assert one_pass is not None
+        return self._cuts.cut(partial(one_pass.put, layout), images.train, len(self.loop.rounds) - 1)[0]
 
 
 def _channel_groups(network: nn.Module, images: SearchImages, config: SearchConfig) -> ChannelGroups | None:

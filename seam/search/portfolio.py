@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from seam.checkpoint import digest_of, fingerprint
 from seam.configs.training import FinetuneConfig
 from seam.masks.masks import apply_masks
 from seam.masks.widths import Layout
-from seam.networks.head import Reengineered, TargetHead
+from seam.networks.head import Reengineered
 from seam.networks.predict import accuracy, predict
 from seam.runtime import Runtime
 from seam.search.images import SearchImages
@@ -36,52 +36,52 @@ def best_of(
     """Try every layout; the best first, by the val cross-entropy, which says more than the accuracy of few images.
 
     Args:
-        proposed: rules -> layout.
+        proposed: rules -> layout; one alone is not tried.
         try_out: val accuracy and cross-entropy of a layout after a short training.
     """
-    tried = [Tried(rules, layout, *try_out(layout)) for rules, layout in proposed.items()]
-    return sorted(tried, key=lambda t: t.val_cross_entropy)
+    if len(proposed) == 1:
+        return [Tried(rules, layout, None, None) for rules, layout in proposed.items()]
+    found = [(rules, layout, *try_out(layout)) for rules, layout in proposed.items()]
+    return [Tried(*one) for one in sorted(found, key=lambda one: one[3])]
 
 
 def train_briefly(
-    network: nn.Module,
-    head: TargetHead,
+    model: Reengineered,
     masks: Mapping[str, Tensor],
     images: SearchImages,
     teacher: nn.Module,
     config: FinetuneConfig,
-    epochs: int,
     runtime: Runtime,
     checkpoint: Path | None = None,
 ) -> tuple[float, float]:
-    """Val accuracy and cross-entropy after a short fine-tuning, whose rates fall to 0 within it.
+    """Val accuracy and cross-entropy after a short fine-tuning.
 
     Args:
-        network: the source with the normalisation layers that go with the masks; it is not changed.
-        head: as it goes with them; it is not changed.
+        model: the source with the normalisation layers and the head that go with the masks; it is
+            not changed.
         masks: by parameter name.
         images: of the search.
         teacher: the source, eval mode.
-        config: of the fine-tuning that follows the search.
-        epochs: passes over the training images.
+        config: of the training.
         runtime: device and precision.
         checkpoint: a killed training continues from it to the same result.
     """
-    model = Reengineered(copy.deepcopy(network), copy.deepcopy(head))
-    apply_masks(model.network, masks)
+    trained = copy.deepcopy(model)
+    apply_masks(trained.network, masks)
+    key = digest_of(asdict(config), repr(runtime), fingerprint(dict(masks), trained.state_dict()), images.fingerprint())
     finetune(
-        model,
+        trained,
         masks,
         images.preprocess,
         images.train,
         images.val,
-        replace(config, epochs=epochs, schedule="cosine"),
+        config,
         runtime,
         images.seed,
         checkpoint=checkpoint,
-        key=digest_of(epochs, config, fingerprint(dict(masks)), images.fingerprint()),
+        key=key,
         spare=images.spare,
         teacher=teacher,
     )
-    logits = predict(model, images.val, images.preprocess)
+    logits = predict(trained, images.val, images.preprocess)
     return accuracy(logits, images.val.labels), float(F.cross_entropy(logits, images.val.labels))

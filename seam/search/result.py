@@ -41,8 +41,9 @@ class Tried:
     rules: tuple[str, ...]
     """That proposed it."""
     layout: Layout
-    val_accuracy: float
-    val_cross_entropy: float
+    val_accuracy: float | None
+    val_cross_entropy: float | None
+    """Both None: it was alone, and was not trained."""
 
 
 @dataclass(frozen=True)
