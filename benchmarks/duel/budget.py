@@ -115,26 +115,37 @@ def least_removed(
     return found
 
 
-def first_within(cost: Callable[[float], float], limit: float, grid: Sequence[float], steps: int = 4) -> float | None:
-    """The smallest value that costs at most `limit`, where cost does not fall steadily.
+def first_within(
+    task: Task, name: str, cost: Callable[[float], float], grid: Sequence[float], steps: int = 4
+) -> tuple[float | None, float]:
+    """The smallest value within the budget where cost does not fall steadily: the first of a grid, then bisected.
 
-    The first of a grid, then bisected down to its neighbour.
+    Found once for a problem, seed and budget, as `remembered`.
 
     Args:
+        task: at hand, with its budget.
+        name: of what is found.
         cost: of a value.
-        limit: that it must not exceed.
         grid: ascending.
         steps: halvings between the first that fits and the one before it.
 
     Returns:
-        The value; None where none of the grid fits.
+        The value and its cost; None and the least cost seen where none of the grid fits.
     """
-    for low, high in zip((0.0, *grid[:-1]), grid, strict=True):
-        if cost(high) > limit:
-            continue
-        found = least_removed(lambda value: value, cost, limit, low, high, steps)
-        return high if found is None else found[0]
-    return None
+
+    def find() -> list[float | None]:
+        seen: list[float] = []
+        for low, high in zip((0.0, *grid[:-1]), grid, strict=True):
+            seen.append(cost(high))
+            if seen[-1] > task.budget.share:
+                continue
+            found = least_removed(lambda value: value, cost, task.budget.share, low, high, steps)
+            return [high, seen[-1]] if found is None else [found[0], found[2]]
+        return [None, min(seen)]
+
+    value, spent = remembered(task, name, find)
+    assert spent is not None
+    return value, spent
 
 
 def remembered(task: Task, name: str, find: Callable[[], _Found]) -> _Found:

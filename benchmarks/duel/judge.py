@@ -17,7 +17,7 @@ from duel.attacked import attacked_images
 from duel.budget import BATCH, smallest
 from duel.data import images_of, source_of, splits_of
 from duel.differences import class_mean, packed
-from duel.jobs import WORK, Job, absent, jobs_of, task_of
+from duel.jobs import TOLERANCE, WORK, Job, absent, jobs_of, task_of
 from duel.problems import NETWORKS, PROBLEMS
 from duel.task import Budget
 from seam.configs.inference import EngineName, LatencyConfig
@@ -152,13 +152,17 @@ def _measured(
 
 
 def _row(arm: str, group: str, card: Card, outcomes: Card) -> Card:
-    kept = ("loss", "rate", "val_accuracy", "cpu_seconds", "passes_used", "doubts", "facts", "precision", "warnings")
+    timed = outcomes["latency"][TIMED[0]]
+    budget = Budget.of(card["budget"])
+    late = ARMS[arm].within_budget and budget.unit == "ms" and timed.get("ratio_low", 0) > TOLERANCE * budget.share
+    kept = ("loss", "rate", "val_accuracy", "cpu_seconds", "passes_used", "facts", "precision", "warnings")
     return {
         "arm": arm,
         "label": ARMS[arm].label,
         "kind": ARMS[arm].kind,
         "group": group,
         **{k: card[k] for k in kept},
+        "doubts": [*card["doubts"], *(["over the budget when timed"] if late else [])],
         "macs_share": card["macs"]["arm"] / card["macs"]["original"],
         **outcomes,
     }

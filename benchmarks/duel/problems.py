@@ -84,5 +84,5 @@ PROBLEMS: dict[str, Problem] = {
         Problem("flowers17-ten", "SqueezeNet 1.1", tuple(f"class_{i:02d}" for i in range(1, 11)), 0.3),
     )
 }  # fmt: skip
-DEFAULT = ("cifar10-truck", "cifar10-others")
-"""What is run where nothing is said: two blind problems."""
+DEFAULT = ("cifar10-others", "cifar100-water")
+"""What is run where nothing is said: a blind problem of each of two networks."""

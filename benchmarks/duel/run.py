@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> None:
     names = list(PROBLEMS) if whole else [n for n, p in PROBLEMS.items() if p.pilot] if arguments.pilots else DEFAULT
     problems = _listed(arguments.problems, names, list(PROBLEMS), "--problems")
     arms = _listed(arguments.arms, list(ARMS) if whole else MAIN, list(ARMS), "--arms")
-    budgets = (arguments.budgets or ("ms30,ms60" if whole else "ms30")).split(",")
+    budgets = (arguments.budgets or ("ms40,ms60,density5" if whole else "ms40")).split(",")
     seeds = [int(s) for s in (arguments.seeds or ("0,1" if whole else "0")).split(",")]
     require(arguments.data, [PROBLEMS[name] for name in problems])
     rates = [float(r) for r in arguments.rates.split(",")] if arguments.rates else RATES

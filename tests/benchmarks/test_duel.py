@@ -6,7 +6,7 @@ import copy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -50,9 +50,10 @@ def test_bisection_says_when_nothing_fits() -> None:
 
 def test_a_cost_that_does_not_fall_steadily_is_looked_for_on_a_grid() -> None:
     cost = {0.25: 0.9, 0.5: 0.4, 0.75: 1.0, 0.375: 0.45, 0.3125: 0.8}
-    found = first_within(lambda value: cost[value], 0.45, (0.25, 0.5, 0.75), steps=2)
-    assert found == 0.375
-    assert first_within(lambda value: cost[value], 0.3, (0.25, 0.5, 0.75)) is None
+    grid = (0.25, 0.5, 0.75)
+    tight, loose = (cast(Any, SimpleNamespace(memory=None, budget=Budget("ms", share))) for share in (0.3, 0.45))
+    assert first_within(loose, "", lambda value: cost[value], grid, steps=2) == (0.375, 0.45)
+    assert first_within(tight, "", lambda value: cost[value], grid) == (None, 0.4)
 
 
 def test_budgets_and_their_labels() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from duel.budget import first_within, remembered
+from duel.budget import first_within
 from duel.rivals.torch_pruning import widths
 from duel.task import Made, NoLayoutError, Setting, Task
 from duel.train import trained
@@ -49,9 +49,8 @@ def fastnas(task: Task, setting: Setting) -> Made:
             except ValueError:  # the library: the limit cannot be met
                 return float("inf")
 
-        removed = remembered(task, "fastnas", lambda: first_within(cost, task.budget.share, _REMOVED))
+        removed, least = first_within(task, "fastnas", cost, _REMOVED)
         if removed is None:
-            least = min(cost(r) for r in _REMOVED)
             raise NoLayoutError(f"no layout within the budget: the smallest takes {least:.1%}")
         model = _searched(task, removed, learned)
     epochs = trained(task, model, setting, task.passes - _SEARCH_PASSES)

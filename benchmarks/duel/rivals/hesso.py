@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from duel.budget import first_within, remembered
+from duel.budget import first_within
 from duel.rivals.torch_pruning import widths
 from duel.task import Made, NoLayoutError, Setting, Task
 from seam.data.images import redrawn
@@ -61,27 +61,22 @@ def hesso(task: Task, setting: Setting) -> Made:
 
 def _layout(task: Task) -> tuple[int, float]:
     """The multiple of widths, and the smallest group sparsity within the budget by the scores of one batch."""
-    least = 1.0
+    least = []
     for multiple in MULTIPLES:
 
         def cost(share: float, multiple: int = multiple) -> float:
-            nonlocal least
             model = task.original()
             with _moved():
                 oto = _prepared(model, task)
                 optimizer = _optimizer(oto, 1e-12, share, multiple, start=0, steps=1, periods=1)
                 _step(task, model, optimizer)
-                spent = task.spent(_constructed(oto))
-            least = min(least, spent)
-            return spent
+                return task.spent(_constructed(oto))
 
-        def find(cost: Any = cost) -> float | None:
-            return first_within(cost, task.budget.share, _GRID)
-
-        share = remembered(task, f"hesso-{multiple}", find)
+        share, smallest = first_within(task, f"hesso-{multiple}", cost, _GRID)
         if share is not None:
             return multiple, share
-    raise NoLayoutError(f"no layout within the budget: the smallest takes {least:.1%}")
+        least.append(smallest)
+    raise NoLayoutError(f"no layout within the budget: the smallest takes {min(least):.1%}")
 
 
 def _trained(task: Task, setting: Setting, multiple: int, share: float) -> tuple[nn.Module, list[Epoch]]:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from duel.budget import least_removed, remembered, smallest
+from duel.budget import first_within, remembered, smallest
 from duel.rivals.torch_pruning import widths
 from duel.task import Made, NoLayoutError, Setting, Task
 from duel.train import trained
@@ -25,6 +25,7 @@ from seam.networks.head import Reengineered
 
 MULTIPLES = (8, 1)
 _MOST = 0.95
+_GRID = (0.2, 0.4, 0.6, 0.8, 1.0)
 _BATCH = 64
 
 
@@ -40,30 +41,24 @@ def taylor(task: Task, setting: Setting) -> Made:
 
 
 def _layout(task: Task) -> tuple[Masks, dict[str, Any]]:
-    least = 1.0
+    least = []
     for multiple in MULTIPLES:
         planned = _Planned(task, multiple)
         order: list[str] = remembered(task, f"kirigami-{multiple}-order", planned.order)
 
-        def cost(masks: Masks) -> float:
-            nonlocal least
-            spent = task.spent(_masked(task, masks))
-            least = min(least, spent)
-            return spent
-
         def make(share: float, planned: _Planned = planned, order: Sequence[str] = order) -> Masks:
             return planned.masks(order[: round(share * len(order))])
 
-        def find(make: Any = make, cost: Any = cost) -> float | None:
-            found = least_removed(make, cost, task.budget.share)
-            return None if found is None else found[0]
+        def cost(share: float, make: Any = make) -> float:
+            return task.spent(_masked(task, make(share)))
 
-        share = remembered(task, f"kirigami-{multiple}", find)
+        share, spent = first_within(task, f"kirigami-{multiple}", cost, _GRID)
         if share is not None:
             small = smallest(_masked(task, make(share)), task.example())
             about = {"removals": round(share * len(order)), "of": len(order), "granularity": multiple}
             return make(share), {**about, "widths": widths(small)}
-    raise NoLayoutError(f"no layout within the budget: the smallest takes {least:.1%}")
+        least.append(spent)
+    raise NoLayoutError(f"no layout within the budget: the smallest takes {min(least):.1%}")
 
 
 def _masked(task: Task, masks: Masks) -> Reengineered:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from duel.budget import first_within, remembered
+from duel.budget import first_within
 from duel.task import ArmFunction, Made, NoLayoutError, Setting, Task
 from duel.train import trained
 from seam.masks.masks import apply_masks
@@ -85,29 +85,25 @@ def _layout(task: Task, criterion: Criterion, parts: int) -> Layout:
     Taylor's gradients are those of the first of so many parts of the training images, which the
     first step of the pruning uses too.
     """
-    felt, least = task.original(), 1.0
+    felt = task.original()
     if criterion == "taylor":
         _accumulate(task, felt, 0, parts)
+    least = []
     for scope in scopes(task):
         for multiple in MULTIPLES:
 
             def cost(ratio: float, scope: Scope = scope, multiple: int | None = multiple) -> float:
-                nonlocal least
                 model = task.original()
                 for mine, theirs in zip(model.parameters(), felt.parameters(), strict=True):
                     mine.grad = None if theirs.grad is None else theirs.grad.clone()
                 _step(_pruner(task, model, criterion, (scope, multiple, ratio), 1), model)
-                spent = task.spent(model)
-                least = min(least, spent)
-                return spent
+                return task.spent(model)
 
-            def find(cost: Any = cost) -> float | None:
-                return first_within(cost, task.budget.share, _GRID)
-
-            ratio = remembered(task, f"torch-pruning-{criterion}-{parts}-{scope}-{multiple}", find)
+            ratio, smallest = first_within(task, f"torch-pruning-{criterion}-{parts}-{scope}-{multiple}", cost, _GRID)
             if ratio is not None:
                 return scope, multiple, ratio
-    raise NoLayoutError(f"no layout within the budget: the smallest takes {least:.1%} ({scopes(task)[-1]} channels)")
+            least.append(smallest)
+    raise NoLayoutError(f"no layout within the budget: the smallest takes {min(least):.1%} ({scope} channels)")
 
 
 def scopes(task: Task) -> list[Scope]:
