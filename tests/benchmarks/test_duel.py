@@ -18,7 +18,7 @@ from duel.budget import first_within, least_removed, remembered, smallest
 from duel.differences import class_mean, difference, mean_of, packed, unpacked
 from duel.jobs import Job, jobs_of
 from duel.problems import DEFAULT, NETWORKS, PROBLEMS
-from duel.rivals import plain, torch_pruning
+from duel.rivals import kirigami, plain, torch_pruning
 from duel.task import Arm, Budget
 
 from seam.files import write_json
@@ -110,6 +110,12 @@ def test_what_torch_pruning_removes_as_masks_is_what_it_makes() -> None:
     masked = copy.deepcopy(network)
     apply_masks(masked, masks)
     torch.testing.assert_close(small.network.eval()(example), masked(example), rtol=1e-4, atol=1e-4)
+
+
+def test_channels_go_in_blocks_of_a_layer_and_the_best_block_stays() -> None:
+    layers = [[(5.0, "a5"), (1.0, "a1"), (2.0, "a2"), (9.0, "a9")], [(1.2, "b1"), (1.4, "b2")]]
+    assert kirigami.in_blocks(layers, 2) == ["a1", "a2"]
+    assert kirigami.in_blocks(layers, 1) == ["a1", "b1", "a2", "a5"]
 
 
 def test_problems_have_networks_and_the_default_is_blind() -> None:
