@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from seam.data.prepared import ImageData
 from seam.data.problems import IntArray, TargetProblem
 from seam.data.splits import carve_val
 from seam.errors import DataError
+from seam.files import sha256_file
 from seam.networks.build import build
 from seam.networks.source import Source, SourceInfo
 from seam.networks.state_dicts import load_weights
@@ -87,6 +87,10 @@ def source_of(folder: Path, problem: Problem, data: ImageData) -> Source:
     """The trained network of a problem."""
     network = NETWORKS[problem.network]
     module = build(architecture_of(network.architecture), len(data.classes)).eval()
+    weights = folder / "weights" / network.weights
+    if network.trained:
+        weights = trained_weights(network, module, data, weights)
+    load_weights(module, weights)
     info = SourceInfo(
         architecture=network.architecture,
         num_classes=len(data.classes),
@@ -94,11 +98,10 @@ def source_of(folder: Path, problem: Problem, data: ImageData) -> Source:
         mean=network.mean,
         std=network.std,
         image_shape=data.image_shape,
+        sha256=sha256_file(weights),
         params_total=sum(p.numel() for p in module.parameters()),
         trained_here=network.trained,
     )
-    weights = folder / "weights" / network.weights
-    load_weights(module, trained_weights(network, module, data, weights) if network.trained else weights)
     return Source(module.eval(), info)
 
 
@@ -145,8 +148,3 @@ def _pass_of(target: TargetProblem, labels: IntArray, seed: int) -> tuple[IntArr
 
 def _images(x: npt.NDArray[np.uint8], y: IntArray, rows: IntArray) -> LabelledImages:
     return LabelledImages(torch.from_numpy(x[rows]), torch.from_numpy(y[rows]))
-
-
-def digest_of_weights(path: Path) -> str:
-    """Short, for cards."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""

@@ -64,7 +64,7 @@ def _compared(found: Card, single: str) -> list[str]:
 def _problem(cards: Sequence[Card], name: str, group: str) -> Card | None:
     """Ours and the rivals on one problem, mean over its seeds."""
     mine = [c for c in cards if c["problem"] == name]
-    ours = _by_label(mine, "ours", None)
+    ours = _by_label(mine, "ours", "ours") or _by_label(mine, "ours", "own")
     rivals = _by_label(mine, "rival", group)
     if not ours or not rivals:
         return None
@@ -87,10 +87,10 @@ def _problem(cards: Sequence[Card], name: str, group: str) -> Card | None:
     }
 
 
-def _by_label(cards: Sequence[Card], kind: str, group: str | None) -> dict[str, list[Card]]:
-    """Label -> rows with a network, one a seed; of one group of losses, or of any."""
+def _by_label(cards: Sequence[Card], kind: str, group: str) -> dict[str, list[Card]]:
+    """Label -> rows with a network, one a seed; of one group of losses."""
     rows = [r for c in cards for r in c["rows"] if r["kind"] == kind and "lost" not in r]
-    rows = [r for r in rows if group is None or r["group"] == group]
+    rows = [r for r in rows if r["group"] == group]
     return {label: [r for r in rows if r["label"] == label] for label in dict.fromkeys(r["label"] for r in rows)}
 
 

@@ -243,6 +243,12 @@ def test_the_page_shows_lost_rows_and_lost_problems_as_lost() -> None:
     assert "/work" not in text
 
 
+def test_ours_is_compared_with_our_own_training() -> None:
+    mine = (_row("mine", "ours", "own", _right(60)), _row("mine", "ours", "ours", _right(90)))
+    text = page.page([_card("won", *mine, _row("uniform", "rival", "own", _right(80)))])
+    assert "| won | mine | 90.0 | uniform | 80.0 | +10.0" in text
+
+
 def test_pilots_are_no_part_of_the_summary() -> None:
     card = _card(
         "cat", _row("mine", "ours", "ours", _right(90)), _row("uniform", "rival", "own", _right(80)), pilot=True
