@@ -6,14 +6,12 @@ import copy
 import json
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from duel.budget import remembered
 from duel.task import ArmFunction, Made, NoLayoutError, Setting, Task
 from duel.train import config_of, trained
-from seam.checkpoint import fingerprint
 from seam.configs.inference import ProfileConfig
 from seam.configs.search import SearchConfig
 from seam.masks.groups import channel_groups
@@ -91,18 +89,16 @@ def _problem(task: Task) -> SearchProblem:
 
 def _times(task: Task) -> TimeTable:
     """What the source's widths cost on this machine: measured once for a network, whatever the problem."""
-    network = fingerprint(task.source.network.state_dict())
     folder = Path(tempfile.gettempdir()) if task.memory is None else task.memory.parents[1] / "times"
-    path = folder / f"{network[:16]}.json"
+    path = folder / f"{task.source.info.sha256[:16]}.json"
     if not path.is_file():
         started = time.process_time()
         groups = channel_groups(task.source.network, task.example())
         with tempfile.TemporaryDirectory() as made:
-            units = units_of(groups, _BLOCK)
-            narrowed = Narrowed(task.source.network, task.example(1), groups, units, Path(made))
-            save_times(time_layouts(narrowed, ProfileConfig(seconds=40.0), network), path)
-        task.clock.seconds += time.process_time() - started  # measuring, not searching
-    return load_times(path, network)
+            narrowed = Narrowed(task.source.network, task.example(1), groups, units_of(groups, _BLOCK), Path(made))
+            save_times(time_layouts(narrowed, ProfileConfig(seconds=40.0), task.source.info.sha256), path)
+        task.clock.seconds += time.process_time() - started  # measuring, once a network
+    return load_times(path, task.source.info.sha256)
 
 
 def _fitted(task: Task, search: MaskSearch) -> dict[str, Layout]:
@@ -133,10 +129,3 @@ def _fit(task: Task, search: MaskSearch, rule: str) -> Layout | None:
             high = target
         target = min(max(target * limit / spent, low + 0.1 * (high - low)), high - 0.1 * (high - low))
     return None if best is None else best[1]
-
-
-ALL: Mapping[str, tuple[str, ArmFunction]] = {
-    "seam-first": ("seam, first layout", one_pass(1)),
-    "seam": ("seam, best of four layouts", one_pass(4)),
-}
-"""Name -> label and function."""

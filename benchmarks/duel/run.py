@@ -30,7 +30,7 @@ from duel.judge import judge  # noqa: E402
 from duel.page import render  # noqa: E402
 from duel.pool import run_all  # noqa: E402
 from duel.problems import DEFAULT, PROBLEMS  # noqa: E402
-from duel.train import RATES  # noqa: E402
+from duel.train import MAIN_RATES, RATES  # noqa: E402
 from seam.errors import ConfigError, DataError  # noqa: E402
 
 
@@ -61,17 +61,18 @@ def _run(arguments: argparse.Namespace) -> None:
     whole = arguments.whole
     if not arguments.data.is_dir():
         raise DataError(f"{arguments.data}: expected a folder with {EXPECTED}, got none; give --data FOLDER")
-    names = list(PROBLEMS) if whole else [n for n, p in PROBLEMS.items() if p.pilot] if arguments.pilots else DEFAULT
+    pilots = [n for n, p in PROBLEMS.items() if p.pilot]
+    names = list(PROBLEMS) if whole else pilots if arguments.pilots else list(DEFAULT)
     problems = _listed(arguments.problems, names, list(PROBLEMS), "--problems")
     arms = _listed(arguments.arms, list(ARMS) if whole else MAIN, list(ARMS), "--arms")
-    budgets = (arguments.budgets or ("ms40,ms60,density5" if whole else "ms40")).split(",")
     seeds = [int(s) for s in (arguments.seeds or ("0,1" if whole else "0")).split(",")]
     require(arguments.data, [PROBLEMS[name] for name in problems])
-    rates = [float(r) for r in arguments.rates.split(",")] if arguments.rates else RATES
-    run_all(jobs_of(problems, seeds, budgets, arms, rates), arguments.data, arguments.workers)
+    rates = [float(r) for r in arguments.rates.split(",")] if arguments.rates else RATES if whole else MAIN_RATES
     for problem in problems:
+        asked = arguments.budgets or ("ms40,ms60,density5" if whole else DEFAULT.get(problem, "ms40"))
+        run_all(jobs_of([problem], seeds, asked.split(","), arms, rates), arguments.data, arguments.workers)
         for seed in seeds:
-            for budget in budgets:
+            for budget in asked.split(","):
                 judge(problem, seed, budget, arguments.data, sys.argv[1:])
 
 

@@ -21,6 +21,9 @@ LOSSES: dict[str, Mapping[str, Any]] = {
 }
 """Name -> fields of `FinetuneConfig` that make the loss."""
 RATES = (0.015, 0.05, 0.12)
+"""Peak rates that every arm's best is chosen from."""
+MAIN_RATES = RATES[1:]
+"""Where nothing is said."""
 _PLAN: Mapping[str, Any] = {"momentum": 0.9, "weight_decay": 5e-4, "batch_size": 64, "augment": "crop_flip"}
 
 
