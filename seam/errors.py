@@ -4,6 +4,7 @@
     ├── ConfigError        a parameter: unknown, out of range, contradictory
     ├── DataError          images, labels, classes, splits
     ├── SourceError        the trained network: file, keys, shapes, accuracy
+    │   └── DivergedError      a training whose loss is not finite
     ├── MaskError          a mask that does not fit its weights or its source
     ├── SearchError        a search that cannot go on (nothing to mask, NaN)
     │   └── NoChannelsError    a network whose channels cannot be searched
@@ -31,6 +32,7 @@ Hint = Literal[
     "features",
     "image_size",
     "learning_rate",
+    "more_rates",
     "normalisation",
     "rerun_producer",
     "search_rate",
@@ -52,6 +54,7 @@ ADVICE: Mapping[Hint, str] = {
     "features": "fine-tune without the source's features",
     "image_size": "choose another size to bring images to",
     "learning_rate": "lower the learning rate",
+    "more_rates": "add others to the rates to choose from",
     "normalisation": "check the weights and the normalisation",
     "rerun_producer": "make it anew",
     "search_rate": "lower the learning rates of the search",
@@ -102,6 +105,10 @@ class DataError(SeamError, ValueError):
 
 class SourceError(SeamError, ValueError):
     """The trained network cannot be loaded, or is not what it is said to be."""
+
+
+class DivergedError(SourceError):
+    """The loss of a training is not finite."""
 
 
 class MaskError(SeamError, ValueError):

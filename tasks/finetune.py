@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +15,7 @@ from seam.networks.state_dicts import save_weights
 from seam.runtime import start
 from seam.training.finetune import finetune as finetune_model
 from seam.training.loop import Epoch
+from seam.training.probe import Chosen, Probe, choose_rate
 from tasks.inputs.problem import load_model, problem_images, problem_masks, problem_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
@@ -34,29 +34,26 @@ def finetune(context: StageContext) -> StageResult:
     inputs = digest_of(asdict(config), context.params.seed, repr(runtime), _inputs(context, source))
     models: dict[str, Reengineered] = {}
     histories: dict[str, list[Epoch]] = {}
+    chosen: dict[str, Chosen] = {}
     doubts: list[str] = []
     for name, origin in _STARTS.items():
         model = load_model(context, origin)
         assert isinstance(model, Reengineered)
         masks = problem_masks(context, source).masks if origin == "reengineered" else None
-        bar = tqdm(total=config.epochs, desc=f"{name} {context.name}", unit="epoch", disable=None)
-        with collect_warnings(context) as found, bar:
+        training: dict[str, Any] = {
+            "checkpoint": context.work_folder / f"{name}.safetensors",
+            "key": digest_of(inputs, name),
+            "spare": spare,
+            "teacher": source.network,
+        }
+        task, seed = (model, masks, preprocess, train, val), context.params.seed
+        progress = _Progress(context, name)
+        with collect_warnings(context) as found, progress.bar:
+            choice = choose_rate(*task, config, runtime, seed, on_probe=progress.on_probe, **training)
             histories[name] = finetune_model(
-                model,
-                masks,
-                preprocess,
-                train,
-                val,
-                config,
-                runtime,
-                context.params.seed,
-                checkpoint=context.work_folder / f"{name}.safetensors",
-                key=digest_of(inputs, name),
-                on_epoch=_observer(context, bar, name),
-                spare=spare,
-                teacher=source.network,
+                *task, choice.config, runtime, seed, on_epoch=progress.on_epoch, **training
             )
-        models[name] = model
+        models[name], chosen[name] = model, choice
         doubts += [f"{name}: {text}" for text in found]
     best = {name: max(history, key=lambda epoch: epoch.val_accuracy) for name, history in histories.items()}
     with context.publish() as out:
@@ -64,24 +61,44 @@ def finetune(context: StageContext) -> StageResult:
             save_weights(model, out / f"{name}.safetensors")
         rows = ({"model": name, **asdict(epoch)} for name, history in histories.items() for epoch in history)
         write_csv(out / "history.csv", ("epoch", "model", "loss", "cross_entropy", "val_accuracy"), rows)
-        kept = {name: {"epoch": epoch.epoch, "val_accuracy": epoch.val_accuracy} for name, epoch in best.items()}
+        kept = {name: _kept(best[name], chosen[name]) for name in models}
         write_json(out / "metrics.json", {**kept, "warnings": doubts})
     return context.result({f"{name}_val_accuracy": epoch.val_accuracy for name, epoch in best.items()})
 
 
-def _observer(context: StageContext, bar: Any, name: str) -> Callable[[Epoch], None]:
-    """Shows every new epoch of the model `name`: progress bar, the run page."""
-    number, epochs = list(_STARTS).index(name), context.params.finetune.epochs
+def _kept(best: Epoch, chosen: Chosen) -> dict[str, Any]:
+    """What metrics.json says of a model."""
+    return {
+        "epoch": best.epoch,
+        "val_accuracy": best.val_accuracy,
+        "lr": chosen.config.lr,
+        "rates": [asdict(probe) for probe in chosen.probes],
+    }
 
-    def on_epoch(epoch: Epoch) -> None:
-        bar.update(epoch.epoch - bar.n)
-        bar.set_postfix(loss=f"{epoch.loss:.3f}", val=f"{epoch.val_accuracy:.3f}")
-        context.progress(
-            (number + epoch.epoch / epochs) / len(_STARTS),
-            f"{name}, epoch {epoch.epoch}, val accuracy {epoch.val_accuracy:.3f}",
-        )
 
-    return on_epoch
+class _Progress:
+    """Shows every rate that was tried and every new epoch of the model `name`: progress bar, the run page."""
+
+    def __init__(self, context: StageContext, name: str) -> None:
+        config = context.params.finetune
+        self._context, self._name, self._each, self._tried = context, name, config.probe_epochs, 0
+        self._probing = len(config.rates) * config.probe_epochs if len(config.rates) > 1 else 0
+        self._total = self._probing + config.epochs
+        self.bar = tqdm(total=self._total, desc=f"{name} {context.name}", unit="epoch", disable=None)
+
+    def on_probe(self, probe: Probe) -> None:
+        loss = "not finite" if probe.val_cross_entropy is None else f"{probe.val_cross_entropy:.3f}"
+        self._tried += 1
+        self._show(self._each * self._tried, f"rate {probe.lr:g}, val cross-entropy {loss}")
+
+    def on_epoch(self, epoch: Epoch) -> None:
+        self.bar.set_postfix(loss=f"{epoch.loss:.3f}", val=f"{epoch.val_accuracy:.3f}")
+        self._show(self._probing + epoch.epoch, f"epoch {epoch.epoch}, val accuracy {epoch.val_accuracy:.3f}")
+
+    def _show(self, done: int, text: str) -> None:
+        self.bar.update(done - self.bar.n)
+        number = list(_STARTS).index(self._name)
+        self._context.progress((number + done / self._total) / len(_STARTS), f"{self._name}, {text}")
 
 
 def _inputs(context: StageContext, source: Source) -> list[str]:

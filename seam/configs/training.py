@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from seam.configs.check import Ge, Gt, Lt, config
+from seam.configs.check import Ge, Gt, Lt, config, require
 
 Augment = Literal["crop_flip", "crop", "resized_crop_flip", "none"]
 """How training images vary; see `seam.training.batches.training_batches`."""
@@ -18,9 +18,18 @@ class FinetuneConfig:
     """Epochs at most; the one with the best val accuracy is kept (epoch 0 is the model as it
     came)."""
     lr: Annotated[float, Gt(0)] = 0.005
-    """SGD rate of the network. *Same* as the paper's RQ3 (0.005)."""
+    """SGD rate of the network; the one that a search tries layouts with, whatever `rates` says. *Same*
+    as the paper's RQ3 (0.005)."""
     lr_head: Annotated[float, Gt(0)] = 0.05
     """SGD rate of the head. *Same* (0.05)."""
+    rates: tuple[Annotated[float, Gt(0)], ...] = ()
+    """Peak rates of the network to choose from, for each model on its own: each is tried by a training
+    of `probe_epochs` epochs whose rates fall to 0 within them, from the same start, and the lowest
+    cross-entropy on val wins. The head's rate keeps its ratio to `lr`. One alone is taken untried;
+    none: `lr` as it is. *Same* (none)."""
+    probe_epochs: Annotated[int, Ge(1)] = 1
+    """Epochs that each of `rates` is tried for, beside `epochs`, which is what the training after
+    them gets."""
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Of SGD (Nesterov). *Same* (none). Whole channels want 0.9: what is left has to learn."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -44,6 +53,9 @@ class FinetuneConfig:
     """As in the search."""
     augment: Augment = "crop_flip"
     """As for the source's training."""
+
+    def __post_init__(self) -> None:
+        require(len(set(self.rates)) == len(self.rates), f"rates must differ from each other, got {list(self.rates)}")
 
 
 @config

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -151,10 +150,8 @@ class MaskSearch:
             self.put_layout(layout)
             masks = masks_of(self.objective.scored)
             path = checkpoint and checkpoint.with_name(f"{fingerprint(masks)[:16]}-{checkpoint.name}")
-            brief = replace(training, epochs=loop.config.trial_epochs, schedule="cosine")
-            return train_briefly(
-                Reengineered(self.objective.network, head), masks, loop.images, source, brief, loop.runtime, path
-            )
+            model, epochs = Reengineered(self.objective.network, head), loop.config.trial_epochs
+            return train_briefly(model, masks, loop.images, source, training, epochs, loop.runtime, path)
 
         return best_of(proposed, try_out)
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seam.checkpoint import digest_of, fingerprint
 from seam.configs.training import FinetuneConfig
-from seam.masks.masks import apply_masks
 from seam.masks.widths import Layout
 from seam.networks.head import Reengineered
-from seam.networks.predict import accuracy, predict
 from seam.runtime import Runtime
 from seam.search.images import SearchImages
 from seam.search.result import Tried
-from seam.training.finetune import finetune
+from seam.training.probe import probe
 
 
 def distinct(proposed: Mapping[str, Layout], most: int) -> dict[tuple[str, ...], Layout]:
@@ -51,10 +46,11 @@ def train_briefly(
     images: SearchImages,
     teacher: nn.Module,
     config: FinetuneConfig,
+    epochs: int,
     runtime: Runtime,
     checkpoint: Path | None = None,
 ) -> tuple[float, float]:
-    """Val accuracy and cross-entropy after a short fine-tuning.
+    """Val accuracy and cross-entropy after a short fine-tuning, see `seam.training.probe.probe`.
 
     Args:
         model: the source with the normalisation layers and the head that go with the masks; it is
@@ -62,26 +58,25 @@ def train_briefly(
         masks: by parameter name.
         images: of the search.
         teacher: the source, eval mode.
-        config: of the training.
+        config: of the fine-tuning that follows the search; its `lr` counts, whatever its `rates`.
+        epochs: of this short one.
         runtime: device and precision.
         checkpoint: a killed training continues from it to the same result.
     """
-    trained = copy.deepcopy(model)
-    apply_masks(trained.network, masks)
-    key = digest_of(asdict(config), repr(runtime), fingerprint(dict(masks), trained.state_dict()), images.fingerprint())
-    finetune(
-        trained,
+    last = probe(
+        model,
         masks,
         images.preprocess,
         images.train,
         images.val,
         config,
+        epochs,
         runtime,
         images.seed,
         checkpoint=checkpoint,
-        key=key,
+        key=digest_of(repr(runtime), fingerprint(dict(masks), model.state_dict()), images.fingerprint(), images.seed),
         spare=images.spare,
         teacher=teacher,
     )
-    logits = predict(trained, images.val, images.preprocess)
-    return accuracy(logits, images.val.labels), float(F.cross_entropy(logits, images.val.labels))
+    assert last.val_cross_entropy is not None
+    return last.val_accuracy, last.val_cross_entropy

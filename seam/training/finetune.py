@@ -41,6 +41,7 @@ def finetune(
     on_epoch: Callable[[Epoch], None] | None = None,
     spare: LabelledImages | None = None,
     teacher: nn.Module | None = None,
+    doubts: bool = True,
 ) -> list[Epoch]:
     """Fine-tune all weights and the head in place; the epoch with the best val accuracy is kept.
 
@@ -55,7 +56,7 @@ def finetune(
         preprocess: uint8 NHWC images to the model's input.
         train_data: to learn from.
         val_data: to choose the epoch on.
-        config: the numbers.
+        config: the numbers; of its `rates`, `seam.training.probe.choose_rate` has to have chosen one.
         runtime: device and precision.
         seed: of shuffling and augmentation.
         checkpoint: see `seam.training.loop.train`.
@@ -64,11 +65,12 @@ def finetune(
         spare: further negatives of a binary problem; every epoch then draws as many as `train_data`
             has, from both.
         teacher: the source, eval mode; needed where `config.distill` or `config.features` is above 0.
+        doubts: whether to warn.
 
     Raises:
-        ValueError: it is needed and not there.
-        SourceError: the loss is not finite; or features are to teach, and `seam.training.distillation.features_of`
-            finds none.
+        ValueError: the teacher is needed and not there, or a rate is still to be chosen.
+        DivergedError: the loss is not finite.
+        SourceError: features are to teach, and `seam.training.distillation.features_of` finds none.
 
     Warns:
         SuspectResultWarning: see `seam.training.doubts.doubt_training`.
@@ -78,6 +80,8 @@ def finetune(
             f"distill {config.distill:g} and features {config.features:g}: expected a teacher where one is above 0,"
             " got none"
         )
+    if config.rates:
+        raise ValueError(f"rates {list(config.rates)}: expected one of them as lr, and no rates any more")
     whole, held = model.to(runtime.device), {} if masks is None or config.regrow else masks
     train_data = train_data.to(runtime.device)
     example = preprocess.to(runtime.device)(train_data.images[:2])
@@ -115,7 +119,8 @@ def finetune(
     if narrowed is not None:
         narrowed.restore(whole.network)
     whole.eval().requires_grad_(False)
-    doubt_training("fine-tuning", history, whole.head.linear.out_features)
+    if doubts:
+        doubt_training("fine-tuning", history, whole.head.linear.out_features)
     return history
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from seam.checkpoint import Pacer, load_state, optimizer_tensors, restore_optimizer, save_state
 from seam.data.images import LabelledImages, Redrawn
-from seam.errors import SourceError
+from seam.errors import DivergedError
 from seam.networks.predict import accuracy, predict
 from seam.runtime import Runtime
 from seam.training.batches import training_batches
@@ -35,6 +35,8 @@ class Epoch:
     val_accuracy: float
     cross_entropy: float | None = None
     """The part of the loss that the labels alone make; None for epoch 0."""
+    val_cross_entropy: float | None = None
+    """Says more than the accuracy of few images; None where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def train(
         loss_of: what is minimised; None: cross-entropy with the plan's label smoothing.
 
     Raises:
-        SourceError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     model.to(runtime.device)
     preprocess.to(runtime.device)
@@ -104,7 +106,7 @@ def train(
     schedule = _Schedule(optimizer, plan, len(train_data))
     history, best = _resume(checkpoint, key, model, optimizer)
     if not history:
-        history.append(Epoch(0, None, _val_accuracy(model, val_data, preprocess)))
+        history.append(_measured(Epoch(0, None, 0.0), model, val_data, preprocess))
         best = _snapshot(model)
     pacer = Pacer()
     while len(history) <= plan.epochs:
@@ -117,10 +119,10 @@ def train(
             terms = _pass(batches, optimizer, loss_of, runtime, partial(schedule.set, number), after_step)
         mean_loss = sum(terms)
         if not math.isfinite(mean_loss):
-            raise SourceError(
+            raise DivergedError(
                 f"training, epoch {number}: the loss is {mean_loss}, expected a finite number", hint="learning_rate"
             )
-        now = Epoch(number, mean_loss, _val_accuracy(model, val_data, preprocess), terms[0])
+        now = _measured(Epoch(number, mean_loss, 0.0, terms[0]), model, val_data, preprocess)
         if now.val_accuracy > max(e.val_accuracy for e in history):
             best = _snapshot(model)
         history.append(now)
@@ -134,9 +136,11 @@ def train(
     return history
 
 
-def _val_accuracy(model: nn.Module, data: LabelledImages, preprocess: nn.Module) -> float:
-    model.eval()
-    return accuracy(predict(model, data, preprocess), data.labels)
+def _measured(epoch: Epoch, model: nn.Module, val: LabelledImages, preprocess: nn.Module) -> Epoch:
+    """The epoch with what the model, in eval mode from now on, is on val."""
+    logits = predict(model.eval(), val, preprocess)
+    cross_entropy = float(F.cross_entropy(logits, val.labels))
+    return replace(epoch, val_accuracy=accuracy(logits, val.labels), val_cross_entropy=cross_entropy)
 
 
 def _pass(

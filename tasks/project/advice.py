@@ -24,6 +24,7 @@ ADVICE: Mapping[Hint, str] = {
     "features": "set finetune.features to 0",
     "image_size": "set {data}.image_size",
     "learning_rate": "lower {rates}",
+    "more_rates": "add others to finetune.rates",
     "normalisation": "check {source}.checkpoint and the normalisation, {source}.mean and {source}.std",
     "rerun_producer": "run the stage {producer} again",
     "search_rate": "lower {search}.lr_head or {search}.lr_scores",
@@ -40,7 +41,7 @@ _PLANTING = {"fetch_source": "transfer.backdoor.training"}
 _RATES = {
     "prepare_source": ("prepare_source.lr",),
     "search": ("finetune.lr", "finetune.lr_head"),
-    "finetune": ("finetune.lr", "finetune.lr_head"),
+    "finetune": ("finetune.lr", "finetune.lr_head", "finetune.rates"),
     "evaluate": ("search.lr_head", "search.lr_norms", "prepare_source.lr"),
 }
 """Learning rates of what a stage trains, where that is no student."""

@@ -1,11 +1,13 @@
 """dvc.yaml, params.yaml and the stage files say the same."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from seam.configs.training import FinetuneConfig
 from tasks.project.code_digests import PACKAGES, digests_path
 from tasks.project.params import Params
 from tasks.project.stages import DIGEST_STAGE, all_stages, kind_of
@@ -72,6 +74,12 @@ def test_artifacts_a_stage_reads_are_made_by_another(stage):
 def test_declared_parameters_exist(stage):
     for name in [p for p in _definition(stage)["params"] if isinstance(p, str)]:
         assert name.split(".")[0] in Params.model_fields
+
+
+def test_the_search_depends_on_what_it_trains_layouts_with():
+    """How long, how rates fall and which are tried is the trials' own, or the fine-tuning's alone."""
+    declared = {p.partition(".")[2] for p in _definition("search")["params"] if str(p).startswith("finetune.")}
+    assert declared == {f.name for f in fields(FinetuneConfig)} - {"epochs", "schedule", "rates", "probe_epochs"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

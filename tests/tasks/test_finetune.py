@@ -45,7 +45,7 @@ def test_the_epochs_that_were_kept_and_the_terms_of_the_loss(project: StageConte
         history = [row for row in rows if row["model"] == name]
         best = max(row["val_accuracy"] for row in history)
         first = next(row["epoch"] for row in history if row["val_accuracy"] == best)
-        assert metrics[name] == {"epoch": first, "val_accuracy": best}
+        assert metrics[name] == {"epoch": first, "val_accuracy": best, "lr": 0.005, "rates": []}
         assert [row["epoch"] for row in history] == [0, 1, 2]
         assert history[0]["cross_entropy"] == ""
     masked = [row for row in rows if row["model"] == MODELS[0] and row["epoch"]]
@@ -57,7 +57,22 @@ def test_doubts_name_the_model_and_the_parameter(project: StageContext) -> None:
     metrics = finetuned(project, lr=1e-12, lr_head=1e-12)
     kept = [text for text in metrics["warnings"] if "epoch 0 was kept" in text]
     assert [text.partition(":")[0] for text in kept] == list(MODELS)
-    assert all(text.endswith("lower finetune.lr or finetune.lr_head.") for text in kept)
+    assert all(text.endswith("lower finetune.lr, finetune.lr_head or finetune.rates.") for text in kept)
+
+
+def test_each_model_gets_the_rate_that_is_best_for_it(project: StageContext) -> None:
+    """Of two, the best is at an end of the list, which is doubted."""
+    metrics = finetuned(project, rates=(1e-9, 0.05), lr=0.1, lr_head=0.1, probe_epochs=2)
+    for name in MODELS:
+        low, high = metrics[name]["rates"]
+        assert (low["lr"], high["lr"]) == (1e-9, 0.05)
+        assert low["val_cross_entropy"] != high["val_cross_entropy"]
+        better, end = (low, "lowest") if low["val_cross_entropy"] < high["val_cross_entropy"] else (high, "highest")
+        assert metrics[name]["lr"] == better["lr"]
+        assert (
+            f"{name}: the best of 2 rates is the {end}, {better['lr']:g}: the list may end too early; add others to"
+            " finetune.rates." in metrics["warnings"]
+        )
 
 
 def test_features_of_a_network_without_images_inside_are_refused(

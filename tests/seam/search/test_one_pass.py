@@ -128,7 +128,7 @@ def test_the_mask_is_that_of_the_layout_that_won(monkeypatch: pytest.MonkeyPatch
     found = search(replace(CONFIG, layouts=9))
     given: list[dict[str, torch.Tensor]] = []
 
-    def planted(network: object, head: object, masks: dict[str, torch.Tensor], *_: object) -> tuple[float, float]:
+    def planted(model: object, masks: dict[str, torch.Tensor], *_: object) -> tuple[float, float]:
         given.append(masks)
         return 0.5, 1.0 / len(given)
 

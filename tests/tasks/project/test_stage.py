@@ -123,7 +123,7 @@ def test_doubts_are_collected_with_the_stages_parameters_and_other_warnings_pass
         warnings.warn("nothing was removed", SuspectResultWarning, stacklevel=1)
         warnings.warn(SuspectResultWarning("it never learnt", hint="learning_rate"), stacklevel=1)
         warnings.warn("other", UserWarning, stacklevel=1)
-    assert doubts == ["nothing was removed", "it never learnt; lower finetune.lr or finetune.lr_head."]
+    assert doubts == ["nothing was removed", "it never learnt; lower finetune.lr, finetune.lr_head or finetune.rates."]
     assert all(text in caplog.text for text in doubts)
 
 
