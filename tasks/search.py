@@ -54,11 +54,12 @@ def search(context: StageContext) -> StageResult:
         result = run(checkpoint_of(context), on_round, _training(context))
         _doubt(result, config)
     runtime = start(context.params.runtime, source.info.pixels)
+    channels = _channels(context, source, result)
     with context.publish() as out:
         mask_sha256 = _save_models(result, source, out)
         write_csv(out / "history.csv", _HISTORY, map(asdict, result.rounds))
         write_csv(out / "frontier.csv", _FRONTIER, map(asdict, result.frontier))
-        write_json(out / "metrics.json", _metrics(result, mask_sha256, runtime, doubts))
+        write_json(out / "metrics.json", _metrics(result, mask_sha256, runtime, channels, doubts))
     return context.result(
         {
             "density": result.best.density,
@@ -129,7 +130,28 @@ def _save_models(result: SearchResult, source: Source, out: Path) -> str:
     return mask_sha256
 
 
-def _metrics(result: SearchResult, mask_sha256: str, runtime: Runtime, doubts: list[str]) -> dict[str, Any]:
+def _channels(context: StageContext, source: Source, result: SearchResult) -> dict[str, Any] | None:
+    """What metrics.json says of the layout of whole channels; None: none was chosen."""
+    chosen, cost = result.chosen, context.params.search.cost
+    if chosen is None:
+        return None
+    about = {
+        "rule": chosen.rule,
+        "layout": chosen.layout,
+        "cost": cost,
+        "cost_kept": chosen.cost / chosen.cost_of_all,
+        "tried": [asdict(layout) for layout in result.tried],
+    }
+    if cost == "milliseconds":
+        times = _times(context, source)
+        about |= {"predicted_latency_ms_p50": chosen.cost, "source_latency_ms_p50": chosen.cost_of_all}
+        about |= {key: getattr(times, key) for key in ("engine", "batch_size", "num_threads")}
+    return about
+
+
+def _metrics(
+    result: SearchResult, mask_sha256: str, runtime: Runtime, channels: dict[str, Any] | None, doubts: list[str]
+) -> dict[str, Any]:
     """What metrics.json says of a search."""
     return {
         "density": result.best.density,
@@ -144,8 +166,7 @@ def _metrics(result: SearchResult, mask_sha256: str, runtime: Runtime, doubts: l
         "device": runtime.device.type,
         "precision": runtime.precision,
         "threads": runtime.threads,
-        "layouts": [asdict(layout) for layout in result.tried],
-        "cost_kept": result.cost,
+        "channels": channels,
         "warnings": doubts,
     }
 

@@ -109,6 +109,10 @@ class SearchConfig:
             f"channels_target must be between target and 1, got {self.channels_target}",
         )
         require(not hybrid or self.max_rounds >= 2, f"structure hybrid needs max_rounds >= 2, got {self.max_rounds}")
+        require(
+            self.method != "one_pass" or hybrid or self.accuracy_floor == 0,
+            f"one_pass needs accuracy_floor 0, got {self.accuracy_floor}: its accuracy comes with fine-tuning",
+        )
         learns = self.norm_layers == "learn"
         require(
             self.batch_size >= 2 or not learns,

@@ -74,5 +74,5 @@ def search_hybrid(
         best=replace(second.best, round=second.best.round + half),
         seconds=first.seconds + second.seconds,
         tried=first.tried,
-        cost=first.cost,
+        chosen=first.chosen,
     )

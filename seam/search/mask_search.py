@@ -125,7 +125,7 @@ class MaskSearch:
             head_only_val_accuracy=self.head_only_val_accuracy,
             seconds=self.loop.seconds + time.perf_counter() - started,
             tried=tuple(tried),
-            cost=None if self.one_pass is None else self.one_pass.share_kept,
+            chosen=None if self.one_pass is None else self.one_pass.chosen,
         )
 
     def try_layouts(

@@ -15,6 +15,7 @@ from seam.masks.knapsack import Array, best_layout
 from seam.masks.layout_costs import LayoutCosts
 from seam.masks.widths import Layout, best_groups
 from seam.search.objective import Objective
+from seam.search.result import ChosenLayout
 
 
 def _kept(felt: Float[Tensor, "batches groups"]) -> Float[Tensor, " widths"]:
@@ -71,8 +72,8 @@ class OnePass:
     """Share of the costs that the pass's own mask leaves."""
     rule: str = next(iter(RULES))
     """How widths are valued from now on."""
-    share_kept: float = 1.0
-    """Of the costs, by the mask as it is."""
+    kept: Layout = field(default_factory=dict)
+    """That of the mask as it is."""
     _felt: list[Tensor] = field(default_factory=list)
 
     @torch.no_grad()
@@ -112,7 +113,12 @@ class OnePass:
         scored = self.objective.scored
         assert isinstance(scored, ScoredChannels)
         scored.keep_groups(best_groups(self.costs.units, layout, self._importance))
-        self.share_kept = self.costs.of(layout) / self.costs.whole
+        self.kept = layout
+
+    @property
+    def chosen(self) -> ChosenLayout:
+        """The layout of the mask as it is, and what it costs."""
+        return ChosenLayout(self.rule, self.kept, self.costs.of(self.kept), self.costs.whole)
 
     def proposals(self, budget: float) -> dict[str, Layout]:
         """The layout of each rule."""

@@ -47,6 +47,20 @@ class Tried:
 
 
 @dataclass(frozen=True)
+class ChosenLayout:
+    """The layout of a mask over whole channels, and what it costs."""
+
+    rule: str
+    """That proposed it."""
+    layout: Layout
+    cost: float
+    """In the unit of `SearchConfig.cost`: weights, multiply-adds of one image, or milliseconds of a
+    call, predicted by the time table."""
+    cost_of_all: float
+    """Of the whole network."""
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The best candidate of a search, and how it was found."""
 
@@ -73,9 +87,8 @@ class SearchResult:
     tried: tuple[Tried, ...] = ()
     """Layouts of the channels that were trained for a short while, the best first; none where the
     first guess was taken, or no layout is chosen."""
-    cost: float | None = None
-    """What the chosen layout costs by `SearchConfig.cost`, as a share of all; None: no layout is
-    chosen."""
+    chosen: ChosenLayout | None = None
+    """Of the channels; None: the search has chosen masks, not widths."""
 
     @property
     def met_floor(self) -> bool:

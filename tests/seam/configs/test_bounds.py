@@ -84,6 +84,10 @@ def test_every_config_is_among_the_cases_and_refuses_unknown_keys() -> None:
         ({"ramp": 1.5}, "ramp must be in (0, 1], got 1.5"),
         ({"accuracy_floor": 2.0}, "accuracy_floor must be null or in [0, 1], got 2.0"),
         ({"structure": "channels", "method": "drift"}, "structure channels needs method budget or one_pass, got drift"),
+        (
+            {"structure": "channels", "method": "one_pass"},
+            "one_pass needs accuracy_floor 0, got None: its accuracy comes with fine-tuning",
+        ),
     ],
 )
 def test_what_is_said(values: dict[str, Any], said: str) -> None:

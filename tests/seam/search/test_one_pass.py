@@ -75,7 +75,8 @@ def test_the_mask_is_the_layout_of_the_greatest_worth() -> None:
     assert one_pass is not None and len(result.rounds) == 1
     layout = one_pass.layout(CONFIG.target, one_pass.rule)
     assert one_pass.costs.of(layout) <= CONFIG.target * one_pass.costs.whole
-    assert result.cost == one_pass.costs.of(layout) / one_pass.costs.whole
+    assert result.chosen is not None and result.chosen.layout == layout
+    assert result.chosen.cost == one_pass.costs.of(layout) <= CONFIG.target * result.chosen.cost_of_all
     network = seeded_block()
     apply_masks(network, result.masks)
     put_norm_tensors(network, result.norms)
