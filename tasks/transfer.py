@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
-from tqdm import tqdm
 
-from seam.configs.methods import TransferConfig
+from seam.configs.training import TrainingSetting
 from seam.data.images import LabelledImages
 from seam.data.prepared import ImageData
 from seam.defects.backdoor import backdoor_inheritance
@@ -26,23 +25,20 @@ from seam.files import sha256_file, write_bytes, write_csv, write_json
 from seam.masks.masks import maskable
 from seam.masks.pack import save_mask_pack
 from seam.measures.macs import count
-from seam.methods.protocol import Target, Watch, convolutions
+from seam.methods.protocol import Target, convolutions
+from seam.methods.student_training import TriedSetting
 from seam.methods.transfer import Transferred
 from seam.methods.transfer import transfer as make_student
 from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
 from seam.networks.student import Student
 from seam.runtime import Runtime, start
-from seam.search.result import Round
-from seam.training.batches import whole_epochs
-from seam.training.loop import Epoch
 from tasks.inputs.target import Adversarial, split_images, target_data, transfer_source
+from tasks.project.progress import TRAINED, watch_student
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 from tasks.project.students import StudentName, config_of
 
 _HISTORY = ("phase", "epoch", "loss", "density", "val_accuracy")
-_MEASURING = 0.9
-"""Share of the progress at which training is over."""
 
 
 def transfer(context: StageContext) -> StageResult:
@@ -66,10 +62,10 @@ def transfer(context: StageContext) -> StageResult:
     begin = time.perf_counter()
     with collect_warnings(context) as doubts:
         made = make_student(
-            name.base, source.network, target, config, runtime, name.seed, _watch(context, config, len(train))
+            name.base, source.network, target, config, runtime, name.seed, watch_student(context, config, len(train))
         )
         seconds = time.perf_counter() - begin
-        context.progress(_MEASURING, "measure on test")
+        context.progress(TRAINED, "measure on test")
         predictions = _predictions(context, made.student, source, data, adversarial, runtime)
         measured = {**_measured(predictions), **_targeted(context, predictions)}
         withstood = _withstood(context, made.student, source, data, runtime)
@@ -95,32 +91,6 @@ def transfer(context: StageContext) -> StageResult:
         write_json(out / "metrics.json", about)
     shown = ("accuracy", "defect_inheritance_rate", "density_start", "density_end")
     return context.result({**{key: about[key] for key in shown}, "seconds": round(seconds, 1)})
-
-
-def _watch(context: StageContext, config: TransferConfig, num_train: int) -> Watch:
-    """Keeps the state beside the outputs; shows every round and epoch on a bar and on the run page."""
-    name = context.student
-    epochs = whole_epochs(name.row.training_of(config), num_train)
-    rounds = name.row.rounds_of(config)
-    bar = tqdm(total=rounds + epochs, desc=f"{context.name} {name}", unit="epoch", disable=None)
-
-    def show(done: int, text: str) -> None:
-        bar.update(done - bar.n)
-        bar.set_postfix_str(text)
-        context.progress(_MEASURING * done / max(1, rounds + epochs), text)
-
-    def on_round(now: Round) -> None:
-        show(
-            now.round + 1,
-            f"round {now.round + 1}/{rounds}, density {now.density:.3f}, val accuracy {now.val_accuracy:.3f}",
-        )
-
-    def on_epoch(now: Epoch) -> None:
-        show(rounds + now.epoch, f"epoch {now.epoch}/{epochs}, val accuracy {now.val_accuracy:.3f}")
-        if now.epoch == epochs:
-            bar.close()
-
-    return Watch(context.work_folder, on_round, on_epoch)
 
 
 @torch.no_grad()
@@ -205,7 +175,8 @@ def _attacks(fab: bool) -> Iterator[Any]:
 
 def _described(made: Transferred, name: StudentName) -> dict[str, Any]:
     """Which student this is, how it was trained, and how much of the source it kept, over the convolutions."""
-    best = max(made.epochs, key=lambda epoch: epoch.val_accuracy)
+    best = made.tried[made.chosen].kept
+    assert best is not None
     removable = maskable(convolutions(made.student)).values()
     kept = sum(int(torch.count_nonzero(p)) for p in removable) / sum(p.numel() for p in removable)
     return {
@@ -215,8 +186,21 @@ def _described(made: Transferred, name: StudentName) -> dict[str, Any]:
         "best_epoch": best.epoch,
         "epochs": made.epochs[-1].epoch,
         "rounds": len(made.start.rounds),
+        "passes": made.passes,
+        "settings": [_setting(number, tried, made.chosen) for number, tried in enumerate(made.tried)],
         "density_start": 1 - made.start.removal,
         "density_end": kept,
+    }
+
+
+def _setting(number: int, tried: TriedSetting, chosen: int) -> dict[str, Any]:
+    """What metrics.json says of a setting: its numbers, and how the student trained with it did on val."""
+    numbers, kept = asdict(tried.training), tried.kept
+    return {
+        **{field.name: numbers[field.name] for field in fields(TrainingSetting)},
+        "val_accuracy": None if kept is None else kept.val_accuracy,
+        "best_epoch": None if kept is None else kept.epoch,
+        "chosen": number == chosen,
     }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated
 
-from seam.configs.check import Ge, Gt, Le, Lt, config
+from seam.configs.check import Ge, Gt, Le, Lt, config, require
 from seam.configs.search import TransferSearchConfig
-from seam.configs.training import _FROM_SCRATCH, StudentTraining
+from seam.configs.training import _FROM_SCRATCH, StudentTraining, TrainingSetting
 
 
 @config
@@ -39,3 +39,20 @@ class TransferConfig:
     """Fine-tuning, for every method but `retrain`."""
     retrain: StudentTraining = _FROM_SCRATCH
     """Training from scratch."""
+    settings: tuple[TrainingSetting, ...] = ()
+    """Settings that each student's training is chosen from on val, the same for every method, over
+    `training` or `retrain`; none: those as they are."""
+
+    def __post_init__(self) -> None:
+        require_different_settings(self.settings)
+
+    def trainings(self, training: StudentTraining) -> tuple[StudentTraining, ...]:
+        """What a student that is trained by `training` is chosen from: at least one."""
+        return tuple(setting.over(training) for setting in self.settings) or (training,)
+
+
+def require_different_settings(settings: tuple[TrainingSetting, ...]) -> None:
+    """Raise a ValueError where two settings are the same."""
+    require(
+        len(set(settings)) == len(settings), f"settings must differ from each other, got {len(settings)}, two alike"
+    )

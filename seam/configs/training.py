@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from seam.configs.check import Ge, Gt, Lt, config, require
@@ -93,6 +94,26 @@ class StudentTraining:
     """The epoch with the best val accuracy (SeaM: the best on test), or the last (ReMoS)."""
     augment: Augment = "crop_flip"
     """As in `TransferSearchConfig`."""
+
+
+@config
+class TrainingSetting:
+    """One of the settings that a student's training is chosen from; null: as in the training it changes."""
+
+    lr: Annotated[float, Gt(0)] | None = None
+    """SGD rate of all layers but the classifier."""
+    lr_head: Annotated[float, Gt(0)] | None = None
+    """SGD rate of the classifier."""
+    momentum: Annotated[float, Ge(0), Lt(1)] | None = None
+    """Of SGD."""
+    schedule: Literal["constant", "cosine"] | None = None
+    """Of the rates."""
+    head_start: Literal["random", "fitted"] | None = None
+    """The classifier before the training."""
+
+    def over(self, training: StudentTraining) -> StudentTraining:
+        """The numbers of a training with what is set here in place of its own."""
+        return replace(training, **{name: value for name, value in vars(self).items() if value is not None})
 
 
 _FROM_SCRATCH = StudentTraining(epochs=60, lr=0.05, lr_head=0.05, momentum=0.9, weight_decay=5e-4, schedule="cosine")

@@ -74,6 +74,8 @@ class Watch:
     """Called after every new round of a search."""
     on_epoch: Callable[[Epoch], None] | None = None
     """Called after every new epoch of training."""
+    on_setting: Callable[[int], None] | None = None
+    """Called before each of the settings that training is chosen from is tried, with its number from 0."""
 
 
 SILENT = Watch()

@@ -86,8 +86,8 @@ def train(
         runtime: device and precision.
         after_step: called after every optimizer step (for example, to keep removed weights at
             zero).
-        checkpoint: file holding the state after an epoch, see `Pacer`; a killed training continues
-            from it to the same result.
+        checkpoint: file holding the state after an epoch, see `Pacer`, and after the last; a killed
+            training continues from it to the same result, a finished one is not repeated.
         key: digest of everything the training depends on, see `seam.checkpoint`.
         on_epoch: called after every new epoch.
         negatives: `train_data` with negatives that are drawn anew for every epoch; None: every
@@ -126,7 +126,7 @@ def train(
         if now.val_accuracy > max(e.val_accuracy for e in history):
             best = _snapshot(model)
         history.append(now)
-        if checkpoint is not None and pacer.due():
+        if checkpoint is not None and (pacer.due() or number == plan.epochs):
             _save(checkpoint, key, model, optimizer, history, best)
         if on_epoch is not None:
             on_epoch(now)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from seam.data.images import images_of
 from seam.defects.backdoor import backdoor_inheritance, poison, triggered
 from seam.methods.protocol import Target, Watch, fresh_student
-from seam.methods.transfer import train_student
+from seam.methods.student_training import train_student
 from seam.networks.predict import predict
 from seam.networks.source import Preprocess
 from seam.runtime import start

@@ -100,7 +100,10 @@ def _names(run: StageRun | None, path: Path | None) -> dict[str, str]:
         names |= {} if method.search is None else {"search": f"{run.stage}.{method.search}"}
     if training is not None:
         names["training"] = training
-    rates = _RATES.get(run.stage, () if training is None else (f"{training}.lr", f"{training}.lr_head"))
+    own: tuple[str, ...] = () if training is None else (f"{training}.lr", f"{training}.lr_head")
+    if subject is not None and subject.student is not None:
+        own += (f"{run.stage}.settings",)
+    rates = _RATES.get(run.stage, own)
     if rates:
         names["rates"] = " or ".join(filter(None, (", ".join(rates[:-1]), rates[-1])))
     return names

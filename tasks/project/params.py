@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
@@ -184,6 +184,9 @@ def _known_keys(location: Sequence[str]) -> list[str]:
     section = Params.model_fields.get(location[0])
     kind: Any = section.annotation if section else None
     for part in location[1:]:
+        if part.isdigit() and get_origin(kind) is tuple:  # one of a list of sections
+            kind = get_args(kind)[0]
+            continue
         kind = (
             next(a for a in get_args(get_args(kind)[1]) if is_dataclass(a))
             if get_args(kind)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from seam.configs.check import Ge, Gt, Lt, NotEmpty, config, require
 from seam.configs.defects import BackdoorConfig, WhiteboxConfig
-from seam.configs.methods import RemosConfig, TransferConfig
+from seam.configs.methods import RemosConfig, TransferConfig, require_different_settings
 from seam.configs.search import TransferSearchConfig
-from seam.configs.training import StudentTraining
+from seam.configs.training import StudentTraining, TrainingSetting
 from seam.methods.catalogue import STUDENTS, names
 from tasks.project.students import StudentName, parse_method
 
@@ -56,6 +56,10 @@ class TransferParams:
     """Of every student but retrain's."""
     retrain: StudentTraining = _DEFAULTS.retrain
     """Training from scratch."""
+    settings: tuple[TrainingSetting, ...] = ()
+    """Every student is trained with each of them, and the one with the best val accuracy is the
+    student: the same list for every method. What a setting does not name is as in `training`, or
+    `retrain`. [{lr: 0.0005}, {lr: 0.002, momentum: 0.9}]; none: `training` as it is."""
     whitebox: WhiteboxConfig = field(default_factory=WhiteboxConfig)
     """Attacks on the students themselves."""
     whitebox_images: Annotated[int, Ge(1)] | None = 512
@@ -72,6 +76,7 @@ class TransferParams:
             self.register is None or self.register in self.methods,
             f"register must be one of methods, got '{self.register}'",
         )
+        require_different_settings(self.settings)
         for name, statistics in (("mean", self.mean), ("std", self.std)):
             require(len(statistics) in (1, 3), f"{name} must be 1 or 3 values, got {len(statistics)}")
 
@@ -79,7 +84,12 @@ class TransferParams:
     def config(self) -> TransferConfig:
         """The numbers as the library takes them."""
         return TransferConfig(
-            removal=self.removal, search=self.search, remos=self.remos, training=self.training, retrain=self.retrain
+            removal=self.removal,
+            search=self.search,
+            remos=self.remos,
+            training=self.training,
+            retrain=self.retrain,
+            settings=self.settings,
         )
 
     @property

@@ -43,6 +43,7 @@ def _section(name: str, config: type, default: Any) -> Iterator[str]:
     """
     kinds, lines = get_type_hints(config, include_extras=True), lines_under_fields(config)
     inside = [field for field in fields(config) if is_dataclass(kinds[field.name])]
+    listed = {field.name: get_args(kinds[field.name])[0] for field in fields(config) if _lists(kinds[field.name])}
     rows = [
         (f"`{field.name}`", f"`{_shown(getattr(default, field.name))}`", allowed(kinds[field.name]), lines[field.name])
         for field in fields(config)
@@ -52,6 +53,13 @@ def _section(name: str, config: type, default: Any) -> Iterator[str]:
     yield f"## {name}\n\n{about}\n\n{table(('key', 'default', 'allowed', 'meaning'), rows)}"
     for field in inside:
         yield from _section(f"{name}.{field.name}", kinds[field.name], getattr(default, field.name))
+    for field_name, kind in listed.items():
+        yield from _section(f"One of {name}.{field_name}", kind, kind())
+
+
+def _lists(annotation: Any) -> bool:
+    """Whether it is a list of config classes."""
+    return get_origin(annotation) is tuple and is_dataclass(get_args(annotation)[0])
 
 
 @cache
@@ -81,7 +89,7 @@ def allowed(annotation: Any) -> str:
         return "null or " + " or ".join(allowed(kind) for kind in arguments if kind is not NoneType)
     if origin is tuple:
         return f"list of: {allowed(arguments[0])}"
-    return _WORDS[annotation]
+    return "sections, see below" if is_dataclass(annotation) else _WORDS[annotation]
 
 
 def _shown(value: Any) -> str:

@@ -113,8 +113,16 @@ def test_a_source_that_cannot_be_had_is_one_line(project: Path, stage: str, chan
 @pytest.mark.parametrize(
     ("name", "section", "line"),
     [
-        (StudentName("standard", 0), "training", r"lower transfer\.training\.lr or transfer\.training\.lr_head\.$"),
-        (StudentName("retrain", 0), "retrain", r"lower transfer\.retrain\.lr or transfer\.retrain\.lr_head\.$"),
+        (
+            StudentName("standard", 0),
+            "training",
+            r"lower transfer\.training\.lr, transfer\.training\.lr_head or transfer\.settings\.$",
+        ),
+        (
+            StudentName("retrain", 0),
+            "retrain",
+            r"lower transfer\.retrain\.lr, transfer\.retrain\.lr_head or transfer\.settings\.$",
+        ),
         (SEAM, "search", r"lower transfer\.search\.lr_head or transfer\.search\.lr_scores\.$"),
     ],
 )

@@ -19,7 +19,7 @@ from seam.methods.transfer import implementation
 
 ROOT = Path(__file__).parents[3]
 CONFIG = TransferConfig(removal=0.4, remos=RemosConfig(ratio=0.2))
-NO_METHODS = {"__init__", "catalogue", "protocol", "transfer"}
+NO_METHODS = {"__init__", "catalogue", "protocol", "student_training", "transfer"}
 """Files of the folder that hold no method."""
 
 

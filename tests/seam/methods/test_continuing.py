@@ -14,7 +14,7 @@ from seam.configs.runtime import RuntimeConfig
 from seam.configs.training import StudentTraining
 from seam.data.images import LabelledImages
 from seam.methods.protocol import Target, Watch, fresh_student
-from seam.methods.transfer import train_student
+from seam.methods.student_training import train_student
 from seam.networks.source import Preprocess
 from seam.runtime import start
 from seam.training.loop import Epoch

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from seam.configs.training import StudentTraining
 from seam.errors import ConfigError, SuspectResultWarning
 from seam.methods.protocol import Target, Watch, fresh_student
-from seam.methods.transfer import train_student, transfer
+from seam.methods.student_training import train_student
+from seam.methods.transfer import transfer
 from seam.networks.predict import accuracy, predict
 from seam.networks.student import fit_classifier
 from seam.training.spatial_dropout import spatial_dropout

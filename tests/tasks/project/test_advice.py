@@ -129,7 +129,7 @@ PROBLEM, FLOWERS = Subject("problem", "boot"), Subject("target", "flowers")
         (
             StageRun("transfer", FLOWERS.of(StudentName("retrain", 0))),
             "learning_rate",
-            "lower transfer.retrain.lr or transfer.retrain.lr_head",
+            "lower transfer.retrain.lr, transfer.retrain.lr_head or transfer.settings",
         ),
         (
             StageRun("fetch_source", FLOWERS),

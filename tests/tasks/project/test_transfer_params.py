@@ -49,6 +49,12 @@ def test_a_percentage_is_what_the_method_removes() -> None:
         ({"transfer": {"methods": ["sem"]}}, "got 'sem'; did you mean 'seam'?"),
         ({"transfer": {"seeds": [0, 0]}}, "seeds must be different"),
         ({"transfer": {"register": "seam-50"}}, "register must be one of methods, got 'seam-50'"),
+        (
+            {"transfer": {"settings": [{"lr": 1, "momentun": 0.9}]}},
+            "unknown parameter 'transfer.settings.0.momentun'; did you mean 'transfer.settings.0.momentum'?",
+        ),
+        ({"transfer": {"settings": [{}, {"lr": -1}]}}, "transfer.settings.1.lr: lr must be null or > 0, got -1"),
+        ({"transfer": {"settings": [{"lr": 1}, {"lr": 1}]}}, "settings must differ from each other"),
         ({"transfer": {"training": {"lrate": 1}}}, "unknown parameter 'transfer.training.lrate'"),
         ({"targets": {"f": {"kind": "npz"}}}, "targets.f: a target must have a path"),
         (
