@@ -38,7 +38,9 @@ _TABLE = (
     "pgd",
     "density_start",
     "density_end",
+    "regrown",
     "val_accuracy",
+    "passes",
     "seconds",
 )
 _POINTS = ("method", "base", "removal", "seed", "defect_inheritance_rate", "accuracy", "density_start", "density_end")
@@ -126,7 +128,7 @@ def _met(verdicts: Sequence[Verdict]) -> str:
 
 def _flat(method: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of comparison.csv."""
-    flat = {"method": method, "removal": row["removal"], "seeds": len(row["seeds"])}
+    flat = {"method": method, "removal": row["removal"], "seeds": len(row["seeds"]), "regrown": row["regrown"]}
     flat |= {key: value["mean"] for key, value in row.items() if isinstance(value, dict) and "mean" in value}
     flat |= {f"{measure}_sd": row[measure]["sd"] for measure in MEASURES}
     floor = row.get("above_floor")

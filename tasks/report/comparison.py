@@ -22,11 +22,12 @@ from seam.measures.intervals import Answers, Interval, Measure, inheritance_abov
 from seam.methods.catalogue import FLOOR, YARDSTICK
 from tasks.project.stage import StageContext
 from tasks.project.students import StudentName, asked_removal
+from tasks.report.trained import is_regrown, merged_settings
 
 STANDARD, SCRATCH = YARDSTICK.name, FLOOR.name
 """The yardstick, and the floor of what a student that inherited nothing loses under the attack."""
 MEASURES: tuple[Measure, ...] = ("accuracy", "robust_accuracy", "defect_inheritance_rate")
-_ALSO = ("density_start", "density_end", "val_accuracy", "seconds")
+_ALSO = ("density_start", "density_end", "val_accuracy", "passes", "seconds")
 _LEVEL = 0.95
 
 
@@ -116,6 +117,11 @@ def _row(context: StageContext, method: str, by_method: Mapping[str, Sequence[Me
         "seeds": [s.name.seed for s in students],
         "num_images": students[0].metrics["num_images"],
         **numbers,
+    }
+    row |= {
+        "regrown": is_regrown(row),
+        "best_epoch": [s.metrics["best_epoch"] for s in students],
+        "settings": merged_settings([s.metrics for s in students]),
     }
     standard, scratch = by_method.get(STANDARD), by_method.get(SCRATCH)
     answers = [s.answers for s in students]

@@ -11,6 +11,7 @@ from tasks.project.params import flat
 from tasks.project.stage import StageContext
 from tasks.report.page import Plot, render
 from tasks.report.target_figures import Rows, inheritance, is_ours, method_label, pareto
+from tasks.report.trained import remarks, setting_cells, setting_words, were_chosen
 from tasks.report.words import NOTHING, show, show_change
 
 _TEMPLATE = "transfer_template.html.j2"
@@ -30,7 +31,9 @@ COLUMNS = (
 def plots(rows: Rows) -> list[Plot]:
     """The figures of a comparison, the Pareto plot first."""
     removals = (
-        "; the labels are the share of the weights removed" if any(row["removal"] for row in rows.values()) else ""
+        "; the labels are the share of the weights removed before training"
+        if any(row["removal"] for row in rows.values())
+        else ""
     )
     return [
         Plot(
@@ -54,9 +57,7 @@ def render_transfer_report(
 ) -> str:
     """The whole page, with the figures `drawn`."""
     config = context.params.transfer
-    rows = [
-        (method_label(row), find(row["base"]).words, is_ours(row), cells(row)) for row in comparison["methods"].values()
-    ]
+    rows = [(method_label(row), _about(row), is_ours(row), cells(row)) for row in comparison["methods"].values()]
     source = f"{config.architecture.split('/')[-1]} with {config.checkpoint.split('/')[-1]}"
     return render(
         _TEMPLATE,
@@ -66,8 +67,23 @@ def render_transfer_report(
         rows=rows,
         columns=COLUMNS,
         source=source,
+        settings=_settings(comparison["methods"]),
         transfer=flat(_section(context)),
     )
+
+
+def _about(row: Mapping[str, Any]) -> str:
+    """What stands below a method's name."""
+    return " ".join([find(row["base"]).words, *(f"{text[0].upper()}{text[1:]}." for text in remarks(row))])
+
+
+def _settings(rows: Rows) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Of each method every setting in words and what it gave on val; empty where there was nothing to choose."""
+    if not were_chosen(rows):
+        return []
+    return [
+        (method_label(row), [(setting_words(s), setting_cells(s)) for s in row["settings"]]) for row in rows.values()
+    ]
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from seam.errors import DataError
 from seam.files import read_json, read_rows, write_json
 from tasks.compare_transfers import compare_transfers
+from tasks.project.students import StudentName
+from tasks.transfer import transfer
 from tests.tasks.transfer_project import VALUES, context_of, student_folder, with_transfer
 
 
@@ -72,10 +74,36 @@ def test_tables_and_report_of_all_methods(made: Path) -> None:
         assert row["pgd"] == metrics["whitebox"]["pgd"]["robust_accuracy"]
     assert {row["removal"] for row in read_rows(folder / "pareto.csv")} == {0, 0.1, 0.5, 0.7}
     page = (folder / "report.html").read_text()
+    students = {m: read_json(student_folder(made, m) / "metrics.json") for m in VALUES["transfer"]["methods"]}
+    assert "Settings of the training" not in page
+    assert page.count("Never trained: epoch 0 was the best.") == sum(s["best_epoch"] == 0 for s in students.values())
     assert (
         "SeaM, 70% removed" in page and "<svg role=" in page and "http://" not in page.replace("http://www.w3.org", "")
     )
     assert (folder / "pareto.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_the_settings_a_student_was_chosen_from_are_said(project: Path) -> None:
+    settings = [{"lr": 1e-9, "lr_head": 1e-9}, {"lr": 1e20}, {"lr": 0.05, "lr_head": 0.05, "momentum": 0.9}]
+    name = StudentName("magnitude", 0)
+    transfer(with_transfer(project, "transfer", name, settings=settings))
+    metrics = read_json(student_folder(project, "magnitude") / "metrics.json")
+    slow, wild, good = metrics["settings"]
+    assert [s["chosen"] for s in metrics["settings"]] == [False, False, True]
+    assert (wild["lr"], wild["val_accuracy"], wild["best_epoch"]) == (1e20, None, None)
+    assert slow["val_accuracy"] < good["val_accuracy"] == metrics["val_accuracy"]
+    assert (slow["lr"], slow["momentum"], slow["schedule"], slow["head_start"]) == (1e-9, 0.0, "constant", "random")
+    assert (metrics["best_epoch"], metrics["epochs"], metrics["passes"]) == (good["best_epoch"], 4, 8)
+    compare_transfers(with_transfer(project, "compare_transfers", methods=["magnitude"], settings=settings))
+    folder = project / "artifacts/flowers/compare_transfers"
+    row = read_json(folder / "comparison.json")["methods"]["magnitude"]
+    assert [s["chosen"] for s in row["settings"]] == [[], [], [0]] and row["best_epoch"] == [metrics["best_epoch"]]
+    assert row["passes"]["mean"] == 8
+    assert row["regrown"] and metrics["density_end"] > metrics["density_start"] + 0.1
+    page = (folder / "report.html").read_text()
+    assert "rate 0.05, classifier 0.05, momentum 0.9, constant, random classifier" in page
+    assert f"Regrown: {metrics['density_end']:.0%} of the weights are non-zero." in page
+    assert f"{100 * good['val_accuracy']:.2f}%, chosen" in page and "not finite in 1 of 1" in page
 
 
 def test_a_missing_student_is_named_and_none_at_all_is_an_error(project: Path) -> None:
