@@ -13,7 +13,9 @@ cards there are:
 Every target and preset is a DVC project of its own under build/rq3/, with the stages of this
 project: what is done is not done again, a killed run goes on. Methods, seeds and settings are those
 of presets/rq3.yaml, changed by --set. Each target's card and Pareto plot go to
-benchmarks/results/rq3/, and docs/results.md is made of all cards. SeaM's published settings:
+benchmarks/results/rq3/, and docs/results.md is made of all cards. Few images: --preset rq3-few, with
+a file of benchmarks/few_images.py. One training for all methods, without a choice: --preset
+rq3-gentle, rq3-strong. SeaM's published settings:
 --preset transfer-seam (needs a GPU).
 """
 
@@ -156,7 +158,7 @@ def _arguments(name: str, size: int | None, preset: str, overrides: Sequence[str
 
 
 def _cost(about: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: about[key] for key in ("seconds", "rounds", "epochs", "best_epoch", "threads")}
+    return {key: about[key] for key in ("seconds", "rounds", "epochs", "passes", "best_epoch", "threads")}
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ SMALL = (
         "transfer.search.rounds=1",
         "transfer.training.epochs=1",
         "transfer.retrain.epochs=1",
+        "transfer.settings=[{lr: 0.001}, {lr: 0.01, momentum: 0.9, head_start: random}]",
         "transfer.whitebox_images=4",
         "transfer.whitebox.steps=1",
     ),
@@ -63,13 +64,14 @@ def test_a_target_gives_a_card_and_a_table_and_is_not_computed_twice(images: Pat
     assert card["methods"]["seam-50"]["seeds"] == [0]
     assert card["num_test"] == 12
     assert card["attack"]["steps"] == 2
-    assert len(card["seconds"]) == 2
+    assert {cost["passes"] for cost in card["seconds"].values()} == {2, 3}  # two settings, and a round of the search
     assert card["source"] == {"architecture": "resnet20", "checkpoint": "net.safetensors"}
     assert str(tmp_path) not in str(card)
     assert (tmp_path / "cards" / "three-rq3.svg").is_file()
     results_page.render()
     page = (tmp_path / "results.md").read_text()
-    assert "| SeaM, 50% removed | " in page
+    assert "\n| SeaM, 50% removed" in page
+    assert "| accuracy on val | rate 0.001, " in page and ", chosen |" in page
     assert "- SeaM, 50% removed: DIR at most half of standard's: " in page
     made = (
         tmp_path / "work" / "three-rq3" / "artifacts" / "three" / "students" / "standard-seed0" / "student.safetensors"

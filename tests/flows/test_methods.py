@@ -51,7 +51,10 @@ def test_a_card_has_every_part_in_full(method) -> None:
 
 
 def test_what_was_measured_is_shown() -> None:
-    assert "flowers17 (rq3, 3 seeds), 80% removed: accuracy 81.27%, inherited 12.77%" in seam("methods", "seam").stdout
+    assert (
+        "flowers17 (rq3-gentle, 3 seeds), 80% removed: accuracy 81.27%, inherited 12.77%"
+        in seam("methods", "seam").stdout
+    )
 
 
 def test_an_unknown_name_is_one_line() -> None:

@@ -61,6 +61,16 @@ def test_the_shipped_results_keep_at_most_a_quarter_of_the_weights_within_a_poin
         assert evaluated[model]["accuracy"] >= evaluated["source"]["accuracy"] - 0.01
 
 
+def test_what_the_readme_says_of_transfers_is_on_the_cards():
+    """Accuracy and inherited defects on flowers17: standard fine-tuning at both rates, and SeaM."""
+    said = README.split("## Transfer to other data")[1].split("\n## ")[0]
+    for preset, method in (("gentle", "standard"), ("strong", "standard"), ("gentle", "seam-80")):
+        card = ROOT / "benchmarks" / "results" / "rq3" / f"flowers17-rq3-{preset}.json"
+        row = json.loads(card.read_text())["methods"][method]
+        for key in ("accuracy", "defect_inheritance_rate"):
+            assert f"{row[key]['mean']:.1%}" in said
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_links_to_and_the_files_it_names_exist(page):
     text = page.read_text()
