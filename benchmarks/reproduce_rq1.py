@@ -164,6 +164,7 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
             "precision": searched["precision"],
         },
         "search": asdict(params.search),
+        "channels": searched["channels"],
         "finetune": asdict(params.finetune),
         "evaluate": asdict(params.evaluate),
         "command": f"make reproduce-rq1 ARGS={shlex.quote(f'--suite {suite} --problems {name} --seeds {params.seed}')}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from projects import ROOT
@@ -157,24 +157,56 @@ def _baselines(cards: Sequence[Card]) -> str:
     return "\n".join([*lines, "", note])
 
 
+def said_search(search: Mapping[str, Any], channels: Mapping[str, Any] | None) -> str:
+    """The search in words.
+
+    Args:
+        search: the section of the parameters.
+        channels: what its metrics.json says of the layout of channels, where one was chosen.
+    """
+    costs = {"weights": "weights", "macs": "multiply-adds", "milliseconds": "time"}
+    of = f"of the {costs[search['cost']]}"
+    if channels and search["cost"] == "milliseconds":
+        threads = f"{channels['num_threads']} thread(s)"
+        of += f" on {channels['engine']} (batch {channels['batch_size']}, {threads})"
+    target, rounds, batch = f"{search['target']:g}", search["max_rounds"], f"batch {search['batch_size']}"
+    whole, blocks = search["structure"] == "channels", f"whole channels in blocks of {search.get('channel_block')}"
+    if search["method"] == "one_pass":
+        layouts = "the first layout"
+        if search["layouts"] > 1:
+            layouts = f"the best of at most {search['layouts']} layouts, {search['trial_epochs']} epoch(s) each"
+        left = f"{search['target'] if whole else search['channels_target']:g}"
+        rest = costs["macs" if search["cost"] == "milliseconds" else search["cost"]]
+        after = "" if whole else f"; then single weights by `budget` to {target} of the {rest} in {rounds - 1} rounds"
+        return f"`one_pass` to {left} {of}, {layouts}, {batch}, {blocks}{after}"
+    if search["structure"] == "hybrid":
+        first = f"{search['channels_target']:g}, then {target}"
+        return f"`budget` to {first} {of} in {rounds} rounds, {batch}, {blocks} first"
+    said = f"`{search['method']}` to {target} {of} in {rounds} rounds, {batch}"
+    return f"{said}, {blocks}" if whole else said
+
+
+def _said_training(tuned: Mapping[str, Any]) -> str:
+    """Fine-tuning in words."""
+    rates = tuned.get("rates") or [tuned["lr"]]
+    chosen = f"{rates[0]:g}" if len(rates) == 1 else f"the best on val of {', '.join(f'{r:g}' for r in rates)}"
+    features = f", features {tuned['features']:g}" if tuned.get("features") else ""
+    return (
+        f"fine-tuned for {tuned['epochs']} epochs, SGD {chosen}, momentum {tuned['momentum']:g}, {tuned['schedule']},"
+        f" distillation {tuned['distill']:g}{features}"
+    )
+
+
 def _conditions(cards: Sequence[Card]) -> str:
     machine, search, run = cards[0]["machine"], cards[0]["search"], cards[0]["seconds"]
-    what = "multiply-adds" if search["cost"] == "macs" else "weights"
-    searched = (
-        f"`{search['method']}` to {search['target']:g} of the {what} in {search['max_rounds']} rounds, batch"
-        f" {search['batch_size']}"
-    )
-    if search["structure"] == "channels":
-        tuned = cards[0]["finetune"]
-        searched += f", whole channels in blocks of {search['channel_block']}; fine-tuned for {tuned['epochs']} epochs,"
-        searched += (
-            f" SGD {tuned['lr']:g}, momentum {tuned['momentum']:g}, {tuned['schedule']}, distillation"
-            f" {tuned['distill']:g}"
-        )
+    searched = said_search(search, cards[0].get("channels"))
+    if search["structure"] != "weights":
+        searched += f"; {_said_training(cards[0]['finetune'])}"
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     commands = "\n".join(f"    {c['command']}" for c in cards)
+    norms = "recalibrated" if search["method"] == "one_pass" else search["norm_layers"]
     return (
-        f"Search: {searched}, normalisation layers {search['norm_layers']}; {run['threads']} thread(s),"
+        f"Search: {searched}, normalisation layers {norms}; {run['threads']} thread(s),"
         f" {run.get('precision', 'fp32')}. Machine: {machine['cpu']} ({', '.join(machine['vector_instructions'])}),"
         f" {machine['cores']} cores, GPU: {machine['gpu'] or 'none'}; {versions}.\n\nEvery engine's times are in the"
         f" cards. Commands, with `--set` for local data and weights:\n\n{commands}"

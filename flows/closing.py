@@ -16,7 +16,7 @@ from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
 from tasks.project.stages import PROBLEM, TARGET, Kind
 from tasks.project.subject import Subject, stage_folder
-from tasks.report.closing import ClosingRow, closing_table
+from tasks.report.closing import ClosingRow, closing_table, time_of_layout
 from tasks.report.words import VAL_FROM, show
 
 _COLUMNS = ("", "accuracy", "inherited", "above floor", "by noise", "white-box", "weights kept")
@@ -34,7 +34,8 @@ def show_closing(
         console.print()
         if kind.name in _TABLES:
             console.print(_TABLES[kind.name](root, params, subject))
-        lines = [*_val(root, subject), *_doubts(root, subject), *(_made(root, subject) if finished else ())]
+        lines = [*_val(root, subject), *_time(root, subject), *_doubts(root, subject)]
+        lines += _made(root, subject) if finished else ()
         for line in [*lines, f"report   {report.relative_to(root)}"]:
             console.print(f"  {line}", highlight=False, soft_wrap=True)
     if finished:
@@ -104,6 +105,13 @@ def _val(root: Path, subject: Subject) -> Iterator[str]:
     split = read_json(path) if path.is_file() else {}
     if "val_from" in split:
         yield f"val      {split['num_val']} images, {VAL_FROM[split['val_from']]}"
+
+
+def _time(root: Path, subject: Subject) -> Iterator[str]:
+    """What the search said that its layout would take, and what was measured."""
+    found = time_of_layout(root, subject.name) if subject.kind == PROBLEM.name else None
+    if found:
+        yield f"time     {found.text}"
 
 
 def _doubts(root: Path, subject: Subject) -> Iterator[str]:

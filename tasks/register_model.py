@@ -20,6 +20,7 @@ from tasks.tracking.registration import Payload, RunFiles, register
 from tasks.tracking.versions import ServedModel
 
 _SIZES = ("params_total", "params_nonzero", "density", "macs_dense", "macs_nonzero")
+_SEARCHED = ("density", "val_accuracy", "rounds", "seconds", "cost_kept", "predicted_latency_ms_p50")
 _SEARCH_FILES = ("mask.safetensors", "head.safetensors", "norms.safetensors", "history.csv", "frontier.csv")
 
 
@@ -70,7 +71,7 @@ def final_metrics(evidence: Evidence) -> dict[str, float]:
     For example evaluate/source/accuracy, benchmark_latency/onnxruntime/source/batch16/latency_ms_p50.
     """
     return {
-        **metric_values("search", evidence.search, ("density", "val_accuracy", "rounds", "seconds")),
+        **metric_values("search", evidence.search, _SEARCHED),
         **metric_values("evaluate", evidence.evaluated, ("accuracy", *_SIZES)),
         **metric_values(
             "evaluate_robustness", evidence.attacked, ("accuracy", "robust_accuracy", "defect_inheritance_rate")

@@ -36,6 +36,8 @@ from tasks.tracking.search_logger import SearchLogger
 
 _HISTORY = ("round", "cross_entropy", "density", "val_accuracy", "accepted")
 _FRONTIER = ("density", "val_accuracy", "round")
+_CONDITIONS = ("engine", "version", "batch_size", "num_threads", "machine")
+"""Of a time table."""
 
 
 def search(context: StageContext) -> StageResult:
@@ -136,8 +138,10 @@ def _channels(context: StageContext, source: Source, result: SearchResult) -> di
     if chosen is None:
         return None
     about = {
+        "structure": context.params.search.structure,
         "rule": chosen.rule,
         "layout": chosen.layout,
+        "whole_layout": chosen.whole_layout,
         "cost": cost,
         "cost_kept": chosen.cost / chosen.cost_of_all,
         "tried": [asdict(layout) for layout in result.tried],
@@ -145,7 +149,7 @@ def _channels(context: StageContext, source: Source, result: SearchResult) -> di
     if cost == "milliseconds":
         times = _times(context, source)
         about |= {"predicted_latency_ms_p50": chosen.cost, "source_latency_ms_p50": chosen.cost_of_all}
-        about |= {key: getattr(times, key) for key in ("engine", "batch_size", "num_threads")}
+        about |= {key: getattr(times, key) for key in _CONDITIONS}
     return about
 
 

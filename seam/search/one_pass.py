@@ -13,7 +13,7 @@ from torch import Tensor
 from seam.masks.channels import ScoredChannels
 from seam.masks.knapsack import Array, best_layout
 from seam.masks.layout_costs import LayoutCosts
-from seam.masks.widths import Layout, best_groups
+from seam.masks.widths import Layout, best_groups, whole_layout
 from seam.search.objective import Objective
 from seam.search.result import ChosenLayout
 
@@ -118,7 +118,8 @@ class OnePass:
     @property
     def chosen(self) -> ChosenLayout:
         """The layout of the mask as it is, and what it costs."""
-        return ChosenLayout(self.rule, self.kept, self.costs.of(self.kept), self.costs.whole)
+        whole = whole_layout(self.costs.units)
+        return ChosenLayout(self.rule, self.kept, whole, self.costs.of(self.kept), self.costs.whole)
 
     def proposals(self, budget: float) -> dict[str, Layout]:
         """The layout of each rule."""

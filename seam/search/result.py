@@ -53,6 +53,8 @@ class ChosenLayout:
     rule: str
     """That proposed it."""
     layout: Layout
+    whole_layout: Layout
+    """All groups of each unit."""
     cost: float
     """In the unit of `SearchConfig.cost`: weights, multiply-adds of one image, or milliseconds of a
     call, predicted by the time table."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from seam.files import read_json, read_rows, sha256_file
 from seam.masks.pack import load_mask_pack
 from tasks.project.measured import MEASURED, SAME_DENSITY
 from tasks.project.stage import StageContext
+from tasks.report.layouts import PredictedTime, predicted_time
 from tasks.report.words import NOTHING, served_form, show_change
 from tasks.tracking.environment import data_dvc, made_with
 from tasks.tracking.gates import Verdict
@@ -43,6 +44,11 @@ class Evidence:
     layer_density: dict[str, float]
     """Layer -> share of its weights kept, from input to output."""
     hashes: dict[str, str]
+
+    @property
+    def predicted(self) -> PredictedTime | None:
+        """The time of the layout, predicted and measured; None where the search did not spend milliseconds."""
+        return predicted_time(self.search, self.latency, self.export)
 
 
 def read_evidence(context: StageContext) -> Evidence:
@@ -108,6 +114,7 @@ def build_card(
         "evaluate_robustness": evidence.attacked,
         "attack": evidence.attack,
         "benchmark_latency": evidence.latency,
+        "predicted_time": evidence.predicted and asdict(evidence.predicted),
         "frontier": evidence.timed_frontier or evidence.frontier,
         "export": evidence.export,
         "density_per_layer": evidence.layer_density,
@@ -198,7 +205,8 @@ def gather_warnings(evidence: Evidence) -> list[str]:
     )
     for results in stages:
         found += [text for text in results.get("warnings", ()) if text not in found]
-    return found
+    doubt = evidence.predicted and evidence.predicted.doubt
+    return [*found, doubt] if doubt else found
 
 
 def layer_densities(masks: Mapping[str, torch.Tensor]) -> dict[str, float]:

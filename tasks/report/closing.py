@@ -11,6 +11,7 @@ from seam.files import read_json
 from tasks.project.measured import BEFORE_AND_AFTER
 from tasks.project.stages import PROBLEM
 from tasks.project.subject import Subject, stage_folder
+from tasks.report.layouts import PredictedTime, predicted_time
 from tasks.report.words import NOTHING, Kind, served_form, show, show_change
 
 
@@ -83,6 +84,13 @@ def closing_table(root: Path, problems: Sequence[str]) -> list[ClosingRow]:
         rows += _latency_rows(problem, _read(root, "benchmark_latency", problem), timed)
         rows += _int8_rows(problem, exported.get("int8", {}), timed)
     return rows
+
+
+def time_of_layout(root: Path, problem: str) -> PredictedTime | None:
+    """The time that the search predicted, beside the measured one; None where either is not there."""
+    measured = _read(root, "benchmark_latency", problem), _exported(root, problem)
+    found = predicted_time(_read(root, "search", problem), *measured)
+    return None if found is None or found.measured_latency_ms_p50 is None else found
 
 
 def _exported(root: Path, problem: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tasks.project.stage import StageContext
 from tasks.report import figures
 from tasks.report.card import PAPER, Evidence, attribution
 from tasks.report.closing import ClosingRow, closing_table
+from tasks.report.layouts import layout_text, tried_rows
 from tasks.report.page import Plot, render
 from tasks.report.words import NOTHING, VAL_FROM, show, show_change
 
@@ -101,6 +102,7 @@ def _saving_plots(evidence: Evidence) -> list[Plot]:
 def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evidence, drawn: Sequence[Plot]) -> str:
     """The whole page, with the figures `drawn`."""
     rows = closing_table(context.root, [context.name])
+    channels = evidence.search.get("channels")
     return render(
         _TEMPLATE,
         drawn,
@@ -108,6 +110,9 @@ def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evid
         tiles=tiles(rows, evidence, card["model"]),
         rows=rows,
         baselines=baselines(evidence),
+        channels=channels and layout_text(channels),
+        tried=tried_rows(channels) if channels else [],
+        predicted=evidence.predicted and evidence.predicted.text,
         attribution=attribution_text(evidence),
         robustness=robustness(evidence),
         paper=PAPER,

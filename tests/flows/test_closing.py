@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from tasks.project.params import Params
 from tasks.project.stages import PROBLEM
 from tasks.project.subject import Subject, stage_folder
 from tests.defaults import PROBLEMS
+from tests.tasks.report.one_pass import CHANNELS
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,26 @@ def test_it_says_where_val_came_from(tmp_path: Path, val_from: str, said: str) -
     console = Console(record=True, width=120)
     show_closing(tmp_path, Params.model_validate({"problems": PROBLEMS}), PROBLEM, [subject], console, finished=False)
     assert said in [line.strip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("measured", [3.3, None])
+def test_it_says_what_was_predicted_and_measured(tmp_path: Path, measured: float | None) -> None:
+    subject = Subject(PROBLEM.name, next(iter(PROBLEMS)))
+    for stage, name, content in (
+        (PROBLEM.reports, "report.html", {}),
+        ("search", "metrics.json", {"channels": CHANNELS}),
+        ("benchmark_latency", "metrics.json", _timed(measured)),
+        ("benchmark_latency", "export.json", {"hardware": CHANNELS["machine"]}),
+    ):
+        path = stage_folder(tmp_path, stage, subject) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)
+    console = Console(record=True, width=120)
+    show_closing(tmp_path, Params.model_validate({"problems": PROBLEMS}), PROBLEM, [subject], console, finished=False)
+    said = "time     predicted 3.000 ms, measured 3.300 ms (+10.0%): onnxruntime, batch 16, 1 thread"
+    assert (said in [line.strip() for line in console.export_text().splitlines()]) == (measured is not None)
+
+
+def _timed(milliseconds: float | None) -> dict[str, Any]:
+    batch = {"batch16": {"latency_ms_p50": milliseconds, "num_threads": 1}} if milliseconds else {}
+    return {"onnxruntime": dict.fromkeys(("source", "reengineered", "compacted"), batch)}

@@ -76,6 +76,7 @@ def test_the_mask_is_the_layout_of_the_greatest_worth() -> None:
     layout = one_pass.layout(CONFIG.target, one_pass.rule)
     assert one_pass.costs.of(layout) <= CONFIG.target * one_pass.costs.whole
     assert result.chosen is not None and result.chosen.layout == layout
+    assert result.chosen.whole_layout == {unit.name: len(unit.groups) for unit in one_pass.costs.units}
     assert result.chosen.cost == one_pass.costs.of(layout) <= CONFIG.target * result.chosen.cost_of_all
     network = seeded_block()
     apply_masks(network, result.masks)

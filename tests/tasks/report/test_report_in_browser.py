@@ -12,14 +12,16 @@ from tasks.report.card import build_card, read_evidence
 from tasks.report.problem import plots, render_report
 from tasks.tracking.gates import judge
 from tasks.tracking.policy import POLICY, load_policy
-from tests.tasks.report.page import REGISTRATION
+from tests.tasks.report.one_pass import plant
+from tests.tasks.report.page import REGISTRATION, Edit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH")
 
 
 @pytest.fixture
-def report(registry_project: StageContext, tmp_path: Any) -> str:
+def report(registry_project: StageContext, edit_json: Edit, tmp_path: Any) -> str:
+    plant(registry_project, edit_json)
     evidence = read_evidence(registry_project)
     verdicts = judge(
         load_policy(registry_project.root / POLICY), "reengineered_finetuned", evidence.evaluated, evidence.attacked
