@@ -69,6 +69,10 @@ IMAGES = {
         "CIFAR-100's superclasses fish, flowers and aquatic mammals: the first 68 training images of each of their 15"
         " classes, and all of their test images, brought from 32 to 64 pixels."
     ),
+    "cifar100_two": (
+        "CIFAR-100's classes dolphin and shark: the first 120 training images of each, and all of their test images,"
+        " brought from 32 to 64 pixels."
+    ),
 }
 """What the images of a target are, where its name does not say it."""
 
