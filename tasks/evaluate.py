@@ -147,9 +147,7 @@ def _compare_masks(
         context.progress(i / _STEPS, name)
         network = copy.deepcopy(original)
         apply_masks(network, mask)
-        train, val = images.train, images.val
-        given, of_val = (predict(network, some, preprocess) for some in (train, val))
-        head = fit_head(given, train.labels, problem.num_classes, val=(of_val, val.labels))
+        head = fit_head(predict(network, images.train, preprocess), images.train.labels, problem.num_classes)
         model = Reengineered(network, head)
         if adapts:
             adapt(

@@ -136,8 +136,7 @@ def _prepared(folder: Path, name: str, seed: int) -> tuple[Any, ...]:
     source = source_of(folder, problem, data)
     runtime = start(RuntimeConfig(device="cpu", threads=1), source.info.pixels)
     target, train, spare, val, _ = splits_of(problem, data, seed)
-    given, of_val = (predict(source.network, some, source.preprocess()) for some in (train, val))
-    head = fit_head(given, train.labels, target.num_classes, val=(of_val, val.labels))
+    head = fit_head(predict(source.network, train, source.preprocess()), train.labels, target.num_classes)
     clock = Clock(Reengineered(source.network, head), source.example(train.images[:2]))
     return source, target, train, spare, val, head, clock, runtime
 

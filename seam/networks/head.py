@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -65,62 +62,28 @@ class SourceOnProblem(nn.Module):
         return torch.cat([logits[:, self.target], logits[:, self.others].amax(1, keepdim=True)], dim=1)
 
 
-STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
-"""L2 penalties of a fitted head that val chooses from, the strongest first."""
-OfVal = tuple[Float[Tensor, "val source_classes"], Int[Tensor, " val"]]
-"""What a network gives for val images, and their labels."""
-
-
 def fit_head(
     logits: Float[Tensor, "images source_classes"],
     labels: Int[Tensor, " images"],
     num_classes: int,
     weight_decay: float = 1e-3,
-    *,
-    val: OfVal | None = None,
 ) -> TargetHead:
     """The head that fits fixed logits best: multinomial logistic regression by L-BFGS from zero, deterministic.
-
-    A source knows the images it was trained on better than any others, so that what it gives for them
-    calls for a surer head than it deserves: with `val`, the penalty is chosen there, from `STRENGTHS`,
-    from the strongest down until the cross-entropy gets worse.
 
     Args:
         logits: of the source with all weights kept, float32.
         labels: target labels.
         num_classes: number of target labels.
         weight_decay: L2 penalty of the head's weights, which keeps the optimum finite on separable
-            data; of no account with `val`.
-        val: of images that choose the penalty.
+            data.
     """
     head = TargetHead(logits.shape[1], num_classes).to(logits.device, torch.float64)
+    features = F.relu(logits).double()
     nn.init.zeros_(head.linear.weight)
     nn.init.zeros_(head.linear.bias)
-    if val is None:
-        _fit(head, logits.double(), labels, weight_decay)
-    else:
-        _fit_by_val(head, logits.double(), labels, val)
-    return head.float().requires_grad_(False)
-
-
-def _fit_by_val(head: TargetHead, logits: Tensor, labels: Tensor, val: OfVal) -> None:
-    """Fit at falling strengths, each from where the one before ended: the optimum is the same, and near."""
-    best, kept = math.inf, copy.deepcopy(head.state_dict())
-    for strength in STRENGTHS:
-        _fit(head, logits, labels, strength)
-        with torch.no_grad():
-            loss = float(F.cross_entropy(head(val[0].double()), val[1]))
-        if not loss < best:
-            break
-        best, kept = loss, copy.deepcopy(head.state_dict())
-    head.load_state_dict(kept)
-
-
-def _fit(head: TargetHead, logits: Tensor, labels: Tensor, weight_decay: float) -> None:
     optimizer = torch.optim.LBFGS(
         head.parameters(), max_iter=300, tolerance_grad=1e-8, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
-    features = F.relu(logits)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -129,3 +92,4 @@ def _fit(head: TargetHead, logits: Tensor, labels: Tensor, weight_decay: float) 
         return loss
 
     optimizer.step(closure)
+    return head.float().requires_grad_(False)

@@ -135,10 +135,8 @@ class BudgetCuts:
         if objective.norms:
             batches = self.images.batches(images, 0)  # as they learnt it
             recalibrate(objective.network, (objective.network_logits(batch) for batch, _ in batches))
-        given, of_val = (predict(objective.network_logits, some, preprocess) for some in (images, val))
-        head = fit_head(given, images.labels, self.num_classes, val=(of_val, val.labels))
+        head = fit_head(predict(objective.network_logits, images, preprocess), images.labels, self.num_classes)
         objective.head.load_state_dict(head.state_dict())
-        with torch.no_grad():
-            logits = objective.head(of_val)
+        logits = predict(objective.logits, val, preprocess)
         point = Point(density_of(objective.scored), accuracy(logits, val.labels), last)
         return point, float(F.cross_entropy(logits, val.labels)), masks_of(objective.scored)

@@ -63,14 +63,12 @@ class MaskSearch:
         groups = _channel_groups(network, images, config)
         scored = ScoredWeights(network) if groups is None else ScoredChannels(network, groups, config.channel_block)
         logits = _finite_logits(network, images)
-        of_val = predict(network, images.val, images.preprocess)
-        fit = partial(fit_head, logits, images.train.labels, problem.num_classes)
-        self.head_only = fit(val=(of_val, images.val.labels))
+        self.head_only = fit_head(logits, images.train.labels, problem.num_classes)
         """The head fitted with all weights kept."""
-        self.head_only_val_accuracy = accuracy(self.head_only(of_val), images.val.labels)
+        of_val = self.head_only(predict(network, images.val, images.preprocess))
+        self.head_only_val_accuracy = accuracy(of_val, images.val.labels)
         self.problem = problem
-        # what one pass values was settled with a head of one strength; others choose other layouts, no better ones
-        head = _first_head(fit() if config.method == "one_pass" else self.head_only, config, seed)
+        head = _first_head(self.head_only, config, seed)
         self.objective = CrossEntropy(network, scored, head, learning_norms(network, config), runtime)
         source_accuracy, floor = problem.source_val_accuracy, config.accuracy_floor
         self.floor = source_accuracy - config.accuracy_tolerance if floor is None else floor
