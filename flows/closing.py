@@ -109,7 +109,9 @@ def _val(root: Path, subject: Subject) -> Iterator[str]:
 
 def _time(root: Path, subject: Subject) -> Iterator[str]:
     """What the search said that its layout would take, and what was measured."""
-    found = time_of_layout(root, subject.name) if subject.kind == PROBLEM.name else None
+    if not {"search", "benchmark_latency"} <= {stage.name for stage in subject.row.stages}:
+        return
+    found = time_of_layout(root, subject.name)
     if found:
         yield f"time     {found.text}"
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 
+from tasks.project.stages import PROBLEM
+
 
 def ran(root: Path) -> list[str]:
     """Stages that really ran, in order; forgotten by the next call."""
@@ -25,3 +27,8 @@ def task_states(state: Any) -> dict[str, str]:
             task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[state.state_details.flow_run_id]))
         )
     return {run.name: run.state.name for run in runs if run.state}
+
+
+def stage_runs(problems: int) -> int:
+    """How many stages run, once each, where so many problems have none of their results."""
+    return sum(1 if stage.of == "project" else problems for stage in PROBLEM.stages)

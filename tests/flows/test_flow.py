@@ -12,7 +12,8 @@ from prefect.client.orchestration import get_client
 from flows import display, preflight
 from flows.pipeline import run_pipeline
 from seam.files import read_json
-from tests.flows.ran import ran, task_states
+from tasks.project.stages import PROBLEM
+from tests.flows.ran import ran, stage_runs, task_states
 
 ALL = [
     "describe_machine@None",
@@ -154,9 +155,11 @@ def test_the_terminal_shows_one_line_a_stage(server: None, project: Path) -> Non
         run_pipeline(problems=["digit-3"], return_state=True)
         run_pipeline(problems=["digit-3"], return_state=True)
     lines = console.export_text().splitlines()
-    assert len(lines) == 20
-    assert lines[4].startswith("✓ search [digit-3]") and lines[4].endswith("s  density 0.125  rounds 3")
-    assert lines[14].startswith("= search [digit-3]") and "up to date" in lines[14]
+    stages = [stage.name for stage in PROBLEM.stages]
+    assert len(lines) == 2 * len(stages) == 2 * stage_runs(problems=1)
+    first, second = (lines[at + stages.index("search")] for at in (0, len(stages)))
+    assert first.startswith("✓ search [digit-3]") and first.endswith("s  density 0.125  rounds 3")
+    assert second.startswith("= search [digit-3]") and "up to date" in second
 
 
 def test_full_disk_is_found_before_the_first_stage(
