@@ -40,7 +40,7 @@ INTRODUCTION = """# Results
 
 SeaM's research questions 1 and 2: how many weights does a problem need, at what accuracy, and what does that save?
 Made by `make reproduce-rq1`, one card (JSON) a problem and seed in `benchmarks/results/rq1/`; this page is rendered
-from them.
+from them. Beside the strongest rivals, at the same measured time: [duel.md](duel.md).
 
 How to read it. The accuracy is on the test images, no candidate was chosen on them: the target density is fixed
 before, and the last round is taken. The settings come from pilots on CIFAR-10's airplane and dog with seed 0, whose

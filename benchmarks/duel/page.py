@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from duel.judge import CARDS, ROOT, Card
-from duel.summary import summary
+from duel.summary import short, summary
 from seam.files import read_json, write_text
+from tasks.report.docs_tables import filled
 from tasks.report.markdown import table, wrapped
 
-PAGE = ROOT / "docs" / "duel.md"
+PAGE, README = ROOT / "docs" / "duel.md", ROOT / "README.md"
 INTRODUCTION = """# The duel
 
 Structured re-engineering and the strongest rivals: at the same measured time, on the same images, with the same passes
@@ -27,15 +28,18 @@ test images. Times are medians at batch 16, one thread, all networks of a table 
 of correct answers that the published feature attack on the original turns wrong. A row that an arm lost, could not do,
 or that is doubtful says so.
 """
+UNITS = {"ms": "the original's milliseconds", "macs": "the original's multiply-adds", "density": "the weights"}
+"""Unit of a budget, in words."""
 Rows = Sequence[Card]
 
 
 def render() -> None:
-    """Write docs/duel.md."""
+    """Write docs/duel.md, and the README's table."""
     cards = [read_json(path) for path in sorted(CARDS.glob("*.json"))]
     if cards:
         write_text(PAGE, wrapped(page(cards)))
-        print(f"wrote {PAGE.relative_to(ROOT)}" if PAGE.is_relative_to(ROOT) else f"wrote {PAGE}")
+        write_text(README, filled(README.read_text(), {"duel": lambda: short(cards)}, README.name))
+        print(f"wrote {PAGE.name} and the duel's table in {README.name}")
 
 
 def page(cards: Sequence[Card]) -> str:
@@ -47,9 +51,8 @@ def page(cards: Sequence[Card]) -> str:
 
 def said_budget(label: str) -> str:
     """A budget in words."""
-    of = {"ms": "the original's milliseconds", "macs": "the original's multiply-adds", "density": "the weights"}
     unit = label.rstrip("0123456789")
-    return f"{label.removeprefix(unit)}% of {of[unit]}"
+    return f"{label.removeprefix(unit)}% of {UNITS[unit]}"
 
 
 def _section(cards: Sequence[Card]) -> str:

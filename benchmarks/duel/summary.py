@@ -10,6 +10,7 @@ from duel.differences import Estimate, difference, mean_of, unpacked
 from tasks.report.markdown import table
 
 Card = dict[str, Any]
+_DIR = "defect_inheritance_rate"
 _TITLES = {
     "own": "Each rival with its own best training",
     "ours": "Our training given to every rival",
@@ -17,80 +18,139 @@ _TITLES = {
 
 
 def summary(cards: Sequence[Card]) -> str:
-    """A table for each budget and training of the rivals, blind problems alone."""
+    """A table for each kind of budget and training of the rivals, blind problems alone, each at its own budget."""
     blind = [c for c in cards if not c["pilot"]]
     parts = ["## Summary, blind problems\n"]
-    for budget in dict.fromkeys(c["budget"] for c in blind):
-        of_budget = [c for c in blind if c["budget"] == budget]
-        parts += [_of_group(of_budget, budget, group) for group in _TITLES]
+    for unit in dict.fromkeys(_unit(c) for c in blind):
+        of_unit = [c for c in blind if _unit(c) == unit]
+        parts += [_of_group(of_unit, group) for group in _TITLES]
     return "\n".join(parts if len(parts) > 1 else [*parts, "No card of a blind problem yet.\n"])
 
 
-def _of_group(cards: Sequence[Card], budget: str, group: str) -> str:
-    from duel.page import said_budget
+def short(cards: Sequence[Card]) -> str:
+    """The blind problems of milliseconds, a row each: the original, ours, and the best rival with either training."""
+    blind = [c for c in cards if not c["pilot"] and _unit(c) == "ms"]
+    rows, above = [], dict[str, list[Estimate]]({group: [] for group in _TITLES})
+    for key in dict.fromkeys((c["problem"], c["budget"]) for c in blind):
+        mine = [c for c in blind if (c["problem"], c["budget"]) == key]
+        found = {group: _problem(mine, group) for group in _TITLES}
+        if (first := next(filter(None, found.values()), None)) is None:
+            continue
+        original = statistics.mean(c["original"]["accuracy"] for c in mine)
+        cells = [key[0], f"{first['budget']}%", _percent(original), f"**{_percent(first['accuracy'])}**"]
+        for group, of in found.items():
+            cells.append("" if of is None else f"{_percent(of['rivals'][of['best']]['accuracy'])} ({of['best']})")
+            above[group] += [] if of is None else [of["differences"][of["best"]]]
+        rows.append(cells)
+    said = [_points(mean_of(of)) if of else "" for of in above.values()]
+    rows.append(["**ours above it, mean**", "", "", "", *said])
+    header = ["classes of", "of the time", "original, %", "seam, %", "best rival, %", "best rival, our training, %"]
+    return table(header, rows)
 
-    head = f"### {_TITLES[group]}, {said_budget(budget)}\n"
-    compared = [found for name in dict.fromkeys(c["problem"] for c in cards) if (found := _problem(cards, name, group))]
+
+def _unit(card: Card) -> str:
+    return str(card["budget"]).rstrip("0123456789")
+
+
+def _of_group(cards: Sequence[Card], group: str) -> str:
+    from duel.page import UNITS
+
+    unit = UNITS[_unit(cards[0])]
+    head = f"### {_TITLES[group]}, at equal shares of {unit}\n"
+    keys = dict.fromkeys((c["problem"], c["budget"]) for c in cards)
+    found = [_problem([c for c in cards if (c["problem"], c["budget"]) == key], group) for key in keys]
+    compared = [c for c in found if c is not None]
     if not compared:
         return f"{head}\nNo problem has both a network of ours and one of a rival.\n"
     single = _best_single(compared)
-    rows = [_compared(c, single) for c in compared]
     header = [
         "problem",
+        f"% of {unit}",
         "our best by val",
         "accuracy, %",
         "its best rival by test",
         "accuracy, %",
         "ours above it, points",
+        f"ours above {single}, points",
+        "CPU s, ours / that rival",
+        "DIR, %, ours / the original, fine-tuned",
     ]
-    header.append(f"ours above {single}, points")
-    against = [c["rivals"][single][1] for c in compared if single in c["rivals"]]
-    worst = min(c["rivals"][c["best"]][1].value for c in compared)
-    verdict = (
-        f"Mean over {len(against)} problem{'s' if len(against) > 1 else ''} above the best single rival ({single}):"
-        f" **{_points(mean_of(against))}** points; worst difference to the best rival of a problem:"
-        f" **{100 * worst:+.1f}** points{' (lost)' if worst < 0 else ''}.\n"
+    return "\n".join([head, table(header, [_compared(c, single) for c in compared]), "", _verdict(compared, single)])
+
+
+def _verdict(compared: Sequence[Card], single: str) -> str:
+    above_single = [c["differences"][single] for c in compared if single in c["differences"]]
+    above_best = [c["differences"][c["best"]] for c in compared]
+    worst = min(d.value for d in above_best)
+    number = len(compared)
+    seconds = [c["cpu_seconds"] / c["rivals"][c["best"]]["cpu_seconds"] for c in compared]
+    inherited = [c["inherited"] / c["inherited_whole"] for c in compared if c["inherited_whole"]]
+    text = (
+        f"Mean over {number} problem{'s' if number > 1 else ''} above the best rival of each:"
+        f" **{_points(mean_of(above_best))}** points; above the best single one ({single}, {len(above_single)} of"
+        f" {number}): **{_points(mean_of(above_single))}**; worst difference to the best rival of a problem:"
+        f" **{100 * worst:+.1f}** points{' (lost)' if worst < 0 else ''}. CPU time of the chosen training, in units of"
+        f" that rival's: {statistics.mean(seconds):.1f} on average{' (lost)' if statistics.mean(seconds) > 1 else ''}."
     )
-    return "\n".join([head, table(header, rows), "", verdict])
+    if inherited:
+        text += f" DIR, in units of the fine-tuned original's: {statistics.mean(inherited):.2f} on average."
+    return f"{text}\n"
 
 
 def _compared(found: Card, single: str) -> list[str]:
-    rival = found["rivals"][found["best"]]
-    against = _points(found["rivals"][single][1]) if single in found["rivals"] else "no layout"
-    cells = [found["problem"], found["ours"], _percent(found["accuracy"]), found["best"]]
-    return [*cells, _percent(rival[0]), _points(rival[1]), against]
+    rival, difference_of = found["rivals"][found["best"]], found["differences"]
+    whole = "" if found["inherited_whole"] is None else f" / {_percent(found['inherited_whole'])}"
+    return [
+        found["problem"],
+        found["budget"],
+        found["ours"],
+        _percent(found["accuracy"]),
+        found["best"],
+        _percent(rival["accuracy"]),
+        _points(difference_of[found["best"]]),
+        _points(difference_of[single]) if single in difference_of else "no layout",
+        f"{found['cpu_seconds']:.0f} / {rival['cpu_seconds']:.0f}",
+        f"{_percent(found['inherited'])}{whole}",
+    ]
 
 
-def _problem(cards: Sequence[Card], name: str, group: str) -> Card | None:
-    """Ours and the rivals on one problem, mean over its seeds."""
-    mine = [c for c in cards if c["problem"] == name]
-    ours = _by_label(mine, "ours", "ours") or _by_label(mine, "ours", "own")
-    rivals = _by_label(mine, "rival", group)
+def _problem(cards: Sequence[Card], group: str) -> Card | None:
+    """Ours and the rivals on one problem at one budget, mean over its seeds."""
+    ours = _by_label(cards, "ours", "ours") or _by_label(cards, "ours", "own")
+    rivals = _by_label(cards, "rival", group)
     if not ours or not rivals:
         return None
-    best = max(ours, key=lambda label: statistics.mean(r["val_accuracy"] for r in ours[label]))
-    counts, number = mine[0]["test_counts"], sum(mine[0]["test_counts"])
+    best = max(ours, key=lambda label: _mean(ours[label], "val_accuracy"))
+    counts, number = cards[0]["test_counts"], sum(cards[0]["test_counts"])
 
     def answers(rows: Sequence[Card]) -> list[Any]:
         return [unpacked(r["answers"], number) for r in rows]
 
-    found = {
-        label: (_accuracy(rows), difference(answers(ours[best]), answers(rows), counts))
-        for label, rows in rivals.items()
+    whole = [r for r in _rows(cards, "bound") if r["arm"] == "whole"]
+    of_rivals = {
+        label: {name: _mean(rows, name) for name in ("accuracy", "cpu_seconds")} for label, rows in rivals.items()
     }
     return {
-        "problem": name,
+        "problem": cards[0]["problem"],
+        "budget": cards[0]["budget"].removeprefix(_unit(cards[0])),
         "ours": best,
-        "accuracy": _accuracy(ours[best]),
-        "rivals": found,
-        "best": max(found, key=lambda label: found[label][0]),
+        **{name: _mean(ours[best], name) for name in ("accuracy", "cpu_seconds")},
+        "inherited": _mean(ours[best], _DIR),
+        "inherited_whole": _mean(whole, _DIR) if whole else None,
+        "rivals": of_rivals,
+        "differences": {label: difference(answers(ours[best]), answers(r), counts) for label, r in rivals.items()},
+        "best": max(of_rivals, key=lambda label: of_rivals[label]["accuracy"]),
     }
+
+
+def _rows(cards: Sequence[Card], kind: str) -> list[Card]:
+    """With a network."""
+    return [r for c in cards for r in c["rows"] if r["kind"] == kind and "lost" not in r]
 
 
 def _by_label(cards: Sequence[Card], kind: str, group: str) -> dict[str, list[Card]]:
     """Label -> rows with a network, one a seed; of one group of losses."""
-    rows = [r for c in cards for r in c["rows"] if r["kind"] == kind and "lost" not in r]
-    rows = [r for r in rows if r["group"] == group]
+    rows = [r for r in _rows(cards, kind) if r["group"] == group]
     return {label: [r for r in rows if r["label"] == label] for label in dict.fromkeys(r["label"] for r in rows)}
 
 
@@ -99,14 +159,15 @@ def _best_single(compared: Sequence[Card]) -> str:
     labels = dict.fromkeys(label for c in compared for label in c["rivals"])
 
     def rank(label: str) -> tuple[int, float]:
-        found = [c["rivals"][label][0] for c in compared if label in c["rivals"]]
+        found = [c["rivals"][label]["accuracy"] for c in compared if label in c["rivals"]]
         return len(found), statistics.mean(found)
 
     return max(labels, key=rank)
 
 
-def _accuracy(rows: Sequence[Card]) -> float:
-    return statistics.mean(r["accuracy"] for r in rows)
+def _mean(rows: Sequence[Card], name: str) -> float:
+    """Of a value of the rows; nothing is inherited where nothing was right."""
+    return statistics.mean(float(r[name] or 0.0) for r in rows)
 
 
 def _percent(value: float) -> str:

@@ -19,13 +19,16 @@ from duel.differences import class_mean, difference, mean_of, packed, unpacked
 from duel.jobs import Job, jobs_of
 from duel.problems import DEFAULT, NETWORKS, PROBLEMS
 from duel.rivals import kirigami, plain, torch_pruning
+from duel.summary import short
 from duel.task import Arm, Budget
 
-from seam.files import write_json
+from seam.files import read_json, write_json
 from seam.masks.groups import channel_groups
 from seam.masks.masks import apply_masks
 from seam.networks.head import Reengineered, TargetHead
 from seam.networks.resnet_cifar import ResNetCifar
+from tasks.report.docs_tables import filled
+from tasks.report.markdown import wrapped
 
 
 def test_bisection_finds_the_least_removed_share_that_fits() -> None:
@@ -235,18 +238,34 @@ def test_the_page_shows_lost_rows_and_lost_problems_as_lost() -> None:
         "| uniform | own: logits | 0.05 | 2.00 | unavailable | 29.9 | 25.0 | 76.0 ± 1.0 | 4.0 | 61 | epoch 0 kept |"
         in text
     )
-    assert "| won | mine | 90.0 | uniform | 80.0 | +10.0" in text
-    assert "| beaten | mine | 70.0 | uniform | 76.0 | -6.0" in text
-    assert "above the best single rival (uniform): **+2.0 [" in text
+    assert "| won | 30 | mine | 90.0 | uniform | 80.0 | +10.0" in text
+    assert "| beaten | 30 | mine | 70.0 | uniform | 76.0 | -6.0" in text
+    assert "above the best rival of each: **+2.0 [" in text
+    assert "above the best single one (uniform, 2 of 2): **+2.0 [" in text
     assert "worst difference to the best rival of a problem: **-6.0** points (lost)." in text
     assert "Our training given to every rival" in text
     assert "/work" not in text
 
 
+def test_page_and_readme_say_what_is_on_the_cards() -> None:
+    cards = [read_json(path) for path in sorted(judge.CARDS.glob("*.json"))]
+    readme = page.README.read_text()
+    assert page.PAGE.read_text() == wrapped(page.page(cards))
+    assert readme == filled(readme, {"duel": lambda: short(cards)}, "README.md")
+
+
+def test_the_short_table_has_the_best_rival_of_either_training() -> None:
+    mine = _row("mine", "ours", "ours", _right(90))
+    rivals = (_row("uniform", "rival", "own", _right(80)), _row("other", "rival", "own", _right(84)))
+    text = short([_card("won", mine, *rivals, _row("uniform", "rival", "ours", _right(88)))])
+    assert "| won | 30% | 91.0 | **90.0** | 84.0 (other) | 88.0 (uniform) |" in text
+    assert "| **ours above it, mean** |  |  |  | +6.0 [" in text
+
+
 def test_ours_is_compared_with_our_own_training() -> None:
     mine = (_row("mine", "ours", "own", _right(60)), _row("mine", "ours", "ours", _right(90)))
     text = page.page([_card("won", *mine, _row("uniform", "rival", "own", _right(80)))])
-    assert "| won | mine | 90.0 | uniform | 80.0 | +10.0" in text
+    assert "| won | 30 | mine | 90.0 | uniform | 80.0 | +10.0" in text
 
 
 def test_pilots_are_no_part_of_the_summary() -> None:
