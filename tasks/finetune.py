@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from tqdm import tqdm
 
 from seam.checkpoint import digest_of
+from seam.configs.training import FinetuneConfig
 from seam.files import sha256_file, write_csv, write_json
 from seam.networks.head import Reengineered
 from seam.networks.source import Source
@@ -24,7 +25,7 @@ _STARTS = {"reengineered_finetuned": "reengineered", "standard_finetuned": "head
 
 
 def finetune(context: StageContext) -> StageResult:
-    """Fine-tune both models under the same settings and publish them."""
+    """Fine-tune both models under the same settings, the original by the labels alone, and publish them."""
     config, source = context.params.finetune, problem_source(context)
     train, val = problem_images(context, "train"), problem_images(context, "val")
     redraw = config.negatives == "redrawn" and context.target_problem(source.info.classes).is_binary
@@ -49,7 +50,7 @@ def finetune(context: StageContext) -> StageResult:
         task, seed = (model, masks, preprocess, train, val), context.params.seed
         progress = _Progress(context, name)
         with collect_warnings(context) as found, progress.bar:
-            choice = choose_rate(*task, config, runtime, seed, on_probe=progress.on_probe, **training)
+            choice = choose_rate(*task, _config_of(name, config), runtime, seed, on_probe=progress.on_probe, **training)
             histories[name] = finetune_model(
                 *task, choice.config, runtime, seed, on_epoch=progress.on_epoch, **training
             )
@@ -64,6 +65,11 @@ def finetune(context: StageContext) -> StageResult:
         kept = {name: _kept(best[name], chosen[name]) for name in models}
         write_json(out / "metrics.json", {**kept, "warnings": doubts})
     return context.result({f"{name}_val_accuracy": epoch.val_accuracy for name, epoch in best.items()})
+
+
+def _config_of(name: str, config: FinetuneConfig) -> FinetuneConfig:
+    """Of the original without a teacher: what the source teaches would bind it to the source and its defects."""
+    return replace(config, distill=0.0, features=0.0) if name == "standard_finetuned" else config
 
 
 def _kept(best: Epoch, chosen: Chosen) -> dict[str, Any]:

@@ -13,7 +13,7 @@ Augment = Literal["crop_flip", "crop", "resized_crop_flip", "none"]
 
 @config
 class FinetuneConfig:
-    """Fine-tuning of the re-engineered model and, as baseline, of the original."""
+    """Fine-tuning of the re-engineered model and, as baseline and by the labels alone, of the original."""
 
     epochs: Annotated[int, Ge(0)] = 10
     """Epochs at most; the one with the best val accuracy is kept (epoch 0 is the model as it
@@ -44,7 +44,7 @@ class FinetuneConfig:
     *Differs*: off by default."""
     distill: Annotated[float, Ge(0)] = 0.0
     """Weight of a second loss: the network's logits over the source's classes against the source's
-    own. *Same* (0: none). Whole channels want 1."""
+    own. *Same* (0: none)."""
     features: Annotated[float, Ge(0)] = 0.0
     """Weight of a third loss: what the network computes at the ends of its last stages against what
     the source computes there, as relative squared error. *Same* (0: none)."""

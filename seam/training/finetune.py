@@ -5,6 +5,7 @@ Fine-tuning, adaptation of head and normalisation layers alone, and training fro
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from seam.configs.networks import SourceConfig
 from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.data.images import LabelledImages, redrawn
+from seam.errors import SourceError, SuspectResultWarning
 from seam.masks.masks import Masks, apply_masks
 from seam.networks.head import Reengineered
 from seam.networks.norms import norm_parameters
@@ -70,10 +72,10 @@ def finetune(
     Raises:
         ValueError: the teacher is needed and not there, or a rate is still to be chosen.
         DivergedError: the loss is not finite.
-        SourceError: features are to teach, and `seam.training.distillation.features_of` finds none.
 
     Warns:
-        SuspectResultWarning: see `seam.training.doubts.doubt_training`.
+        SuspectResultWarning: see `seam.training.doubts.doubt_training`; or features are to teach, and
+            `seam.training.distillation.features_of` finds none, so the rest of the loss does.
     """
     if (config.distill or config.features) and teacher is None:
         raise ValueError(
@@ -127,23 +129,23 @@ def finetune(
 def _taught(
     model: Reengineered, teacher: nn.Module, example: Tensor, config: FinetuneConfig, narrowed: Narrowed | None
 ) -> Loss | None:
-    """The loss where a teacher adds to it."""
-    if not config.distill and not config.features:
-        return None
-    features = (
-        features_of(
-            model.network,
-            teacher,
-            example,
-            config.features,
-            config.feature_stages,
-            narrowed=narrowed,
-            logits=config.distill > 0,
-        )
-        if config.features
-        else None
-    )
-    return distilled(model, teacher, config.distill, features)
+    """The loss where a teacher adds to it; without the features, and a warning, where they cannot be had."""
+    features = None
+    if config.features:
+        try:
+            features = features_of(
+                model.network,
+                teacher,
+                example,
+                config.features,
+                config.feature_stages,
+                narrowed=narrowed,
+                logits=config.distill > 0,
+            )
+        except SourceError as e:
+            told = f"{e.what}: fine-tuning went on without them"
+            warnings.warn(SuspectResultWarning(told, hint=e.hint), stacklevel=2)
+    return distilled(model, teacher, config.distill, features) if config.distill or features else None
 
 
 def adapt(
