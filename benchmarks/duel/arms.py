@@ -44,5 +44,6 @@ ARMS: dict[str, Arm] = {
     "kirigami": Arm("torch-kirigami, Taylor", kirigami.taylor, "rival", ("torch_kirigami",)),
     "seam": Arm("seam, best of four layouts", ours.one_pass(4), "ours", losses={"ours": ("features",)}),
     "seam-first": Arm("seam, first layout", ours.one_pass(1), "ours", losses=_PLAIN),
+    "weights-seam": Arm("seam, single weights", ours.weights, "ours", weights=True),
     **{name: Arm(label, make, "rival", weights=True) for name, (label, make) in single_weights.ALL.items()},
 }

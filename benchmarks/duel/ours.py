@@ -1,4 +1,4 @@
-"""Our arms: one pass of gradients, layouts chosen by worth and cost, the source's features as teacher."""
+"""Our arms: one pass of gradients, layouts chosen by worth and cost; and the search over single weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from duel.train import config_of, trained
 from seam.configs.inference import ProfileConfig
 from seam.configs.search import SearchConfig
 from seam.masks.groups import channel_groups
-from seam.masks.masks import apply_masks
+from seam.masks.masks import apply_masks, density
 from seam.masks.scores import masks_of
 from seam.masks.widths import Layout, units_of
 from seam.measures.macs import weight_macs
 from seam.networks.head import Reengineered, TargetHead
+from seam.networks.norms import put_norm_tensors
 from seam.search.mask_search import MaskSearch
 from seam.search.one_pass import RULES
 from seam.search.portfolio import distinct
@@ -58,6 +59,18 @@ def one_pass(layouts: int) -> ArmFunction:
         return Made(model, epochs, task.passes, facts=facts)
 
     return arm
+
+
+def weights(task: Task, setting: Setting) -> Made:
+    """Single weights by the product's search, down to the budget's density in half of the passes."""
+    rounds = task.passes // 2
+    config = SearchConfig(target=task.budget.share, max_rounds=rounds, accuracy_floor=0.0)
+    result = MaskSearch(_problem(task), config, task.runtime, task.seed).run()
+    model = Reengineered(copy.deepcopy(task.source.network), copy.deepcopy(result.head)).eval()
+    apply_masks(model.network, result.masks)
+    put_norm_tensors(model.network, result.norms)
+    epochs = trained(task, model, setting, task.passes - rounds, masks=result.masks)
+    return Made(model, epochs, task.passes, facts={"density": density(result.masks), "rounds": rounds})
 
 
 def _config(task: Task, layouts: int) -> SearchConfig:
