@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from duel.judge import CARDS, ROOT, Card
-from duel.summary import short, summary
+from duel.summary import by_problem, short, summary
+from duel.task import UNITS, Budget
 from seam.files import read_json, write_text
 from tasks.report.docs_tables import filled
 from tasks.report.markdown import table, wrapped
@@ -28,8 +29,6 @@ test images. Times are medians at batch 16, one thread, all networks of a table 
 of correct answers that the published feature attack on the original turns wrong. A row that an arm lost, could not do,
 or that is doubtful says so.
 """
-UNITS = {"ms": "the original's milliseconds", "macs": "the original's multiply-adds", "density": "the weights"}
-"""Unit of a budget, in words."""
 Rows = Sequence[Card]
 
 
@@ -44,15 +43,14 @@ def render() -> None:
 
 def page(cards: Sequence[Card]) -> str:
     """The text of the page."""
-    keys = dict.fromkeys((c["pilot"], c["problem"], c["budget"]) for c in sorted(cards, key=lambda c: c["pilot"]))
-    sections = [_section([c for c in cards if (c["pilot"], c["problem"], c["budget"]) == key]) for key in keys]
+    sections = [_section(found) for found in by_problem(sorted(cards, key=lambda c: c["pilot"]))]
     return "\n".join([INTRODUCTION, summary(cards), *sections, _conditions(cards)])
 
 
 def said_budget(label: str) -> str:
     """A budget in words."""
-    unit = label.rstrip("0123456789")
-    return f"{label.removeprefix(unit)}% of {UNITS[unit]}"
+    budget = Budget.of(label)
+    return f"{budget.percent}% of {UNITS[budget.unit]}"
 
 
 def _section(cards: Sequence[Card]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from duel.differences import Estimate, difference, mean_of, unpacked
+from duel.task import UNITS, Budget
 from tasks.report.markdown import table
 
 Card = dict[str, Any]
@@ -21,45 +22,48 @@ def summary(cards: Sequence[Card]) -> str:
     """A table for each kind of budget and training of the rivals, blind problems alone, each at its own budget."""
     blind = [c for c in cards if not c["pilot"]]
     parts = ["## Summary, blind problems\n"]
-    for unit in dict.fromkeys(_unit(c) for c in blind):
-        of_unit = [c for c in blind if _unit(c) == unit]
+    for unit in dict.fromkeys(_budget(c).unit for c in blind):
+        of_unit = [c for c in blind if _budget(c).unit == unit]
         parts += [_of_group(of_unit, group) for group in _TITLES]
     return "\n".join(parts if len(parts) > 1 else [*parts, "No card of a blind problem yet.\n"])
 
 
 def short(cards: Sequence[Card]) -> str:
     """The blind problems of milliseconds, a row each: the original, ours, and the best rival with either training."""
-    blind = [c for c in cards if not c["pilot"] and _unit(c) == "ms"]
-    rows, above = [], dict[str, list[Estimate]]({group: [] for group in _TITLES})
-    for key in dict.fromkeys((c["problem"], c["budget"]) for c in blind):
-        mine = [c for c in blind if (c["problem"], c["budget"]) == key]
+    blind = [c for c in cards if not c["pilot"] and _budget(c).unit == "ms"]
+    rows, compared = [], dict[str, list[Card]]({group: [] for group in _TITLES})
+    for mine in by_problem(blind):
         found = {group: _problem(mine, group) for group in _TITLES}
         if (first := next(filter(None, found.values()), None)) is None:
             continue
         original = statistics.mean(c["original"]["accuracy"] for c in mine)
-        cells = [key[0], f"{first['budget']}%", _percent(original), f"**{_percent(first['accuracy'])}**"]
+        cells = [first["problem"], f"{first['percent']}%", _percent(original), f"**{_percent(first['accuracy'])}**"]
         for group, of in found.items():
             cells.append("" if of is None else f"{_percent(of['rivals'][of['best']]['accuracy'])} ({of['best']})")
-            above[group] += [] if of is None else [of["differences"][of["best"]]]
+            compared[group] += [] if of is None else [of]
         rows.append(cells)
-    said = [_points(mean_of(of)) if of else "" for of in above.values()]
-    rows.append(["**ours above it, mean**", "", "", "", *said])
+    above = [_points(mean_of(_above_best(of))) if of else "" for of in compared.values()]
+    seconds = [f"{_seconds(of):.1f}" if of else "" for of in compared.values()]
+    rows.append(["**ours above it, mean**", "", "", "", *above])
+    rows.append(["**our CPU time, that rival's = 1, mean**", "", "", "", *seconds])
     header = ["classes of", "of the time", "original, %", "seam, %", "best rival, %", "best rival, our training, %"]
     return table(header, rows)
 
 
-def _unit(card: Card) -> str:
-    return str(card["budget"]).rstrip("0123456789")
+def by_problem(cards: Sequence[Card]) -> list[list[Card]]:
+    """Cards of one problem at one budget together: those of its seeds."""
+    keys = dict.fromkeys((c["problem"], c["budget"]) for c in cards)
+    return [[c for c in cards if (c["problem"], c["budget"]) == key] for key in keys]
+
+
+def _budget(card: Card) -> Budget:
+    return Budget.of(card["budget"])
 
 
 def _of_group(cards: Sequence[Card], group: str) -> str:
-    from duel.page import UNITS
-
-    unit = UNITS[_unit(cards[0])]
+    unit = UNITS[_budget(cards[0]).unit]
     head = f"### {_TITLES[group]}, at equal shares of {unit}\n"
-    keys = dict.fromkeys((c["problem"], c["budget"]) for c in cards)
-    found = [_problem([c for c in cards if (c["problem"], c["budget"]) == key], group) for key in keys]
-    compared = [c for c in found if c is not None]
+    compared = [found for mine in by_problem(cards) if (found := _problem(mine, group))]
     if not compared:
         return f"{head}\nNo problem has both a network of ours and one of a rival.\n"
     single = _best_single(compared)
@@ -78,19 +82,27 @@ def _of_group(cards: Sequence[Card], group: str) -> str:
     return "\n".join([head, table(header, [_compared(c, single) for c in compared]), "", _verdict(compared, single)])
 
 
+def _above_best(compared: Sequence[Card]) -> list[Estimate]:
+    return [c["differences"][c["best"]] for c in compared]
+
+
+def _seconds(compared: Sequence[Card]) -> float:
+    """CPU time of our chosen trainings in units of those of the best rival of each, mean."""
+    return statistics.mean(c["cpu_seconds"] / c["rivals"][c["best"]]["cpu_seconds"] for c in compared)
+
+
 def _verdict(compared: Sequence[Card], single: str) -> str:
     above_single = [c["differences"][single] for c in compared if single in c["differences"]]
-    above_best = [c["differences"][c["best"]] for c in compared]
+    above_best, seconds = _above_best(compared), _seconds(compared)
     worst = min(d.value for d in above_best)
     number = len(compared)
-    seconds = [c["cpu_seconds"] / c["rivals"][c["best"]]["cpu_seconds"] for c in compared]
     inherited = [c["inherited"] / c["inherited_whole"] for c in compared if c["inherited_whole"]]
     text = (
         f"Mean over {number} problem{'s' if number > 1 else ''} above the best rival of each:"
         f" **{_points(mean_of(above_best))}** points; above the best single one ({single}, {len(above_single)} of"
         f" {number}): **{_points(mean_of(above_single))}**; worst difference to the best rival of a problem:"
         f" **{100 * worst:+.1f}** points{' (lost)' if worst < 0 else ''}. CPU time of the chosen training, in units of"
-        f" that rival's: {statistics.mean(seconds):.1f} on average{' (lost)' if statistics.mean(seconds) > 1 else ''}."
+        f" that rival's: {seconds:.1f} on average{' (lost)' if seconds > 1 else ''}."
     )
     if inherited:
         text += f" DIR, in units of the fine-tuned original's: {statistics.mean(inherited):.2f} on average."
@@ -102,7 +114,7 @@ def _compared(found: Card, single: str) -> list[str]:
     whole = "" if found["inherited_whole"] is None else f" / {_percent(found['inherited_whole'])}"
     return [
         found["problem"],
-        found["budget"],
+        found["percent"],
         found["ours"],
         _percent(found["accuracy"]),
         found["best"],
@@ -132,7 +144,7 @@ def _problem(cards: Sequence[Card], group: str) -> Card | None:
     }
     return {
         "problem": cards[0]["problem"],
-        "budget": cards[0]["budget"].removeprefix(_unit(cards[0])),
+        "percent": str(_budget(cards[0]).percent),
         "ours": best,
         **{name: _mean(ours[best], name) for name in ("accuracy", "cpu_seconds")},
         "inherited": _mean(ours[best], _DIR),

@@ -22,6 +22,12 @@ from seam.runtime import Runtime
 from seam.training.loop import Epoch
 
 Unit = Literal["ms", "macs", "density"]
+UNITS: Mapping[Unit, str] = {
+    "ms": "the original's milliseconds",
+    "macs": "the original's multiply-adds",
+    "density": "the weights",
+}
+"""In words: what a budget is a share of."""
 
 
 class NoLayoutError(SeamError):
@@ -40,7 +46,12 @@ class Budget:
     @property
     def label(self) -> str:
         """In names of jobs and cards, for example ms30."""
-        return f"{self.unit}{round(100 * self.share)}"
+        return f"{self.unit}{self.percent}"
+
+    @property
+    def percent(self) -> int:
+        """The share."""
+        return round(100 * self.share)
 
     @classmethod
     def of(cls, label: str) -> Budget:

@@ -91,7 +91,7 @@ def finetune(
     if narrowed is not None:
         model, held, key = Reengineered(narrowed.network, whole.head), narrowed.masks, f"{key} narrowed"
     held = {name: mask.to(runtime.device) for name, mask in held.items()}
-    loss_of = None if teacher is None else _taught(model, teacher.to(runtime.device), example, config, narrowed)
+    loss_of = None if teacher is None else _taught(model, teacher.to(runtime.device), example, config, narrowed, doubts)
     model.requires_grad_(True)
     groups = [
         {"params": list(model.network.parameters()), "lr": config.lr},
@@ -127,9 +127,14 @@ def finetune(
 
 
 def _taught(
-    model: Reengineered, teacher: nn.Module, example: Tensor, config: FinetuneConfig, narrowed: Narrowed | None
+    model: Reengineered,
+    teacher: nn.Module,
+    example: Tensor,
+    config: FinetuneConfig,
+    narrowed: Narrowed | None,
+    doubts: bool,
 ) -> Loss | None:
-    """The loss where a teacher adds to it; without the features, and a warning, where they cannot be had."""
+    """The loss where a teacher adds to it; without the features, and a doubt, where they cannot be had."""
     features = None
     if config.features:
         try:
@@ -143,8 +148,9 @@ def _taught(
                 logits=config.distill > 0,
             )
         except SourceError as e:
-            told = f"{e.what}: fine-tuning went on without them"
-            warnings.warn(SuspectResultWarning(told, hint=e.hint), stacklevel=2)
+            if doubts:
+                told = f"{e.what}: fine-tuning went on without them"
+                warnings.warn(SuspectResultWarning(told, hint=e.hint), stacklevel=2)
     return distilled(model, teacher, config.distill, features) if config.distill or features else None
 
 
