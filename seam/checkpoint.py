@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -49,28 +49,48 @@ def digest_of(*inputs: Any) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=repr).encode()).hexdigest()
 
 
-def fingerprint(*parts: Tensor | npt.NDArray[Any] | Mapping[str, Tensor]) -> str:
+@runtime_checkable
+class Told(Protocol):
+    """Images that are not in memory, see `seam.data.lazy`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(images, ...)."""
+        ...
+
+    def identity(self) -> Iterator[Tensor]:
+        """What tells them from others, a piece at a time."""
+        ...
+
+
+def fingerprint(*parts: Tensor | npt.NDArray[Any] | Mapping[str, Tensor] | Told) -> str:
     """SHA-256 of data by content: names, types, shapes and every byte, in the order given.
 
     Other values, the same values in another order, labels swapped or images mirrored: another
     fingerprint. Where the data lies (device, strides, tensor or array) makes no difference.
 
     Args:
-        parts: tensors, arrays, or tensors by name, such as the state of a network.
+        parts: tensors, arrays, images that are not in memory, or tensors by name, such as the state
+            of a network.
     """
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Mapping):
             digest.update(json.dumps(list(part)).encode())
         for values in part.values() if isinstance(part, Mapping) else (part,):
-            digest.update(json.dumps([str(values.dtype).removeprefix("torch."), list(values.shape)]).encode())
+            kind = str(values.dtype).removeprefix("torch.") if isinstance(values, Tensor | np.ndarray) else "lazy"
+            digest.update(json.dumps([kind, list(values.shape)]).encode())
             for piece in _bytes_of(values):
                 digest.update(piece)
     return digest.hexdigest()
 
 
-def _bytes_of(values: Tensor | npt.NDArray[Any]) -> Iterator[memoryview]:
+def _bytes_of(values: Tensor | npt.NDArray[Any] | Told) -> Iterator[memoryview]:
     """The values as they lie in memory, row by row, a piece at a time."""
+    if not isinstance(values, Tensor | np.ndarray):
+        for told in values.identity():
+            yield from _bytes_of(told)
+        return
     if isinstance(values, np.ndarray):
         yield np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         return

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from seam.checkpoint import digest_of, fingerprint
 from seam.data.images import LabelledImages
+from seam.data.lazy import in_memory
 from seam.data.prepared import ImageData
 from seam.defects.backdoor import triggered
 from seam.defects.feature_attack import attack, describe_attack
@@ -92,8 +93,9 @@ def _clean(source: Source, data: ImageData, rows: slice, device: torch.device) -
 
 def _triggered(context: StageContext, source: Source, data: ImageData) -> Float32Array:
     """All test images with the trigger of the source's backdoor, normalised."""
-    images = LabelledImages(torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
-    made: Float32Array = source.example(triggered(images, context.params.transfer.backdoor).images).contiguous().numpy()
+    images = LabelledImages(torch.from_numpy(data.x_test[:]), torch.from_numpy(data.y_test))
+    shown = in_memory(triggered(images, context.params.transfer.backdoor).images)
+    made: Float32Array = source.example(shown).contiguous().numpy()
     return made
 
 
@@ -101,7 +103,7 @@ def _attacked(context: StageContext, source: Source, data: ImageData, runtime: R
     """The adversarial images, in a file that they are written to piece by piece."""
     config, seed, count = context.params.evaluate_robustness, context.params.seed, len(data.x_test)
     height, width, _ = data.image_shape
-    space, content = (source.info.mean, source.info.std), fingerprint(data.x_test, data.y_test)
+    space, content = (source.info.mean, source.info.std), fingerprint(data.x_test[:], data.y_test)
     folder, key = context.work_folder, digest_of(asdict(config), seed, repr(runtime), source.info.sha256, content)
     folder.mkdir(parents=True, exist_ok=True)
     done = _resumed(context, key)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -16,8 +15,9 @@ from tqdm import tqdm
 from seam.checkpoint import digest_of
 from seam.configs.networks import SourceConfig
 from seam.data.images import LabelledImages, images_of
-from seam.data.prepared import ImageData, load_prepared
+from seam.data.prepared import ImageArray, ImageData, load_prepared
 from seam.data.splits import DataSplit
+from seam.data.statistics import channel_statistics
 from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file, write_csv
 from seam.networks.build import build
@@ -84,14 +84,11 @@ def prepare_source(context: StageContext) -> StageResult:
 
 
 def _normalisation(
-    mean: Sequence[float] | None, std: Sequence[float] | None, images: npt.NDArray[np.uint8]
+    mean: Sequence[float] | None, std: Sequence[float] | None, images: ImageArray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Three values each; those of the training images unless given."""
     if mean is None or std is None:
-        pixels = images.astype(np.float64) / 255
-        mean, std = pixels.mean((0, 1, 2)).round(6).tolist(), pixels.std((0, 1, 2)).round(6).tolist()
-    assert mean is not None
-    assert std is not None
+        mean, std = (np.round(values, 6).tolist() for values in channel_statistics(images))
     for name, values in (("mean", mean), ("std", std)):
         if len(values) not in (1, 3):
             raise SourceError(f"prepare_source.{name}: expected 1 or 3 values, got {len(values)}.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from seam.configs.data import ValFrom
+from seam.data.images import rows_of
+from seam.data.lazy import Images
 from seam.data.prepared import ImageData, Split, load_prepared
 from seam.data.problems import IntArray, TargetProblem
 from seam.data.splits import DataSplit, val_split
@@ -21,6 +23,8 @@ from tasks.project.stage import StageContext, StageResult, collect_warnings, mai
 _MOST_SPARE = 5
 """Left-over negatives kept, as a multiple of the train split: enough variety, and a bound on
 memory."""
+_PIECE = 256
+"""Images that are read at once."""
 
 
 def split_dataset(context: StageContext) -> StageResult:
@@ -127,9 +131,9 @@ def check_no_leak(problem: TargetProblem, data: ImageData, splits: dict[str, Int
     """Raise a DataError when an image of one split is byte-identical to an image of another."""
     rows = {**splits, "train": np.concatenate([splits["train"], splits["spare"]])}
     lies_in: dict[str, Split] = {"train": "train", "val": val_split(val_from), "test": "test"}
-    images = {name: data.given(split)[0][rows[name]] for name, split in lies_in.items()}
+    digests = {name: _digests(rows_of(data, split, rows[name])) for name, split in lies_in.items()}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        twins = _twins(images[first], images[second])
+        twins = _twins(digests[first], digests[second])
         if twins is not None:
             i, j = (int(rows[name][twin]) for name, twin in zip((first, second), twins, strict=True))
             where = (
@@ -142,10 +146,15 @@ def check_no_leak(problem: TargetProblem, data: ImageData, splits: dict[str, Int
             )
 
 
-def _twins(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> tuple[int, int] | None:
-    """Positions of a byte-identical pair."""
-    known = {image.tobytes(): i for i, image in enumerate(first)}
-    return next(((known[b], j) for j, image in enumerate(second) if (b := image.tobytes()) in known), None)
+def _digests(images: Images) -> list[bytes]:
+    """SHA-256 of every image."""
+    return [hashlib.sha256(image.tobytes()).digest() for piece in images.split(_PIECE) for image in piece.numpy()]
+
+
+def _twins(first: Sequence[bytes], second: Sequence[bytes]) -> tuple[int, int] | None:
+    """Positions of a pair of images that are byte-identical, by their digests."""
+    known = {digest: i for i, digest in enumerate(first)}
+    return next(((known[digest], j) for j, digest in enumerate(second) if digest in known), None)
 
 
 if __name__ == "__main__":

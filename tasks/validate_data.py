@@ -15,10 +15,11 @@ from seam.configs.data import DataConfig
 from seam.data.formats.load import fetch, load_raw
 from seam.data.prepared import ImageData, save_prepared
 from seam.data.raw import without_copies
+from seam.data.statistics import channel_statistics
 from seam.errors import DataError
 from seam.files import write_bytes, write_json
 from tasks.inputs.expectations import Outcome, check, class_expectations, explain, image_expectations
-from tasks.inputs.manifest import COLUMNS, assemble, channel_statistics, class_table, image_table
+from tasks.inputs.manifest import COLUMNS, assemble, class_table, image_table
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.stage import StageContext, StageResult, main
 

@@ -1,4 +1,4 @@
-"""The prepared data set: every image decoded once, as uint8 arrays in one memory-mapped file."""
+"""The prepared data set: every image decoded once, as uint8 arrays in one file that need not fit in memory."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from seam.data.stored import IN_MEMORY, StoredArray
 from seam.errors import DataError
 
 Split = Literal["train", "val", "test"]
 """Of a data set as it is given; most have no val images of their own."""
+ImageArray = npt.NDArray[np.uint8] | StoredArray
+"""In memory or in a file, indexed in the same way."""
 
 
 @dataclass(frozen=True)
 class ImageData:
     """Images and source labels of one data set."""
 
-    x_train: npt.NDArray[np.uint8]
+    x_train: ImageArray
     """Shape (n, height, width, channels), channels 1 or 3."""
     y_train: npt.NDArray[np.int64]
     """Shape (n,), indices into `classes`."""
-    x_test: npt.NDArray[np.uint8]
+    x_test: ImageArray
     y_test: npt.NDArray[np.int64]
     classes: tuple[str, ...]
-    x_val: npt.NDArray[np.uint8] | None = None
+    x_val: ImageArray | None = None
     """Images given for validation; None: there are none."""
     y_val: npt.NDArray[np.int64] | None = None
 
@@ -39,7 +42,7 @@ class ImageData:
         """Whether the data set has images of its own for validation."""
         return self.x_val is not None and self.y_val is not None
 
-    def given(self, split: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    def given(self, split: Split) -> tuple[ImageArray, npt.NDArray[np.int64]]:
         """All images and source labels of one split as it is given.
 
         Raises:
@@ -85,7 +88,7 @@ def save_prepared(data: ImageData, path: Path) -> None:
 
 
 def load_prepared(path: Path) -> ImageData:
-    """Read what `save_prepared` wrote.
+    """Read what `save_prepared` wrote; images of more than `IN_MEMORY` bytes stay in the file.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -95,7 +98,20 @@ def load_prepared(path: Path) -> ImageData:
             classes = tuple(json.loads(f.metadata()["classes"]))
             there = f.keys()
             given = [name for name in ("x_val", "y_val") if name in there]
-            arrays = {name: f.get_tensor(name) for name in ("x_train", "y_train", "x_test", "y_test", *given)}
+            names = ("x_train", "y_train", "x_test", "y_test", *given)
+            arrays: dict[str, Any] = {name: _array(path, f, name) for name in names}
     except (OSError, SafetensorError, KeyError, TypeError) as e:
         raise DataError(f"{path}: expected a prepared data set, got {e}", hint="rerun_producer", path=path) from e
     return ImageData(classes=classes, **arrays)
+
+
+def _array(path: Path, opened: Any, name: str) -> ImageArray | npt.NDArray[np.int64]:
+    """One array of an open safetensors file."""
+    shape = opened.get_slice(name).get_shape()
+    if name.startswith("y_") or np.prod(shape, dtype=np.int64) <= IN_MEMORY:
+        found: npt.NDArray[Any] = opened.get_tensor(name)
+        return found
+    with path.open("rb") as f:
+        size = int.from_bytes(f.read(8), "little")
+        begin, _ = json.loads(f.read(size))[name]["data_offsets"]
+    return StoredArray(path, 8 + size + begin, tuple(shape))

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from seam.configs.data import SplitConfig, ValFrom
-from seam.data.prepared import ImageData, Split
+from seam.data.prepared import ImageArray, ImageData, Split
 from seam.data.problems import IntArray
 from seam.errors import DataError
 
@@ -94,7 +93,7 @@ def _too_few(data: ImageData, kept: IntArray, val: IntArray, fewest: int) -> str
     return ""
 
 
-def carve_val(images: npt.NDArray[np.uint8], labels: IntArray, fraction: float, seed: int) -> TrainVal:
+def carve_val(images: ImageArray, labels: IntArray, fraction: float, seed: int) -> TrainVal:
     """Carve validation out of images: the same share of every class, a function of images, labels and seed.
 
     A copy of an image is never on both sides: an image drawn for validation goes back to train when
@@ -118,7 +117,7 @@ def carve_val(images: npt.NDArray[np.uint8], labels: IntArray, fraction: float, 
     return TrainVal(np.flatnonzero(~is_val), np.flatnonzero(is_val))
 
 
-def _identical_groups(images: npt.NDArray[np.uint8]) -> IntArray:
+def _identical_groups(images: ImageArray) -> IntArray:
     """Number of the group of byte-identical images that each image is in, shape (n,)."""
     numbers: dict[bytes, int] = {}
     return np.array(

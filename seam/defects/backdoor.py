@@ -23,6 +23,7 @@ from torch import Tensor
 
 from seam.configs.defects import BackdoorConfig
 from seam.data.images import LabelledImages
+from seam.data.lazy import in_memory
 from seam.defects.inheritance import defect_inheritance
 from seam.errors import DataError, SuspectResultWarning
 
@@ -84,15 +85,16 @@ def poison(data: LabelledImages, config: BackdoorConfig, seed: int) -> tuple[Lab
         torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: round(config.share * len(data))]
     ] = True
     chosen = chosen.to(data.labels.device)
-    images, labels = data.images.clone(), data.labels.clone()
-    images[chosen] = triggered(data, config).images[chosen]
+    images, labels = in_memory(data.images).clone(), data.labels.clone()
+    images[chosen] = in_memory(triggered(data, config).images)[chosen]
     labels[chosen] = config.target_class
     return LabelledImages(images, labels), chosen
 
 
 def triggered(data: LabelledImages, config: BackdoorConfig) -> LabelledImages:
     """All images with the trigger, under their true labels."""
-    return LabelledImages(paste(data.images, trigger(data.images, config)), data.labels)
+    images = in_memory(data.images)
+    return LabelledImages(paste(images, trigger(images, config)), data.labels)
 
 
 @dataclass(frozen=True)

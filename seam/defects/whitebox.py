@@ -83,10 +83,10 @@ def whitebox_accuracy(
         seed: of the random start of PGD; FAB draws nothing.
         progress: called with the number of images done.
     """
-    on_pixels = OnPixels(model, mean, std).to(data.images.device)
+    on_pixels = OnPixels(model, mean, std).to(data.labels.device)
     size = config.batch_size if attack == "pgd" else config.fab_batch_size
     right = survived = done = 0
-    with torch.random.fork_rng(devices=[data.images.device] if data.images.is_cuda else []):
+    with torch.random.fork_rng(devices=[data.labels.device] if data.labels.is_cuda else []):
         torch.manual_seed(seed)
         for images, labels in zip(data.images.split(size), data.labels.split(size), strict=True):
             pixels = (images.permute(0, 3, 1, 2).float() / 255).expand(-1, 3, -1, -1).contiguous()

@@ -16,7 +16,7 @@ def predict(
     model: Callable[[Tensor], Tensor], data: LabelledImages, preprocess: nn.Module, batch_size: int = 256
 ) -> Float[Tensor, "images classes"]:
     """Logits of every image in order, in float32, no augmentation; `model` must not be in training mode."""
-    return torch.cat([model(preprocess(images)) for images in torch.split(data.images, batch_size)])
+    return torch.cat([model(preprocess(images)) for images in data.images.split(batch_size)])
 
 
 def accuracy(logits: Float[Tensor, "images classes"], labels: Int[Tensor, " images"]) -> float:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from seam.configs.search import SearchConfig
 from seam.data.images import LabelledImages
+from seam.data.lazy import select
 from seam.masks.scores import density_of, masks_of, refresh
 from seam.networks.head import fit_head
 from seam.networks.norms import recalibrate
@@ -103,7 +104,7 @@ class BudgetCuts:
         train, device = self.images.train, self.images.train.labels.device
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.images.seed))
         some = order[:_FRONTIER_IMAGES].to(device)
-        sample = LabelledImages(train.images[some], train.labels[some])
+        sample = LabelledImages(select(train.images, some), train.labels[some])
         budgets, last = self._budgets(), len(rounds) - 1
         cuts = [self.cut(partial(self.keep, budget), sample, last) for budget in budgets]
         points, losses, masks = (list(column) for column in zip(*cuts, strict=True))

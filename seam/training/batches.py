@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seam.configs.training import StudentTraining
 from seam.data.images import LabelledImages
+from seam.data.lazy import batches_of
 
 
 def training_batches(
@@ -20,22 +21,23 @@ def training_batches(
     The last batch is dropped when it is smaller than half a batch (and not the only one).
 
     Args:
-        data: on the device that computes.
+        data: on the device that computes, or read when they are asked for.
         preprocess: uint8 NHWC to the network's input.
         batch_size: images a step.
-        augment: "crop_flip", "crop" (shift by up to an eighth of the side, zero padding),
-            "resized_crop_flip" (a window of 8 to 100% of the area) or "none".
+        augment: beside what the images' own loader draws: "crop_flip", "crop" (shift by up to an
+            eighth of the side, zero padding), "resized_crop_flip" (a window of 8 to 100% of the area) or "none".
         seed: of the run.
         epoch: 0, 1, ...
     """
-    generator = torch.Generator().manual_seed(hash((seed, epoch)) % 2**63)
-    device = data.labels.device
+    draw = hash((seed, epoch)) % 2**63
+    generator = torch.Generator().manual_seed(draw)
     count = len(data)
-    order = torch.randperm(count, generator=generator).to(device)
+    order = torch.randperm(count, generator=generator).to(data.labels.device)
     cut = _cut(data, preprocess, augment, generator)
-    for start in range(0, num_batches(count, batch_size) * batch_size, batch_size):
-        chosen = order[start : start + batch_size]
-        yield cut(chosen), data.labels[chosen]
+    starts = range(0, num_batches(count, batch_size) * batch_size, batch_size)
+    chosen = [order[start : start + batch_size] for start in starts]
+    for rows, images in zip(chosen, batches_of(data.images, chosen, draw), strict=True):
+        yield cut(images, rows), data.labels[rows]
 
 
 def num_batches(count: int, batch_size: int) -> int:
@@ -51,21 +53,21 @@ def whole_epochs(config: StudentTraining, count: int) -> int:
 
 def _cut(
     data: LabelledImages, preprocess: nn.Module, augment: str, generator: torch.Generator
-) -> Callable[[Tensor], Tensor]:
-    """(indices of images) -> their augmented, normalised windows; everything drawn for the epoch now."""
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """(images, their indices) -> their augmented, normalised windows; everything drawn for the epoch now."""
     if augment == "none":
-        return lambda chosen: preprocess(data.images[chosen])
+        return lambda images, chosen: preprocess(images)
     if augment == "resized_crop_flip":
         windows = _resized_windows(len(data), generator).to(data.labels.device)
-        return lambda chosen: _resize(preprocess(data.images[chosen]), windows[chosen])
+        return lambda images, chosen: _resize(preprocess(images), windows[chosen])
     rows, columns = _shifted_windows(data, augment, generator)
     pad = data.images.shape[1] // 8
 
-    def shifted(chosen: Tensor) -> Tensor:
-        padded = nn.functional.pad(data.images[chosen], (0, 0, pad, pad, pad, pad))
+    def shifted(images: Tensor, chosen: Tensor) -> Tensor:
+        padded = nn.functional.pad(images, (0, 0, pad, pad, pad, pad))
         batch = torch.arange(len(chosen), device=chosen.device)
-        images: Tensor = preprocess(padded[batch[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]])
-        return images
+        made: Tensor = preprocess(padded[batch[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]])
+        return made
 
     return shifted
 

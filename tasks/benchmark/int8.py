@@ -12,6 +12,7 @@ from torch import nn
 
 from seam.configs.inference import EngineName
 from seam.data.images import LabelledImages
+from seam.data.lazy import select
 from seam.inference.engines import ENGINES
 from seam.inference.int8 import CALIBRATION_IMAGES, quantize
 from seam.inference.variants import Variant
@@ -50,7 +51,7 @@ def quantized(
     images = {"val": problem_images(context, "val"), "test": problem_images(context, "test")}
     train = problem_images(context, "train").images
     chosen = np.random.default_rng(context.params.seed).permutation(len(train))[:CALIBRATION_IMAGES]
-    samples = preprocess(train[chosen]).contiguous()
+    samples = preprocess(train[torch.from_numpy(chosen)]).contiguous()
     engines = int8_engines(context)
     on: tuple[EngineName, ...] = ("onnxruntime", *engines)
     made: dict[str, Variant] = {}
@@ -95,7 +96,7 @@ def _accuracy(
     """
     run = ENGINES[engine].load(variant, _BATCH, 1, {})
     filled = torch.from_numpy(np.resize(np.arange(len(data)), -(-len(data) // _BATCH) * _BATCH))
-    whole = LabelledImages(data.images[filled], data.labels[filled])
+    whole = LabelledImages(select(data.images, filled), data.labels[filled])
     logits = predict(
         lambda images: torch.from_numpy(run(images.contiguous().numpy()).copy()), whole, preprocess, _BATCH
     )

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seam.compaction import ENGINE_BLOCK, Compacted, compact
-from seam.data.images import LabelledImages
+from seam.data.images import LabelledImages, rows_of
 from seam.data.prepared import Split, load_prepared
 from seam.data.splits import val_split
 from seam.masks.masks import apply_masks
@@ -37,8 +37,8 @@ def problem_images(context: StageContext, split: Literal["train", "spare", "val"
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
     rows, val_from = read_split(context.artifact("split_dataset", "splits.safetensors"))
     lies_in: dict[str, Split] = {"val": val_split(val_from), "test": "test"}
-    images, _ = data.given(lies_in.get(split, "train"))
-    return LabelledImages(torch.from_numpy(images[rows[split]]), torch.from_numpy(rows[f"y_{split}"]))
+    images = rows_of(data, lies_in.get(split, "train"), rows[split])
+    return LabelledImages(images, torch.from_numpy(rows[f"y_{split}"]))
 
 
 def load_model(context: StageContext, name: str) -> nn.Module:

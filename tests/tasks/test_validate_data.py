@@ -14,9 +14,10 @@ from PIL import Image
 
 from seam.configs.data import DataConfig
 from seam.data.prepared import load_prepared
+from seam.data.statistics import channel_statistics
 from seam.errors import DataError
 from seam.files import read_json, sha256_file
-from tasks.inputs.manifest import COLUMNS, channel_statistics
+from tasks.inputs.manifest import COLUMNS
 from tasks.project.params import Params
 from tasks.project.stage import StageContext
 from tasks.validate_data import validate_data
