@@ -51,7 +51,7 @@ def stored(pixels: np.ndarray, tmp_path: Path) -> StoredArray:
     ids=str,
 )
 def test_is_indexed_as_an_array_in_memory(stored: StoredArray, pixels: np.ndarray, rows: object) -> None:
-    wanted, found = pixels[rows], stored[rows]  # type: ignore[index]
+    wanted, found = pixels[rows], stored[rows]  # type: ignore[call-overload]
     assert found.shape == wanted.shape
     assert (found == wanted).all()
 
@@ -107,7 +107,7 @@ def test_negatives_drawn_anew_are_the_same(stored: StoredArray, pixels: np.ndarr
 
 
 def test_joined_images_keep_their_order(stored: StoredArray, pixels: np.ndarray) -> None:
-    parts = [select(lazy(stored), torch.tensor(rows)) for rows in ([4, 1], [], [7, 4, 0])]
+    parts = [select(lazy(stored), torch.tensor(rows, dtype=torch.long)) for rows in ([4, 1], [], [7, 4, 0])]
     both = joined(parts)
     assert (in_memory(both).numpy() == pixels[[4, 1, 7, 4, 0]]).all()
     assert (both[torch.tensor([3, 0, 4])].numpy() == pixels[[4, 4, 0]]).all()
