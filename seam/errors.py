@@ -34,6 +34,7 @@ Hint = Literal[
     "learning_rate",
     "more_rates",
     "normalisation",
+    "num_classes",
     "rerun_producer",
     "search_rate",
     "spatial_dropout",
@@ -42,6 +43,7 @@ Hint = Literal[
     "together",
     "val_images",
     "val_seen",
+    "which_weights",
 ]
 """What is to be changed."""
 ADVICE: Mapping[Hint, str] = {
@@ -56,6 +58,7 @@ ADVICE: Mapping[Hint, str] = {
     "learning_rate": "lower the learning rate",
     "more_rates": "add others to the rates to choose from",
     "normalisation": "check the weights and the normalisation",
+    "num_classes": "give the number it was trained with as num_classes, or transfer it to the new classes",
     "rerun_producer": "make it anew",
     "search_rate": "lower the learning rates of the search",
     "spatial_dropout": "set spatial dropout to 0",
@@ -64,6 +67,7 @@ ADVICE: Mapping[Hint, str] = {
     "together": "search for one problem at a time",
     "val_images": "give images for val, or take it from train",
     "val_seen": "give images for val, or take it from test",
+    "which_weights": "say which of them by name",
 }
 """What to do, said to somebody who calls the library."""
 

@@ -14,7 +14,7 @@ from seam.networks.state_dicts import load_tensors
 from tasks.inputs.backdoored_source import planted
 from tasks.inputs.checkpoint import fetch_checkpoint, files_of
 from tasks.inputs.target import target_data
-from tasks.project.stage import StageContext, StageResult, main
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 
 def fetch_source(context: StageContext) -> StageResult:
@@ -32,7 +32,9 @@ def fetch_source(context: StageContext) -> StageResult:
     network = build(config.architecture, config.num_classes)
     context.progress(0.0, f"checkpoint {config.checkpoint}")
     found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
-    load_tensors(network, found.tensors, found.fetched_from or str(context.root / config.checkpoint))
+    with collect_warnings(context) as doubts:
+        where = found.fetched_from or str(context.root / config.checkpoint)
+        load_tensors(network, found.tensors, where, config.weights)
     mean, std = three_values(config.mean), three_values(config.std)
     data = target_data(context)
     image = Preprocess(mean, std)(torch.from_numpy(data.x_train[:1]))
@@ -50,6 +52,7 @@ def fetch_source(context: StageContext) -> StageResult:
         params_total=sum(p.numel() for p in network.parameters()),
         files={name: sha256_file(context.root / name) for name in files_of(config.architecture, config.checkpoint)},
         fetched_from=found.fetched_from,
+        warnings=tuple(doubts),
         backdoor=backdoor,
     )
     with context.publish() as out:

@@ -112,7 +112,8 @@ def _load(context: StageContext, network: nn.Module, config: SourceConfig) -> st
     assert config.checkpoint is not None
     context.progress(0.0, f"checkpoint {config.checkpoint}")
     found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
-    load_tensors(network, found.tensors, found.fetched_from or str(context.root / config.checkpoint))
+    where = found.fetched_from or str(context.root / config.checkpoint)
+    load_tensors(network, found.tensors, where, config.weights)
     return found.fetched_from
 
 

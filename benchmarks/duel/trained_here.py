@@ -13,8 +13,9 @@ from seam.configs.networks import SourceConfig
 from seam.configs.runtime import RuntimeConfig
 from seam.data.images import LabelledImages
 from seam.data.prepared import ImageData
+from seam.networks.checkpoints.read import read_state_dict
 from seam.networks.source import Preprocess
-from seam.networks.state_dicts import read_state_dict, save_weights
+from seam.networks.state_dicts import save_weights
 from seam.runtime import start
 from seam.training.finetune import train_from_scratch
 
@@ -41,8 +42,8 @@ def trained_weights(network: Network, module: nn.Module, data: ImageData, given:
         return path
     torch.manual_seed(0)
     if given.is_file():
-        mine = module.state_dict()
-        fitting = {k: v for k, v in read_state_dict(given).items() if k in mine and mine[k].shape == v.shape}
+        mine, found = module.state_dict(), read_state_dict(given).items()
+        fitting = {k: v for n, v in found for k in mine if f".{n}".endswith(f".{k}") and mine[k].shape == v.shape}
         module.load_state_dict({**mine, **fitting})
     images = LabelledImages(torch.from_numpy(data.x_train), torch.from_numpy(data.y_train))
     watched = np.random.default_rng(0).permutation(len(images))[:500]

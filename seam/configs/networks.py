@@ -16,13 +16,16 @@ class SourceConfig:
     """A built-in name, `torchvision:NAME`, or `path/to/file.py:function` (called with
     num_classes=...)."""
     checkpoint: str | None = None
-    """A .safetensors file or a state dict (.pt, .pth, .th; nothing in it is executed); null: train
-    here.
+    """A file of weights, as PyTorch, Lightning, timm or safetensors write them (nothing in it is
+    executed), or the index of several (`model.safetensors.index.json`); null: train here.
 
     Or one that is fetched: `torchvision:WEIGHTS` (for a torchvision architecture), `https://...`,
     `models:/NAME/VERSION` or `models:/NAME@ALIAS` (MLflow registry), `hub:OWNER/REPO:NAME`
     (torch.hub: runs that repository's code).
     """
+    weights: str | None = None
+    """Of several sets of weights in the checkpoint, the name of the one to take (`state_dict_ema`,
+    `generator`; `.`: its top); null: the averaged ones where there are averaged and raw ones."""
     expected_accuracy: Annotated[float, Ge(0), Le(1)] | None = None
     """Of a given checkpoint over all classes of the test images, a fraction: stop if it is off by
     more than 0.01; null: do not compare."""
@@ -46,6 +49,10 @@ class SourceConfig:
     def __post_init__(self) -> None:
         require(
             (self.mean is None) == (self.std is None), f"mean and std go together, got mean={self.mean}, std={self.std}"
+        )
+        require(
+            self.weights is None or self.checkpoint is not None,
+            f"weights are named of a given checkpoint, got {self.weights} and checkpoint=null",
         )
         require(
             self.expected_accuracy is None or self.checkpoint is not None,

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from seam.errors import SourceError
-from seam.networks.state_dicts import read_state_dict
+from seam.networks.checkpoints.read import read_state_dict
 
 PREFIXES = ("torchvision:", "https://", "http://", "hub:")
 SILENCE_SECONDS = 30.0

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from seam.errors import SourceError
+from seam.networks.checkpoints.read import read_state_dict
 from seam.networks.checkpoints_online import fetch_state_dict, is_online
-from seam.networks.state_dicts import read_state_dict
 from tasks.project.environment import tracking_uri
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 REGISTRY = "models:/"
-SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".pt2")
 _VERSION = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 
@@ -142,7 +142,8 @@ def _only_state_dict(artifacts: Path, name: str) -> dict[str, Tensor]:
     top = artifacts if artifacts.is_dir() else artifacts.parent
     files = sorted(f for f in ([artifacts] if artifacts.is_file() else artifacts.rglob("*")) if f.suffix in SUFFIXES)
     if len(files) != 1:
-        found = ", ".join(str(f.relative_to(top)) for f in files) or "none"
+        others = sorted(str(f.relative_to(top)) for f in top.rglob("*") if f.is_file())
+        found = ", ".join(str(f.relative_to(top)) for f in files) or f"none among {', '.join(others) or 'no files'}"
         raise SourceError(
             f"{name}: expected exactly one {', '.join(SUFFIXES)} file among its artifacts, got {found}; register a"
             " state dict alone."

@@ -26,6 +26,7 @@ ADVICE: Mapping[Hint, str] = {
     "learning_rate": "lower {rates}",
     "more_rates": "add others to finetune.rates",
     "normalisation": "check {source}.checkpoint and the normalisation, {source}.mean and {source}.std",
+    "num_classes": "give data with the classes it was trained for, or set transfer.num_classes and `seam transfer` it",
     "rerun_producer": "run the stage {producer} again",
     "search_rate": "lower {search}.lr_head or {search}.lr_scores",
     "spatial_dropout": "set {training}.spatial_dropout to 0",
@@ -34,6 +35,7 @@ ADVICE: Mapping[Hint, str] = {
     "together": "set runtime.searches_together to 1",
     "val_images": f"give {_OWN_VAL}, or set split_dataset.val_from to train",
     "val_seen": f"give {_OWN_VAL}, or set split_dataset.val_from to test",
+    "which_weights": "set {source}.weights to the name of one of them",
 }
 """What to do; {names} are those that `_names` knows for the stage."""
 _PLANTING = {"fetch_source": "transfer.backdoor.training"}

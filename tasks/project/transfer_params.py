@@ -33,6 +33,8 @@ class TransferParams:
     """Of the trained network, as `prepare_source.architecture`."""
     checkpoint: Annotated[str, NotEmpty()] = "torchvision:DEFAULT"
     """Its weights, as `prepare_source.checkpoint`."""
+    weights: str | None = None
+    """Which of several sets of them, as `prepare_source.weights`."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """Its normalisation, pixels in [0, 1]: one or three values. ImageNet's."""
     std: tuple[Annotated[float, Gt(0)], ...] = (0.229, 0.224, 0.225)

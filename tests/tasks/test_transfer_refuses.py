@@ -91,7 +91,7 @@ def test_altered_answers_and_students_are_refused(project: Path, empty_mlflow_st
     ("stage", "changes", "line"),
     [
         ("fetch_source", {"checkpoint": "none.safetensors"}, "none.safetensors: no such checkpoint file"),
-        ("fetch_source", {"num_classes": 9}, "check the architecture and the number of classes"),
+        ("fetch_source", {"num_classes": 9}, "has 7 classes where 9 are asked for .* set transfer.num_classes"),
         (
             "fetch_source",
             {"checkpoint": "models:/net"},

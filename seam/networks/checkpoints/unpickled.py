@@ -1,0 +1,75 @@
+"""What torch.save wrote, read by torch's own reader of weights: nothing is executed, foreign objects are left out.
+
+Training code keeps more in a checkpoint than tensors: its arguments, paths, figures of NumPy, settings of a
+framework. Each name of such a class or function stands here for a placeholder that does nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+CLASS = "pickled class"
+"""Attribute of what stands for an object: the name of its class."""
+
+
+def load(file: IO[bytes]) -> Any:
+    """The content of a file of torch.save, opened to be read from its start, on the CPU.
+
+    Returns:
+        Tensors, containers and plain values; an OrderedDict with the attribute `CLASS` for every
+        object of another class, made without its code.
+
+    Raises:
+        pickle.UnpicklingError: not to be read without executing code.
+        RuntimeError, OSError, EOFError, ValueError, KeyError: damaged.
+    """
+    with safe_globals([*_numpy_globals(), *((_placeholder(name), name) for name in _foreign(file))]):
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def class_of(value: object) -> str | None:
+    """The class of an object that was left out; None for what was read."""
+    name: str | None = getattr(value, CLASS, None)
+    return name
+
+
+def is_network(value: object) -> bool:
+    """Whether what was left out is a torch.nn.Module, pickled whole."""
+    return class_of(value) is not None and {"_modules", "_parameters"} <= vars(value).keys()
+
+
+def _foreign(file: IO[bytes]) -> list[str]:
+    """Names of classes and functions in it that torch does not know; none for files of old versions of torch."""
+    known = {name for _, name in _numpy_globals()}
+    try:
+        return [name for name in get_unsafe_globals_in_checkpoint(file) if name not in known]
+    except Exception:  # whatever is wrong with it, reading it says so
+        return []
+    finally:
+        file.seek(0)
+
+
+def _placeholder(name: str) -> type:
+    """A class whose objects are empty containers, which is all that torch's reader fills without asking their class."""
+
+    def __new__(cls: type, *args: object, **kwargs: object) -> OrderedDict[str, object]:  # noqa: N807 - called by torch
+        made = OrderedDict[str, object]()
+        setattr(made, CLASS, name)
+        return made
+
+    return type("Placeholder", (), {"__new__": __new__})
+
+
+def _numpy_globals() -> list[tuple[Any, str]]:
+    """What NumPy's numbers and arrays are made of, under the names of all its versions; none of it runs code."""
+    functions: tuple[Any, ...] = (np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0])
+    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"}
+    return [
+        *((f, f"numpy.{core}.multiarray.{f.__name__}") for f in functions for core in ("core", "_core")),
+        *((kind, f"{kind.__module__}.{kind.__name__}") for kind in (np.ndarray, np.dtype, *kinds)),
+    ]
