@@ -67,9 +67,9 @@ def _placeholder(name: str) -> type:
 
 def _numpy_globals() -> list[tuple[Any, str]]:
     """What NumPy's numbers and arrays are made of, under the names of all its versions; none of it runs code."""
-    functions: tuple[Any, ...] = (np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0])
-    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"}
+    functions: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]]
+    kinds: set[Any] = {type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"}
     return [
         *((f, f"numpy.{core}.multiarray.{f.__name__}") for f in functions for core in ("core", "_core")),
-        *((kind, f"{kind.__module__}.{kind.__name__}") for kind in (np.ndarray, np.dtype, *kinds)),
+        *((kind, f"{kind.__module__}.{kind.__name__}") for kind in {np.ndarray, np.dtype, *kinds}),
     ]
