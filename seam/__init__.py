@@ -1,3 +1,42 @@
-"""SeaM: re-engineer a trained network so that only the weights a target problem needs remain."""
+"""Take a trained network and make of it what is really needed.
+
+    import seam
+
+    small = seam.reengineer(network, train, classes=["boot", "sandal"], val=val)  # .network .masks .head .report
+    student = seam.transfer(network, train, val=val, method="seam")
+    exact = seam.compact(network, masks, example)
+    seam.export(small, "boots.onnx")
+
+`train` and `val` are a folder of images, a torch Dataset or DataLoader, or arrays. The given network
+is never changed. docs/library.md has an example that runs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seam.door.exact import compact, export
+    from seam.door.reengineer import reengineer
+    from seam.door.transfer import transfer
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "compact", "export", "reengineer", "transfer"]
+_LIES_IN = {
+    "compact": "seam.door.exact",
+    "export": "seam.door.exact",
+    "reengineer": "seam.door.reengineer",
+    "transfer": "seam.door.transfer",
+}
+"""Name -> its module, which is imported by the first who asks for it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LIES_IN:
+        raise AttributeError(f"module 'seam' has no attribute '{name}'")
+    return getattr(import_module(_LIES_IN[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LIES_IN})

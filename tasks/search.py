@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from seam.configs.search import SearchConfig
-from seam.configs.training import FinetuneConfig
 from seam.errors import SuspectResultWarning
 from seam.files import write_csv, write_json
-from seam.masks.masks import apply_masks
 from seam.masks.pack import save_mask_pack
 from seam.measures.macs import weight_macs
 from seam.networks.head import SourceOnProblem
-from seam.networks.norms import put_norm_tensors, save_norms
+from seam.networks.norms import save_norms
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
 from seam.runtime import Runtime, start
-from seam.search.hybrid import search_hybrid
 from seam.search.mask_search import MaskSearch
 from seam.search.problem import SearchProblem
 from seam.search.result import Round, SearchResult
+from seam.search.run import search as run_search
 from seam.search.time_table import TimeTable, load_times
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
@@ -49,13 +45,10 @@ def search(context: StageContext) -> StageResult:
     bar = tqdm(desc=f"search {context.name}", unit="round", total=config.rounds, disable=None)
     with collect_warnings(context) as doubts, SearchLogger(context) as log, bar:
         on_round = _observer(context, bar, log)
-        if config.structure == "hybrid":
-            run: Callable[..., SearchResult] = partial(search_hybrid, partial(prepare, context, source), config)
-        else:
-            run = prepare(context, source).run
-        result = run(checkpoint_of(context), on_round, _training(context))
+        runtime = start(context.params.runtime, source.info.pixels)
+        problem, seed, training = search_problem(context, source, runtime), context.params.seed, context.params.finetune
+        result = run_search(problem, config, runtime, seed, checkpoint_of(context), on_round, training)
         _doubt(result, config)
-    runtime = start(context.params.runtime, source.info.pixels)
     channels = _channels(context, source, result)
     with context.publish() as out:
         mask_sha256 = _save_models(result, source, out)
@@ -77,47 +70,32 @@ def checkpoint_of(context: StageContext) -> Path:
     return context.work_folder / "checkpoint.safetensors"
 
 
-def prepare(
-    context: StageContext, source: Source, config: SearchConfig | None = None, left: SearchResult | None = None
-) -> MaskSearch:
-    """The search of this problem, before its first round.
+def prepare(context: StageContext, source: Source) -> MaskSearch:
+    """The search of this problem in `source`, before its first round; not of one that is two, `hybrid`."""
+    runtime = start(context.params.runtime, source.info.pixels)
+    return MaskSearch(search_problem(context, source, runtime), context.params.search, runtime, context.params.seed)
 
-    Args:
-        context: of the problem.
-        source: to search in.
-        config: the search's numbers; None: the parameters'.
-        left: of an earlier search; None: all of the source is there.
-    """
-    config = config or context.params.search
+
+def search_problem(context: StageContext, source: Source, runtime: Runtime) -> SearchProblem:
+    """What is searched, and for what."""
+    config = context.params.search
     problem = context.target_problem(source.info.classes)
     train, val = problem_images(context, "train"), problem_images(context, config.select_on)
     spare = problem_images(context, "spare") if problem.is_binary and config.negatives == "redrawn" else None
-    runtime = start(context.params.runtime, source.info.pixels)
     preprocess = source.preprocess().to(runtime.device)
     on_device = val.to(runtime.device)
     original = SourceOnProblem(source.network, problem.target_indices, len(problem.source_classes)).to(runtime.device)
     source_val_accuracy = accuracy(predict(original, on_device, preprocess), on_device.labels)
     macs = None if config.cost == "weights" else weight_macs(source.network, source.example())
     times = _times(context, source) if config.cost == "milliseconds" else None
-    network = source.network
-    if left is not None:
-        network = copy.deepcopy(network)
-        apply_masks(network, left.masks)
-        put_norm_tensors(network, left.norms)
-    searched = SearchProblem(
-        network, preprocess, train, val, problem.num_classes, source_val_accuracy, macs, spare, times
+    return SearchProblem(
+        source.network, preprocess, train, val, problem.num_classes, source_val_accuracy, macs, spare, times
     )
-    return MaskSearch(searched, config, runtime, context.params.seed)
 
 
 def _times(context: StageContext, source: Source) -> TimeTable:
     """What widths of the source save, on the machine where the stage profile_source ran."""
     return load_times(context.artifact("profile_source", "times.json"), source.info.sha256)
-
-
-def _training(context: StageContext) -> FinetuneConfig | None:
-    """How layouts are trained that are tried; None: none are."""
-    return context.params.finetune if context.params.search.layouts > 1 else None
 
 
 def _save_models(result: SearchResult, source: Source, out: Path) -> str:

@@ -20,9 +20,6 @@ from seam.files import write_bytes, write_json
 from tasks.inputs.splits import problem_split, split_bytes
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
-_MOST_SPARE = 5
-"""Left-over negatives kept, as a multiple of the train split: enough variety, and a bound on
-memory."""
 _PIECE = 256
 """Images that are read at once."""
 
@@ -30,8 +27,8 @@ _PIECE = 256
 def split_dataset(context: StageContext) -> StageResult:
     """Write splits.safetensors (`train`, `spare`, `val`, `test` and `y_train`, ..., all int64) and summary.json.
 
-    `spare` are the negatives of a binary problem that the draw for `train` left over, at most five
-    times as many as `train`. `train` and `spare` index the data set's train images, `test` its test
+    `spare` are the negatives of a binary problem that the draw for `train` left over, see
+    `TargetProblem.training_rows`. `train` and `spare` index the data set's train images, `test` its test
     images, and `val` those that `val_from` of the summary says (see tasks.inputs.splits.read_split).
     Validation is carved out before the problem's images are selected, so an image is on the same
     side in every problem and in the source's training. Images that are byte-identical are on the
@@ -70,17 +67,13 @@ def _selected(
 ) -> tuple[dict[str, IntArray], dict[str, IntArray]]:
     """The images of the problem in each split, and their target labels."""
     y_val = data.given(carved.val_split)[1]
+    train, spare = problem.training_rows(data.y_train, carved.train, seed)
     splits = {
-        "train": problem.select(data.y_train, carved.train, seed),
+        "train": train,
         "val": problem.select(y_val, carved.val, seed),
         "test": problem.select(data.y_test, carved.test, seed),
+        "spare": spare,
     }
-    taken = np.isin(data.y_train, problem.target_indices) if problem.is_binary else np.ones(len(data.y_train), bool)
-    if carved.val_from == "train":
-        taken[carved.val] = True
-    taken[splits["train"]] = True
-    left_over = np.random.default_rng(seed).permutation(np.flatnonzero(~taken))
-    splits["spare"] = np.sort(left_over[: _MOST_SPARE * len(splits["train"])])
     sources = {"val": y_val, "test": data.y_test}
     return splits, {name: problem.target_labels(sources.get(name, data.y_train)[rows]) for name, rows in splits.items()}
 

@@ -24,6 +24,15 @@ class RemosConfig:
     """Images profiled at once; no result depends on it. *Same* (32)."""
 
 
+SETTINGS = (
+    TrainingSetting(lr=0.0005, lr_head=0.0005, momentum=0.0, schedule="cosine", head_start="fitted"),
+    TrainingSetting(lr=0.001, lr_head=0.001, momentum=0.9, schedule="cosine", head_start="fitted"),
+    TrainingSetting(lr=0.002, lr_head=0.002, momentum=0.9, schedule="cosine", head_start="fitted"),
+    TrainingSetting(lr=0.005, lr_head=0.005, momentum=0.9, schedule="cosine", head_start="random"),
+)
+"""From gentle fine-tuning to learning anew: a list to choose from on val that has something for every method."""
+
+
 @config
 class TransferConfig:
     """A transfer to a target data set, by whichever method."""

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from seam.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
+MOST_SPARE = 5
+"""Left-over negatives of a binary problem that are kept, as a multiple of its training images: enough
+variety, and a bound on memory."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,24 @@ class TargetProblem:
         pool = np.concatenate([shuffled[c] for c in others])
         order = np.lexsort((rng.permutation(len(pool)), ranks))  # the first of every class, then the second, ...
         return np.sort(np.concatenate([positives, pool[order[: len(positives)]]]))
+
+    def training_rows(self, labels: IntArray, available: IntArray, seed: int) -> tuple[IntArray, IntArray]:
+        """The images to train on, and the negatives of a binary problem that the draw for them left over.
+
+        Args:
+            labels: source label of every image.
+            available: indices of those that may be trained on.
+            seed: of both draws.
+
+        Returns:
+            As of `select`; and others, ascending, at most `MOST_SPARE` times as many, none where the
+            problem is not binary.
+        """
+        train = self.select(labels, available, seed)
+        others = np.isin(labels[available], self.target_indices, invert=True) & self.is_binary
+        left_over = np.setdiff1d(available[others], train)
+        drawn = np.random.default_rng(seed).permutation(left_over)
+        return train, np.sort(drawn[: MOST_SPARE * len(train)])
 
 
 def _shorten(names: Sequence[str], most: int = 12) -> str:

@@ -22,27 +22,27 @@ _PIECE = 1 << 24
 
 
 class StoredArray:
-    """A C-contiguous uint8 array in a file, read row by row; it is indexed along its first axis as a numpy array is.
+    """A C-contiguous array in a file, read row by row; it is indexed along its first axis as a numpy array is.
 
     Rows are read, not mapped: what was read once takes none of the process's memory later.
     """
 
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> None:
         """Open the file.
 
         Args:
             path: of the file; it may be deleted while it is open.
             offset: of the first byte of the array.
             shape: (rows, ...).
+            dtype: of its values, as they lie in memory on this machine.
 
         Raises:
             DataError: the file is shorter than the array.
         """
         self.shape = shape
         self.path = path
-        self._offset, self._row = offset, int(np.prod(shape[1:], dtype=np.int64))
+        self.dtype = np.dtype(dtype)
+        self._offset, self._row = offset, self.dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
         self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
         end, size = offset + shape[0] * self._row, os.fstat(self._file).st_size
@@ -63,7 +63,7 @@ class StoredArray:
         """Of the whole array, in the file."""
         return self.shape[0] * self._row
 
-    def __getitem__(self, rows: Any) -> npt.NDArray[np.uint8]:
+    def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
         """A new array of one row (an integer), or of several (a slice, integers, or a bool for each row)."""
         if isinstance(rows, slice):
             first, last, step = rows.indices(len(self))
@@ -73,12 +73,12 @@ class StoredArray:
             chosen = np.flatnonzero(chosen)
         return self._rows(chosen.reshape(1))[0] if chosen.ndim == 0 else self._rows(chosen)
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
         """The rows in order, some read ahead."""
         for piece in self.pieces():
             yield from piece
 
-    def pieces(self) -> Iterator[npt.NDArray[np.uint8]]:
+    def pieces(self) -> Iterator[npt.NDArray[Any]]:
         """Consecutive rows, a few megabytes at a time."""
         size = max(1, _PIECE // max(1, self._row))
         for first in range(0, len(self), size):
@@ -95,18 +95,19 @@ class StoredArray:
         for first in range(0, len(rows), size):
             yield torch.from_numpy(self._rows(rows[first : first + size]))
 
-    def _rows(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def _rows(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         count = len(self)
         if len(chosen) and not (-count <= int(chosen.min()) and int(chosen.max()) < count):
             raise IndexError(f"rows must be in -{count}..{count - 1}, got {int(chosen.min())}..{int(chosen.max())}")
-        made = np.empty((len(chosen), *self.shape[1:]), np.uint8)
-        for into, row in zip(made.reshape(len(chosen), self._row), (chosen % max(count, 1)).tolist(), strict=True):
-            self._read(into, row)
+        made = np.empty((len(chosen), *self.shape[1:]), self.dtype)
+        into = made.view(np.uint8).reshape(len(chosen), self._row)
+        for number, row in enumerate((chosen % max(count, 1)).tolist()):
+            self._read(into[number], row)
         return made
 
-    def _run(self, first: int, last: int) -> npt.NDArray[np.uint8]:
-        made = np.empty((last - first, *self.shape[1:]), np.uint8)
-        self._read(made.reshape(-1), first)
+    def _run(self, first: int, last: int) -> npt.NDArray[Any]:
+        made = np.empty((last - first, *self.shape[1:]), self.dtype)
+        self._read(made.reshape(-1).view(np.uint8), first)
         return made
 
     def _read(self, into: npt.NDArray[np.uint8], row: int) -> None:

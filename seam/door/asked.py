@@ -1,0 +1,284 @@
+"""What is asked for, checked before anything is computed: a network, images, classes, and where it is computed."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seam.configs.runtime import RuntimeConfig
+from seam.data.images import LabelledImages
+from seam.data.problems import TargetProblem
+from seam.data.splits import carve_val
+from seam.data.statistics import channel_statistics
+from seam.door.given import Given, Labelled, folder_split, labelled, named
+from seam.errors import DataError, SourceError, SuspectResultWarning
+from seam.networks.predict import predict
+from seam.networks.source import Preprocess, three_values
+from seam.runtime import Runtime, start
+
+Device = Literal["auto", "cpu", "cuda"]
+VAL_SHARE = 0.2
+"""Of the training images that become val where none are given."""
+_TRIED_ON = 512
+"""Images that a normalisation is chosen on."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How images are to be read, and computed on."""
+
+    mean: Sequence[float] | None
+    """Of pixels in [0, 1], for images as stored; None: chosen on val."""
+    std: Sequence[float] | None
+    image_size: int | None
+    seed: int
+    device: Device
+
+
+@dataclass(frozen=True)
+class Images:
+    """Train and val of the network's classes, and how they reach its input."""
+
+    train: Labelled
+    val: Labelled
+    preprocess: nn.Module
+    normalisation: str
+    """In words, for the report."""
+    carved: bool
+    """Whether val was carved out of the training images."""
+
+    @property
+    def example(self) -> Tensor:
+        """Two training images as the network takes them, on the CPU."""
+        return self.train.example(self.preprocess)
+
+
+def own_copy(network: Any) -> nn.Module:
+    """A copy of the caller's network to work on: eval mode, float32, on the CPU.
+
+    Raises:
+        SourceError: it is no trained float32 network with its weights in memory.
+    """
+    if not isinstance(network, nn.Module):
+        raise SourceError(f"expected a torch.nn.Module, got {type(network).__name__}; build the network, then load it.")
+    parameters = dict(network.named_parameters())
+    if not parameters:
+        raise SourceError(f"{type(network).__name__}: expected a network with weights, got one without any.")
+    for name, parameter in parameters.items():
+        if parameter.is_meta:
+            raise SourceError(f"'{name}' is on the meta device, expected weights in memory; load the weights first.")
+        if parameter.dtype != torch.float32:
+            raise SourceError(f"'{name}' is {parameter.dtype}, expected torch.float32; call network.float() first.")
+        if not bool(torch.isfinite(parameter).all()):
+            raise SourceError(
+                f"'{name}' holds NaN or infinite values, expected finite weights; load a good checkpoint."
+            )
+    if len({parameter.device for parameter in parameters.values()}) > 1:
+        raise SourceError("the network lies on several devices, expected one; call network.to('cpu') first.")
+    made: nn.Module = copy.deepcopy(network)
+    return made.cpu().eval().requires_grad_(False)
+
+
+def read(train: Given, val: Given | None, wanted: Wanted) -> Images:
+    """The images, each as it is; `preprocess` is left to be chosen where it is not given.
+
+    Raises:
+        DataError: see `seam.door.given.labelled`; or train and val are of different kinds.
+    """
+    found = labelled(train, "train", wanted.image_size)
+    beside = folder_split(train, "val") if val is None else None
+    given = beside if val is None else val
+    if given is None:
+        kept, held = _carved(found, wanted.seed)
+        return Images(replace(found, data=kept), replace(found, data=held), nn.Identity(), "", carved=True)
+    other = labelled(given, "val", wanted.image_size)
+    kinds = [(f.as_stored, tuple(f.data.images.shape[1:])) for f in (found, other)]
+    if kinds[0] != kinds[1]:
+        shown = [f"{'uint8' if stored else 'float'} {shape}" for stored, shape in kinds]
+        raise DataError(f"val: expected images as of train, {shown[0]}, got {shown[1]}; prepare both alike.")
+    if found.classes and other.classes and found.classes != other.classes:
+        raise DataError(
+            f"val: expected the classes of train ({', '.join(found.classes[:5])}, ...), got"
+            f" {', '.join(other.classes[:5])}, ...; give both the same classes."
+        )
+    return Images(found, other, nn.Identity(), "", carved=False)
+
+
+def classes_of(images: Images, class_names: Sequence[str] | None, outputs: int) -> Images:
+    """The same with the network's classes: names where they are known, and labels that are indices of its outputs.
+
+    Args:
+        images: with their own names, or numbers.
+        class_names: of the network's outputs, in their order; None: those of the images.
+        outputs: of the network.
+
+    Raises:
+        DataError: the classes are not the network's.
+    """
+    names = None if class_names is None else tuple(str(c) for c in class_names)
+    if names is not None and len(names) != outputs:
+        raise DataError(f"class_names: expected {outputs}, one for each output of the network, got {len(names)}.")
+    own = images.train.classes
+    if names is None and own is not None and len(own) != outputs:
+        raise DataError(
+            f"the network has {outputs} outputs and the images have {len(own)} classes: expected as many; give"
+            " class_names (of the network's outputs, in their order), or transfer the network: seam.transfer."
+        )
+    wanted = names or own or tuple(map(str, range(outputs)))
+    sides = [_renumbered(side, wanted, name) for side, name in ((images.train, "train"), (images.val, "val"))]
+    return replace(images, train=sides[0], val=sides[1])
+
+
+def _renumbered(side: Labelled, wanted: tuple[str, ...], name: str) -> Labelled:
+    labels = side.data.labels
+    if side.classes is not None and side.classes != wanted:
+        unknown = [c for c in side.classes if c not in wanted]
+        if unknown:
+            raise DataError(
+                f"{name}: expected classes among class_names, got '{unknown[0]}'; name it as the images do."
+            )
+        labels = torch.tensor([wanted.index(c) for c in side.classes])[labels]
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(wanted):
+        raise DataError(
+            f"{name}: expected labels in 0..{len(wanted) - 1}, the network's outputs, got {low}..{high}; number the"
+            " classes as the network does."
+        )
+    return named(replace(side, data=LabelledImages(side.data.images, labels)), wanted)
+
+
+def outputs_of(network: nn.Module, images: Images) -> int:
+    """How many class scores the network gives.
+
+    Raises:
+        SourceError: it does not take such images, or gives no finite class scores.
+    """
+    shape = tuple(images.example.shape[1:])
+    try:
+        with torch.no_grad():
+            scores = network(images.example)
+    except (RuntimeError, ValueError, TypeError) as e:
+        why = " ".join(str(e).split())[:160]
+        raise SourceError(f"the network does not take images of shape {shape}: {why}", hint="image_size") from e
+    if not isinstance(scores, Tensor) or scores.ndim != 2:
+        got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise SourceError(f"expected class scores of shape (images, classes) from the network, got {got}.")
+    if not bool(torch.isfinite(scores).all()):
+        raise SourceError("expected finite class scores, got NaN or infinite ones", hint="normalisation")
+    return scores.shape[1]
+
+
+def normalised(network: nn.Module | None, images: Images, wanted: Wanted) -> Images:
+    """The same with what brings its images to the network's input.
+
+    Images of a loader are taken as they are. Images as stored are normalised by the numbers given;
+    without any, by those of a few common ones at which the network's cross-entropy on val is lowest.
+
+    Args:
+        network: whose classes the labels are; None: they are other classes, and ImageNet's numbers
+            are taken where none are given.
+        images: of the network's classes.
+        wanted: mean and std.
+
+    Raises:
+        DataError: mean or std alone, not 1 or 3 values each, or given for images of a loader.
+    """
+    if (wanted.mean is None) != (wanted.std is None):
+        raise DataError("mean and std: expected both or neither, got one alone.")
+    if not images.train.as_stored:
+        if wanted.mean is not None:
+            raise DataError("mean and std: expected none for images that are float already; normalise in the loader.")
+        return replace(images, normalisation="as the images come")
+    if wanted.mean is not None and wanted.std is not None:
+        if {len(wanted.mean), len(wanted.std)} - {1, 3}:
+            raise DataError(f"mean and std: expected 1 or 3 values, got {len(wanted.mean)} and {len(wanted.std)}.")
+        chosen = Preprocess(three_values(wanted.mean), three_values(wanted.std))
+        return replace(images, preprocess=chosen, normalisation="as given")
+    common = _common(images)
+    if network is None:
+        return replace(images, preprocess=Preprocess(*common["ImageNet's"]), normalisation="ImageNet's")
+    few = images.val.rows(torch.arange(len(images.val.data))[:: max(1, len(images.val.data) // _TRIED_ON)])
+    losses = {name: _loss(network, few, Preprocess(*numbers)) for name, numbers in common.items()}
+    best = min(losses, key=lambda name: losses[name])
+    text = f"{best} (mean {common[best][0]}, std {common[best][1]}), the best of {len(common)} on val"
+    return replace(images, preprocess=Preprocess(*common[best]), normalisation=text)
+
+
+def _common(images: Images) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+    some = images.train.data.images[: 4 * _TRIED_ON]
+    mean, std = (three_values(np.round(values, 4).tolist()) for values in channel_statistics(some.numpy()))
+    return {
+        "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        "the training images' own": (mean, tuple(max(value, 1e-3) for value in std)),
+        "-1 to 1": ((0.5,) * 3, (0.5,) * 3),
+        "0 to 1": ((0.0,) * 3, (1.0,) * 3),
+    }
+
+
+def _loss(network: nn.Module, data: LabelledImages, preprocess: nn.Module) -> float:
+    loss = float(F.cross_entropy(predict(network, data, preprocess), data.labels))
+    return loss if np.isfinite(loss) else float("inf")
+
+
+def problem_of(classes: Sequence[str | int], images: Images) -> TargetProblem:
+    """The target problem.
+
+    Raises:
+        DataError: a class that the network has not, one named twice, or none; or one without images.
+    """
+    assert images.train.classes is not None
+    given = [classes] if isinstance(classes, str | int) else list(classes)
+    names = [_name(c, images.train.classes) for c in given]
+    problem = TargetProblem.of("classes", names, images.train.classes)
+    for side, name in ((images.train, "train"), (images.val, "val")):
+        found = problem.target_labels(side.data.labels.numpy())
+        missing = [c for label, c in enumerate(problem.classes) if not (found == label).any()]
+        if missing:
+            raise DataError(f"{name}: expected images of every class, none of: {', '.join(missing)}; add some.")
+    return problem
+
+
+def _name(given: str | int, names: tuple[str, ...]) -> str:
+    """Of a class that is given by its name or, where no class is called so, by its number."""
+    by_number = not isinstance(given, str) and str(given) not in names and 0 <= given < len(names)
+    return names[int(given)] if by_number else str(given)
+
+
+def _carved(found: Labelled, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Train and val out of one split; images that are read when asked for are told apart by their rows alone."""
+    images, labels = found.data.images, found.data.labels.numpy()
+    told = images.flatten(1).contiguous().numpy() if isinstance(images, Tensor) else np.arange(len(labels))[:, None]
+    rows = carve_val(told.view(np.uint8), labels, VAL_SHARE, seed)
+    if not len(rows.val):
+        raise DataError("expected images for val, got none: every class has a single image, or copies; give val.")
+    return found.rows(torch.from_numpy(rows.train)), found.rows(torch.from_numpy(rows.val))
+
+
+def doubt_val(images: Images) -> None:
+    """Warn where val may have been trained on."""
+    if images.carved:
+        text = "val was carved out of train, which the network may have been trained on: accuracy on it flatters"
+        warnings.warn(SuspectResultWarning(text, hint="val_seen"), stacklevel=3)
+
+
+@contextmanager
+def computing(device: Device, pixels: int, seed: int) -> Iterator[Runtime]:
+    """Set the process up, and leave its threads and its random generators as they were found."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            yield start(RuntimeConfig(device=device, threads=threads), pixels)
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+            torch.use_deterministic_algorithms(deterministic, warn_only=True)

@@ -1,0 +1,64 @@
+"""Masks made physical, and files for engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from seam.compaction import compact as remove_channels
+from seam.door.asked import own_copy
+from seam.door.transfer import Transferred
+from seam.door.work import Small
+from seam.errors import ExportError
+from seam.inference.export import export_onnx
+from seam.masks.masks import Masks, apply_masks
+
+
+def compact(network: nn.Module, masks: Masks | None, example: Tensor) -> nn.Module:
+    """A network without the weights that masks remove and without all that has no effect then.
+
+    Args:
+        network: whose masks these are. It is not changed.
+        masks: parameter -> which of its weights are kept; None: the removed ones are zero already.
+        example: images as the network takes them, (batch, channels, height, width); only their shape
+            counts.
+
+    Returns:
+        It gives what the masked network gives, up to rounding (1e-5 of the largest output), for any
+        number of images; eval mode, on the CPU. Where nothing can go, it is as large as the network.
+
+    Raises:
+        SourceError: the network is not in float32, or its weights are not in memory.
+        MaskError: a mask for a weight that is not there, or of another shape.
+    """
+    masked = own_copy(network)
+    apply_masks(masked, masks or {})
+    return remove_channels(masked, example.cpu()).module
+
+
+def export(model: Small | Transferred | nn.Module, path: str | Path, example: Tensor | None = None) -> Path:
+    """Write a model as ONNX: `input`, float32 (any batch, channels, height, width), to `logits`.
+
+    The file is checked against torch in ONNX Runtime, and appears whole or not at all.
+
+    Args:
+        model: a result of `seam.reengineer` or `seam.transfer`, or a network; it is not changed.
+        path: of the file, its name ends in .onnx.
+        example: images as the network takes them; needed for a network, only their shape counts.
+
+    Returns:
+        The path.
+
+    Raises:
+        ExportError: another kind of file, no example, or the network does not export.
+    """
+    file = Path(path)
+    if file.suffix != ".onnx":
+        raise ExportError(f"{file}: expected a file name that ends in .onnx, got '{file.suffix}'.")
+    network = model if isinstance(model, nn.Module) else model.network
+    shown = example if isinstance(model, nn.Module) else model.example
+    if shown is None:
+        raise ExportError("expected an example of the network's images, got none; give example.")
+    export_onnx(network, shown, file)
+    return file

@@ -1,0 +1,155 @@
+"""Images as people have them, brought to one form: a folder, arrays, a Dataset or a DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from seam.data.datasets import DatasetImages, of_loader
+from seam.data.formats.image_folder import visible
+from seam.data.formats.listing import ListedImage, Listing, read_images
+from seam.data.images import LabelledImages
+from seam.data.lazy import Images, LazyImages, select
+from seam.errors import DataError
+
+Given: TypeAlias = "str | Path | Dataset[Any] | DataLoader[Any] | tuple[Any, Any]"
+"""A folder with a folder of images for each class; a torch Dataset or DataLoader of (image, label); or
+(images, labels): uint8 NHWC, or float NCHW as the network takes them."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images of one split, and what is known of their classes."""
+
+    data: LabelledImages
+    """Labels are indices into the classes."""
+    classes: tuple[str, ...] | None
+    """In the order of the labels; None: only numbers are known."""
+    as_stored: bool
+    """Whether images are uint8 NHWC, to be normalised; otherwise they are as the network takes them."""
+
+    def rows(self, rows: Tensor) -> LabelledImages:
+        """Some of the images."""
+        return LabelledImages(select(self.data.images, rows), self.data.labels[rows])
+
+    def example(self, preprocess: nn.Module) -> Tensor:
+        """The first and the last of them as the network takes them; shape (2, channels, height, width)."""
+        images: Tensor = preprocess(self.data.images[torch.tensor([0, len(self.data) - 1])])
+        return images
+
+
+def labelled(given: Any, name: str, image_size: int | None) -> Labelled:
+    """Bring images to one form.
+
+    Args:
+        given: see `Given`.
+        name: of the argument, for errors.
+        image_size: side that the images of a folder are brought to; None: they must agree.
+
+    Raises:
+        DataError: it is none of these, holds no images, or images and labels do not fit each other.
+    """
+    if isinstance(given, str | Path):
+        found = _of_folder(Path(given), image_size)
+    elif isinstance(given, DataLoader):
+        images, rows = of_loader(given)
+        found = _of_dataset(images, rows)
+    elif isinstance(given, tuple | list) and len(given) == 2:
+        found = _of_arrays(given[0], given[1], name)
+    elif isinstance(given, IterableDataset):
+        raise DataError(
+            f"{name}: expected a data set with a length and samples by index, got an IterableDataset; list its samples,"
+            " or write them to a folder."
+        )
+    elif isinstance(given, Dataset) or (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
+        images = DatasetImages(given)
+        found = _of_dataset(images, np.arange(images.shape[0]))
+    else:
+        raise DataError(
+            f"{name}: expected a folder, a Dataset, a DataLoader or (images, labels), got {type(given).__name__}."
+        )
+    if not len(found.data):
+        raise DataError(f"{name}: expected images, got none; give at least one of each class.")
+    return found
+
+
+def folder_split(train: Given, split: str) -> Path | None:
+    """The folder of another split beside or below the folder that `train` names; None: there is none."""
+    if not isinstance(train, str | Path):
+        return None
+    root = Path(train)
+    for folder in (root / split, root.parent / split if root.name == "train" else root / split):
+        if folder.is_dir() and (root / "train").is_dir() | (root.name == "train"):
+            return folder
+    return None
+
+
+def _of_folder(root: Path, image_size: int | None) -> Labelled:
+    """Images of root/<class>/*, or of root/train/<class>/*."""
+    folder = root / "train" if (root / "train").is_dir() else root
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected {folder}/<class>/*, with the images of each class.")
+    classes = tuple(entry.name for entry in visible(folder) if entry.is_dir())
+    if not classes:
+        raise DataError(f"{folder}: expected one folder for each class, got none; put images in {folder}/<class>/.")
+    listed = [ListedImage(f, "train", label) for label, c in enumerate(classes) for f in visible(folder / c)]
+    raw = read_images(Listing(tuple(listed), classes), image_size)
+    for image in raw.images:
+        if image.pixels is None:
+            raise DataError(f"{image.path}: expected an image, got {image.error}; replace or remove the file.")
+    shapes = {image.pixels.shape: image.path for image in raw.images if image.pixels is not None}
+    if len(shapes) > 1:
+        some = ", ".join(f"{s[1]} x {s[0]} ({Path(p).name})" for s, p in list(shapes.items())[:2])
+        raise DataError(f"{folder}: expected images of one size, got {some}", hint="image_size")
+    images = torch.from_numpy(np.stack([i.pixels for i in raw.images if i.pixels is not None]))
+    return Labelled(LabelledImages(images, torch.tensor([i.label for i in raw.images])), classes, as_stored=True)
+
+
+def _of_dataset(images: DatasetImages, rows: Any) -> Labelled:
+    labels = images.labels()
+    classes = getattr(_innermost(images.dataset), "classes", None)
+    names = None if classes is None else tuple(str(c) for c in classes)
+    chosen = torch.from_numpy(rows)
+    return Labelled(LabelledImages(LazyImages(images, rows), labels[chosen]), names, as_stored=False)
+
+
+def _innermost(dataset: Any) -> Any:
+    """A data set without the subsets around it."""
+    while hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+        dataset = dataset.dataset
+    return dataset
+
+
+def _of_arrays(images: Any, labels: Any, name: str) -> Labelled:
+    x, y = torch.as_tensor(images), torch.as_tensor(labels)
+    if x.dtype == torch.uint8 and x.ndim == 3:
+        x = x[..., None]
+    as_stored = x.dtype == torch.uint8
+    channels = x.shape[-1] if as_stored and x.ndim == 4 else 0
+    if x.ndim != 4 or not (x.is_floating_point() or channels in (1, 3, 4)):
+        raise DataError(
+            f"{name}: expected images of dtype uint8 and shape (n, height, width, channels), or float and shape"
+            f" (n, channels, height, width), got {x.dtype} and {tuple(x.shape)}; convert them."
+        )
+    if y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
+        raise DataError(f"{name}: expected whole numbers as labels, shape (n,), got {y.dtype} and {tuple(y.shape)}.")
+    if len(x) != len(y):
+        raise DataError(f"{name}: expected a label for each image, got {len(x)} images and {len(y)} labels.")
+    if not as_stored and not all(bool(torch.isfinite(piece).all()) for piece in x.split(1024)):
+        raise DataError(f"{name}: expected finite images, got NaN or infinite values; mend or remove them.")
+    return Labelled(LabelledImages(x if as_stored else x.float(), y.long()), None, as_stored)
+
+
+def named(found: Labelled, classes: Sequence[str] | None) -> Labelled:
+    """The same with these names of its classes, where they are given."""
+    return found if classes is None else replace(found, classes=tuple(str(c) for c in classes))
+
+
+__all__ = ["Given", "Images", "Labelled", "folder_split", "labelled", "named"]

@@ -1,0 +1,118 @@
+"""A part of a trained network: only what some of its classes need."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from seam.configs.search import SearchConfig
+from seam.configs.training import FinetuneConfig
+from seam.door.asked import (
+    Device,
+    Wanted,
+    classes_of,
+    computing,
+    doubt_val,
+    normalised,
+    outputs_of,
+    own_copy,
+    problem_of,
+    read,
+)
+from seam.door.given import Given
+from seam.door.progress import Shown
+from seam.door.work import Small, Work
+from seam.errors import SuspectResultWarning
+
+SEARCH = SearchConfig(
+    method="one_pass", structure="channels", cost="milliseconds", target=0.4, layouts=4, accuracy_floor=0.0
+)
+"""Whole channels and residual blocks, chosen by the milliseconds they take on this machine."""
+TRAINING = FinetuneConfig(
+    epochs=20, lr=0.05, lr_head=0.05, momentum=0.9, schedule="cosine", weight_decay=5e-4, features=16.0
+)
+"""With the network's features as teacher."""
+
+
+def reengineer(
+    network: nn.Module,
+    train: Given,
+    classes: Sequence[str | int],
+    *,
+    val: Given | None = None,
+    class_names: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: int | None = None,
+    target: float | None = None,
+    search_config: SearchConfig | None = None,
+    training: FinetuneConfig | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    device: Device = "auto",
+    progress: bool = True,
+) -> Small:
+    """Keep of a trained network what some of its classes need, and train that to be as good.
+
+    By default whole channels and residual blocks go, chosen by the milliseconds they take in ONNX
+    Runtime on this machine; the given network's features then teach what is left. A network without
+    channels that can go loses single weights instead, with a doubt. Same arguments, machine and
+    number of threads: same result, but for the times that milliseconds are measured in.
+
+    Args:
+        network: trained; maps images to a score for each of its classes. It is not changed.
+        train: images of the network's classes, with their labels: a folder with one folder a class, a
+            torch Dataset or DataLoader of (float image (channels, height, width), label), or (images,
+            labels): uint8 (n, height, width, channels), or float (n, channels, height, width).
+        classes: those to keep, by name or by number; one: it against the rest.
+        val: further images, to choose on; None: the folder `val` beside `train`, or a fifth of `train`.
+        class_names: of the network's outputs, in their order; None: the folders of `train`, sorted,
+            the `classes` of a Dataset, or numbers.
+        mean: of pixels in [0, 1], 1 or 3 values, for uint8 images; None: common ones are tried on val.
+        std: see `mean`.
+        image_size: side in pixels that images of a folder are brought to; None: they must agree.
+        target: share of the cost that is kept, in (0, 1]; None: 0.4 of the milliseconds.
+        search_config: all numbers of the search; None: as above.
+        training: all numbers of the training after it; None: 20 epochs, see `TRAINING`.
+        seed: of everything drawn.
+        folder: where the state is kept, so that a call that was interrupted continues to the same
+            result; None: nothing is kept.
+        device: that computes; "auto": a GPU where there is one.
+        progress: whether to show bars with the time left.
+
+    Raises:
+        DataError: images, labels or classes are not what they should be.
+        SourceError: the network does not take these images or gives no class scores.
+        SearchError: it has nothing to remove.
+
+    Warns:
+        SuspectResultWarning: the result is doubtful; `report.doubts` has the same texts.
+    """
+    begin = time.perf_counter()
+    wanted = Wanted(mean, std, image_size, seed, device)
+    source = own_copy(network)
+    images = read(train, val, wanted)
+    images = classes_of(images, class_names, outputs_of(source, normalised(None, images, wanted)))
+    images = normalised(source, images, wanted)
+    problem = problem_of(classes, images)
+    config = search_config or SEARCH
+    config = config if target is None else replace(config, target=target)
+    training = training or TRAINING
+    if not images.train.as_stored:  # images vary by what their own loader draws
+        config, training = replace(config, augment="none"), replace(training, augment="none")
+    shape, place = images.example.shape, None if folder is None else Path(folder)
+    with warnings.catch_warnings(record=True) as caught, computing(device, shape[2] * shape[3], seed) as runtime:
+        warnings.simplefilter("always", SuspectResultWarning)
+        doubt_val(images)
+        work = Work(source, images, problem, config, training, runtime, seed, place, Shown(progress))
+        made = work.done()
+    doubts = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SuspectResultWarning)))
+    for text in doubts:
+        warnings.warn(text, SuspectResultWarning, stacklevel=2)
+    report = replace(made.report, doubts=doubts, seconds=time.perf_counter() - begin)
+    return replace(made, report=report)
