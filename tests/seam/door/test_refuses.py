@@ -106,7 +106,7 @@ def test_is_refused_in_one_line(name: str) -> None:
 def test_what_is_neither_a_network_nor_images() -> None:
     with pytest.raises(SourceError, match=r"expected a torch.nn.Module, got str"):
         own_copy("resnet18")
-    with pytest.raises(DataError, match="train: expected a folder, a Dataset, a DataLoader or .*, got int"):
+    with pytest.raises(DataError, match=r"train: expected a folder, a Dataset, a DataLoader or .*, got int"):
         labelled(3, "train", None)
 
 
