@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import torch
 
-from seam.files import sha256_file
 from seam.networks.build import build
 from seam.networks.source import Preprocess, SourceInfo, check_output, save_source, three_values
 from seam.networks.state_dicts import load_tensors
 from tasks.inputs.backdoored_source import planted
-from tasks.inputs.checkpoint import fetch_checkpoint, files_of
+from tasks.inputs.checkpoint import digests_of_files, fetch_checkpoint
 from tasks.inputs.target import target_data
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
@@ -50,7 +49,7 @@ def fetch_source(context: StageContext) -> StageResult:
         std=std,
         image_shape=data.image_shape,
         params_total=sum(p.numel() for p in network.parameters()),
-        files={name: sha256_file(context.root / name) for name in files_of(config.architecture, config.checkpoint)},
+        files=digests_of_files(config.architecture, config.checkpoint, context.root),
         fetched_from=found.fetched_from,
         warnings=tuple(doubts),
         backdoor=backdoor,

@@ -27,7 +27,7 @@ from seam.networks.state_dicts import load_tensors
 from seam.runtime import Runtime, start
 from seam.training.finetune import train_from_scratch
 from seam.training.loop import Epoch
-from tasks.inputs.checkpoint import fetch_checkpoint, files_of
+from tasks.inputs.checkpoint import digests_of_files, fetch_checkpoint
 from tasks.inputs.splits import problem_split
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
@@ -71,7 +71,7 @@ def prepare_source(context: StageContext) -> StageResult:
         val_accuracy=val_accuracy,
         trained_here=config.checkpoint is None,
         params_total=sum(p.numel() for p in network.parameters()),
-        files={name: sha256_file(context.root / name) for name in files_of(config.architecture, config.checkpoint)},
+        files=digests_of_files(config.architecture, config.checkpoint, context.root),
         warnings=tuple(doubts),
         test_accuracy=test_accuracy,
         fetched_from=fetched_from,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from seam.errors import ConfigError
+from seam.networks.own_file import running
 from seam.networks.resnet_cifar import ResNetCifar
 from seam.networks.vgg_cifar import VggCifar
 
@@ -58,14 +58,12 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
 
 
 def _from_file(path: Path, function: str, num_classes: int) -> nn.Module:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file():
         raise ConfigError(f"architecture '{path}:{function}': no such Python file.")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        network = getattr(module, function)(num_classes=num_classes)
-    except Exception as e:
+        with running(path) as module:
+            network = getattr(module, function)(num_classes=num_classes)
+    except (Exception, SystemExit) as e:  # a script may end the process
         got = f"{type(e).__name__}: {e}"
         raise ConfigError(
             f"architecture '{path}:{function}': expected {function}(num_classes={num_classes}) to build a network, got"

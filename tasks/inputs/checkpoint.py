@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from seam.errors import SourceError
-from seam.networks.checkpoints.read import read_state_dict
+from seam.files import sha256_file
+from seam.networks.checkpoints.read import files_of_checkpoint, read_state_dict
 from seam.networks.checkpoints_online import fetch_state_dict, is_online
+from seam.networks.own_imports import own_code
 from tasks.project.environment import tracking_uri
 
 if TYPE_CHECKING:
@@ -42,10 +44,29 @@ def is_file(checkpoint: str) -> bool:
     return not checkpoint.startswith(REGISTRY) and not is_online(checkpoint)
 
 
-def files_of(architecture: str, checkpoint: str | None) -> list[str]:
-    """The files outside the project's code that a network is made from, as they are named in the parameters."""
+def files_of(architecture: str, checkpoint: str | None, root: Path = Path()) -> list[str]:
+    """The files outside the project's code that a network is made from.
+
+    Args:
+        architecture: as in the parameters; of a Python file all local files that it needs count.
+        checkpoint: as in the parameters; of an index all files that it names count.
+        root: the project, which the names in the parameters are relative to.
+
+    Returns:
+        Paths, relative to `root` where they are below it.
+    """
+    weights = files_of_checkpoint(root / checkpoint) if checkpoint and is_file(checkpoint) else []
     file, is_python, _ = architecture.rpartition(".py:")
-    return ([checkpoint] if checkpoint and is_file(checkpoint) else []) + ([f"{file}.py"] if is_python else [])
+    path = root / f"{file}.py"
+    code = [] if not is_python else own_code(path).files if path.is_file() else [path]
+    top = root.absolute()
+    names = [p.relative_to(top) if p.is_relative_to(top) else p for p in (f.absolute() for f in (*weights, *code))]
+    return [str(name) for name in dict.fromkeys(names)]
+
+
+def digests_of_files(architecture: str, checkpoint: str | None, root: Path) -> dict[str, str]:
+    """`files_of` -> their SHA-256, as 64 hex digits."""
+    return {name: sha256_file(root / name) for name in files_of(architecture, checkpoint, root)}
 
 
 def fetch_checkpoint(checkpoint: str, architecture: str, root: Path) -> Checkpoint:
