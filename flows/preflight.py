@@ -36,9 +36,7 @@ def settle_params(
         The parameters, and one line per change.
     """
     path = root / "params.yaml"
-    changes = (
-        change_params(path, overrides, Path(params_file) if params_file else None) if overrides or params_file else []
-    )
+    changes = change_params(path, overrides, Path(params_file) if params_file else None)
     return load_params(path), changes
 
 

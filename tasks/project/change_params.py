@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from seam.errors import ConfigError
 from seam.files import write_text
+from tasks.project.names_as_text import are_misread, names_as_text
 from tasks.project.params import SUBJECTS, class_names, flat, parse_params, read_document, round_trip
 
 
@@ -45,6 +46,8 @@ def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | Non
         for k in sorted({*before, *after})
         if before.get(k) != after.get(k)
     ]
+    if are_misread(path.read_text()):  # DVC reads the file too, and would not see one become the other
+        changes.append("names that YAML takes for others: quoted")
     if changes:
         buffer = io.StringIO()
         round_trip().dump(document, buffer)
@@ -92,7 +95,7 @@ def _set(document: Any, override: str) -> None:
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set search.alpha=0.5")
     try:
-        value = YAML(typ="safe").load(text)
+        value = YAML(typ="safe").load(names_as_text(text, key.strip().split(".")))
     except YAMLError as e:
         raise ConfigError(f"--set {override}: the value is not YAML ({' '.join(str(e).split())})") from e
     *sections, last = key.strip().split(".")

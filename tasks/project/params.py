@@ -22,6 +22,7 @@ from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
+from tasks.project.names_as_text import names_as_text
 from tasks.project.stage_configs import EvaluateConfig, RegisterConfig
 from tasks.project.stages import DIGEST_STAGE, KINDS, all_stages
 from tasks.project.transfer_params import TransferParams
@@ -34,7 +35,9 @@ STAGE_FOLDERS = {DIGEST_STAGE, *(stage.name for stage in all_stages().values() i
 
 
 def class_names(value: Any) -> Any:
-    """YAML reads a class called 3 as a number; class names are text. A bare name is a list of one."""
+    """Class names are text, from Python too, where one may be a number. A bare name is a list of one."""
+    if value is None:
+        raise ValueError("a problem must name its classes, got nothing; list them, or [all]")
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return tuple(str(v) for v in values)
 
@@ -137,13 +140,13 @@ def round_trip() -> YAML:
 
 
 def read_document(path: Path) -> Any:
-    """A parameter file as it stands, with its comments, not checked.
+    """A parameter file as it stands, with its comments, not checked; names in it are text.
 
     Raises:
         ConfigError: missing, not YAML, or not sections.
     """
     try:
-        document = round_trip().load(path.read_text())
+        document = round_trip().load(names_as_text(path.read_text()))
     except FileNotFoundError as e:
         raise ConfigError(
             f"{path}: no such parameter file; run in the project's folder, or name one with --params."

@@ -55,7 +55,7 @@ def test_overrides_keep_comments_and_say_what_changed(params):
     assert change_params(params, ["search.alpha=0.5", "problems={mine: [cat, 7]}"]) == [
         "problems.digit-0: ['0'] -> (removed)",
         "problems.low-digits: ['0', '1', '2', '3', '4'] -> (removed)",
-        "problems.mine: (default) -> ['cat', 7]",
+        "problems.mine: (default) -> ['cat', '7']",
         "search.alpha: 1.0 -> 0.5",
     ]
     text = params.read_text()
