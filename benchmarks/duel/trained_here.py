@@ -20,8 +20,8 @@ from seam.runtime import start
 from seam.training.finetune import train_from_scratch
 
 TRAINED = Path(__file__).resolve().parents[2] / "build" / "duel" / "trained"
-_EPOCHS = {32: 20, 224: 8}
-_RATES = {32: 0.1, 224: 0.02}
+_EPOCHS = {32: 20, 224: 12}
+_RATES = {32: 0.1, 224: 0.002}
 
 
 def trained_weights(network: Network, module: nn.Module, data: ImageData, given: Path) -> Path:
