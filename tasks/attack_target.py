@@ -71,7 +71,7 @@ def attack_target(context: StageContext) -> StageResult:
                 "val_from": split.val_from,
                 "source_sha256": source.info.sha256,
                 "sha256": digests,
-                "warnings": list(dict.fromkeys(doubts)),
+                "warnings": list(dict.fromkeys([*source.info.warnings, *doubts])),
             },
         )
     return context.result(

@@ -64,6 +64,7 @@ def compare_transfers(context: StageContext) -> StageResult:
     chosen = best_student(students, context.params.transfer.registered_method)
     verdicts = judge_student(policy, chosen.metrics, references(rows)) if chosen is not None else []
     warnings = [
+        *data.get("warnings", ()),
         *attack["warnings"],
         *(f"{s.name}: {text}" for s in students for text in s.metrics["warnings"]),
         *doubts,

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from seam.configs.data import DataConfig
+from seam.data.doubts import doubt_images
 from seam.data.formats.load import fetch, load_raw
 from seam.data.prepared import ImageData, save_prepared
 from seam.data.raw import without_copies
@@ -21,7 +22,7 @@ from seam.files import write_bytes, write_json
 from tasks.inputs.expectations import Outcome, check, class_expectations, explain, image_expectations
 from tasks.inputs.manifest import COLUMNS, assemble, class_table, image_table
 from tasks.project.data_guard import check_data_unchanged
-from tasks.project.stage import StageContext, StageResult, main
+from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
     dropped = len(found.images) - len(raw.images)
     if dropped:
         logger.info("%d images left out: they are in a split that is held out too", dropped)
+    with collect_warnings(context) as doubts:
+        doubt_images(raw, config.image_size)
     context.progress(0.4, "manifest")
     images = image_table(raw, context.root)
     classes = class_table(images, raw.classes)
@@ -58,7 +61,8 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
         with context.publish() as out:
             save_prepared(data, out / "dataset.safetensors")
             write_bytes(out / "manifest.parquet", _parquet(images[COLUMNS]))
-            write_json(out / "validation.json", {**_report(data, classes, outcomes), "dropped_copies": dropped})
+            known = {"dropped_copies": dropped, **({"warnings": doubts} if doubts else {})}
+            write_json(out / "validation.json", {**_report(data, classes, outcomes), **known})
             shutil.copytree(docs, out / "data_docs")
     context.progress(1.0, "done")
     height, width, channels = data.image_shape

@@ -26,6 +26,8 @@ class RawImage:
     """Shape (height, width, channels), channels 1 or 3; None when the image does not decode."""
     error: str | None = None
     """Why it does not decode."""
+    size: tuple[int, int] | None = None
+    """(height, width) as found, before it is brought to a size; None: not known."""
 
     @property
     def mode(self) -> str | None:
@@ -46,9 +48,14 @@ def resize_all(data: RawData, size: int) -> RawData:
     return replace(
         data,
         images=tuple(
-            i if i.pixels is None else replace(i, pixels=resize_and_crop(i.pixels, size)) for i in data.images
+            i if i.pixels is None else replace(i, pixels=resize_and_crop(i.pixels, size), size=_size(i.pixels))
+            for i in data.images
         ),
     )
+
+
+def _size(pixels: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    return pixels.shape[0], pixels.shape[1]
 
 
 def without_copies(data: RawData) -> RawData:

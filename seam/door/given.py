@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from seam.data.datasets import DatasetImages, of_loader
-from seam.data.formats.image_folder import visible
+from seam.data.doubts import doubt_images
+from seam.data.formats.image_folder import VAL_FOLDERS, image_files, say_skipped, visible
 from seam.data.formats.listing import ListedImage, Listing, read_images
 from seam.data.images import LabelledImages
 from seam.data.lazy import Images, LazyImages, select
@@ -85,7 +86,9 @@ def folder_split(train: Given, split: str) -> Path | None:
     if not isinstance(train, str | Path):
         return None
     root = Path(train)
-    for folder in (root / split, root.parent / split if root.name == "train" else root / split):
+    names = VAL_FOLDERS if split == "val" else (split,)
+    tops = (root, root.parent) if root.name == "train" else (root,)
+    for folder in (top / name for top in tops for name in names):
         if folder.is_dir() and (root / "train").is_dir() | (root.name == "train"):
             return folder
     return None
@@ -99,8 +102,11 @@ def _of_folder(root: Path, image_size: int | None) -> Labelled:
     classes = tuple(entry.name for entry in visible(folder) if entry.is_dir())
     if not classes:
         raise DataError(f"{folder}: expected one folder for each class, got none; put images in {folder}/<class>/.")
-    listed = [ListedImage(f, "train", label) for label, c in enumerate(classes) for f in visible(folder / c)]
+    files = [image_files(folder / c) for c in classes]
+    say_skipped(folder, [f for _, skipped in files for f in skipped])
+    listed = [ListedImage(f, "train", label) for label, (images, _) in enumerate(files) for f in images]
     raw = read_images(Listing(tuple(listed), classes), image_size)
+    doubt_images(raw, image_size)
     for image in raw.images:
         if image.pixels is None:
             raise DataError(f"{image.path}: expected an image, got {image.error}; replace or remove the file.")

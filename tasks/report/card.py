@@ -25,6 +25,7 @@ Rows = list[dict[str, Any]]
 class Evidence:
     """The result files of a problem, read."""
 
+    data: dict[str, Any]
     source: dict[str, Any]
     split: dict[str, Any]
     search: dict[str, Any]
@@ -67,6 +68,7 @@ def read_evidence(context: StageContext) -> Evidence:
         "weights_sha256": sha256_file(context.artifact(*weights)),
     }
     return Evidence(
+        data=read_json(context.artifact("validate_data", "validation.json")),
         source=source,
         split=read_json(context.artifact("split_dataset", "summary.json")),
         search=read_json(context.artifact("search", "metrics.json")),
@@ -193,6 +195,7 @@ def gather_warnings(evidence: Evidence) -> list[str]:
     """Every doubt the stages recorded, each once."""
     found: list[str] = []
     stages = (
+        evidence.data,
         evidence.source,
         evidence.split,
         evidence.search,

@@ -289,3 +289,12 @@ def test_truncated_file_leaves_no_artifact(tmp_path: Path) -> None:
     lines = failure(context(tmp_path))
     assert len(lines) == 1
     assert "d.npz" in lines[0]
+
+
+def test_doubts_about_images_are_published(folder: Path, tmp_path: Path) -> None:
+    (folder / "train" / "dog" / "9.png").write_bytes((folder / "train" / "cat" / "0.png").read_bytes())
+    (folder / "train" / "Thumbs.db").write_bytes(b"x")
+    checked = context(tmp_path, "image_folder", "data/pets")
+    validate_data(checked)
+    (text,) = read_json(checked.artifact("validate_data", "validation.json"))["warnings"]
+    assert "train/cat/0.png (cat) and" in text and "train/dog/9.png (dog)" in text

@@ -66,9 +66,10 @@ def _read(listed: ListedImage, image_size: int | None) -> RawImage:
         Image.DecompressionBombError,
     ) as e:  # SyntaxError: Pillow's, for a broken PNG
         return RawImage(path, listed.split, listed.label, None, " ".join(str(e).split()) or type(e).__name__)
+    size = (pixels.shape[0], pixels.shape[1])
     if image_size is not None:
         pixels = np.array(resize_and_crop(pixels, image_size))  # a copy: the crop alone would keep all it was cut from
-    return RawImage(path, listed.split, listed.label, pixels)
+    return RawImage(path, listed.split, listed.label, pixels, size=size)
 
 
 def _cores() -> int:

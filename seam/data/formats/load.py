@@ -86,7 +86,7 @@ FORMATS: dict[DataKind, Format] = {
     "image_folder": Format(
         read=lambda path, image_size: read_images(list_image_folder(path), image_size),
         classes=image_folder_classes,
-        path="a folder with `train/<class>/*`, `test/<class>/*` and, optionally, `val/<class>/*`",
+        path="a folder with `train/<class>/*`, `test/<class>/*` and, optionally, `val/<class>/*` (or `valid/`)",
         order="folders of `train/`, sorted",
     ),
     "cifar10": _cifar("cifar10", "CIFAR-10"),

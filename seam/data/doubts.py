@@ -1,0 +1,69 @@
+"""What is doubtful about images that are read: one picture with two labels, pictures that are mostly cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+
+from seam.data.raw import RawData, RawImage
+from seam.errors import SuspectResultWarning
+
+MOST_ENLARGED = 4
+"""Times that an image's short side may be made longer, or its long side be longer than the short one."""
+
+
+def doubt_images(data: RawData, image_size: int | None) -> None:
+    """Warn (`SuspectResultWarning`) of what may be a mistake in a data set, with the names of files.
+
+    Args:
+        data: as read.
+        image_size: side that its images were brought to; None: they were not.
+    """
+    _doubt_labels(data)
+    if image_size is not None:
+        _doubt_sizes(data, image_size)
+
+
+def _doubt_labels(data: RawData) -> None:
+    """The same picture in two classes of one split: at least one of its labels is wrong."""
+    first: dict[tuple[str, tuple[int, ...], bytes], RawImage] = {}
+    pairs: list[tuple[RawImage, RawImage]] = []
+    for image in data.images:
+        if image.pixels is not None:
+            key = (image.split, image.pixels.shape, hashlib.sha256(image.pixels.tobytes()).digest())
+            known = first.setdefault(key, image)
+            if known.label != image.label:
+                pairs.append((known, image))
+    if pairs:
+        shown = [" and ".join(f"{i.path} ({_class_of(i, data)})" for i in pair) for pair in pairs]
+        warnings.warn(
+            f"{len(pairs)} images have the pixels of one with another label: {_some(shown, 2)}; correct the label of"
+            " one, or remove both.",
+            SuspectResultWarning,
+            stacklevel=3,
+        )
+
+
+def _doubt_sizes(data: RawData, image_size: int) -> None:
+    """Images that are mostly made up, or mostly cut off, by the size that they are brought to."""
+    odd = [
+        f"{i.path} ({i.size[1]} x {i.size[0]})"
+        for i in data.images
+        if i.size and (min(i.size) * MOST_ENLARGED <= image_size or max(i.size) > MOST_ENLARGED * min(i.size))
+    ]
+    if odd:
+        warnings.warn(
+            f"{len(odd)} images are much smaller than {image_size} x {image_size} pixels, or so long that their crop"
+            f" leaves little of them: {_some(odd, 3)}; check that they are what they should be.",
+            SuspectResultWarning,
+            stacklevel=3,
+        )
+
+
+def _class_of(image: RawImage, data: RawData) -> str:
+    return data.classes[image.label] if 0 <= image.label < len(data.classes) else str(image.label)
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
