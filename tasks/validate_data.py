@@ -16,6 +16,7 @@ from seam.data.doubts import doubt_images
 from seam.data.formats.load import fetch, load_raw
 from seam.data.prepared import ImageData, save_prepared
 from seam.data.raw import without_copies
+from seam.data.scratch import Scratch
 from seam.data.statistics import channel_statistics
 from seam.errors import DataError
 from seam.files import write_bytes, write_json
@@ -43,7 +44,7 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
     check_data_unchanged(context.root, config.path)
     context.progress(0.0, "reading images")
     fetch(config.kind, path)
-    found = load_raw(config.kind, path, config.image_size)
+    found = load_raw(config.kind, path, config.image_size, Scratch(context.root))
     raw = without_copies(found) if config.drop_copies else found
     dropped = len(found.images) - len(raw.images)
     if dropped:

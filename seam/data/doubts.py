@@ -30,8 +30,9 @@ def _doubt_labels(data: RawData) -> None:
     first: dict[tuple[str, tuple[int, ...], bytes], RawImage] = {}
     pairs: list[tuple[RawImage, RawImage]] = []
     for image in data.images:
-        if image.pixels is not None:
-            key = (image.split, image.pixels.shape, hashlib.sha256(image.pixels.tobytes()).digest())
+        pixels = image.pixels
+        if pixels is not None:
+            key = (image.split, pixels.shape, hashlib.sha256(pixels.tobytes()).digest())
             known = first.setdefault(key, image)
             if known.label != image.label:
                 pairs.append((known, image))

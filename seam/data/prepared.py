@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from seam.data.stored import IN_MEMORY, StoredArray
 from seam.errors import DataError
@@ -62,29 +62,48 @@ class ImageData:
 
 
 def save_prepared(data: ImageData, path: Path) -> None:
-    """Write `data` as one safetensors file, atomically."""
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "x_train": np.ascontiguousarray(data.x_train),
-        "y_train": data.y_train.astype(np.int64),
-        "x_test": np.ascontiguousarray(data.x_test),
-        "y_test": data.y_test.astype(np.int64),
-    }
-    if data.has_val:
-        images, labels = data.given("val")
-        arrays |= {"x_val": np.ascontiguousarray(images), "y_val": labels.astype(np.int64)}
+    """Write `data` as one safetensors file, atomically; images that lie in a file are never held in memory."""
+    arrays: dict[str, ImageArray | npt.NDArray[np.int64]] = {}
+    for split in ("train", "test", "val") if data.has_val else ("train", "test"):
+        images, labels = data.given(split)
+        arrays |= {f"x_{split}": images, f"y_{split}": labels.astype(np.int64)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.touch()
-        permissions = temporary.stat().st_mode  # save_file would leave it to its owner alone
-        about = {"classes": json.dumps(list(data.classes))}
-        save_file(arrays, temporary, metadata=about)  # from the arrays, without a copy of gigabytes
-        temporary.chmod(permissions)
-        with temporary.open("rb+") as f:
+        with temporary.open("wb") as f:
+            for piece in _safetensors(arrays, {"classes": json.dumps(list(data.classes))}):
+                f.write(piece)
+            f.flush()
             os.fsync(f.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _safetensors(
+    arrays: Mapping[str, ImageArray | npt.NDArray[np.int64]], about: Mapping[str, str]
+) -> Iterator[bytes | memoryview]:
+    """The bytes of a safetensors file as its own library writes them, a piece at a time.
+
+    Source: the format's description: the length of a header in JSON, padded to a multiple of 8, then
+    the values; those of the widest types first, then by name.
+    """
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(about)}
+    end = 0
+    for name in order:
+        array = arrays[name]
+        begin, end = end, end + array.nbytes
+        dtype = {"uint8": "U8", "int64": "I64"}[array.dtype.name]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in order:
+        array = arrays[name]
+        for piece in array.pieces() if isinstance(array, StoredArray) else (array,):
+            yield memoryview(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
 
 
 def load_prepared(path: Path) -> ImageData:

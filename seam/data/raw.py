@@ -11,6 +11,7 @@ from PIL import Image
 
 from seam.data.prepared import Split
 from seam.data.resize import resize_and_crop
+from seam.data.scratch import Pixels, Scratch, Spilled
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,26 @@ class RawImage:
     split: Split
     label: int
     """As given; not yet known to be an index into the classes."""
-    pixels: npt.NDArray[np.uint8] | None
-    """Shape (height, width, channels), channels 1 or 3; None when the image does not decode."""
+    kept: Pixels | Spilled | None
+    """Shape (height, width, channels), channels 1 or 3, in memory or in a file; None when the image does
+    not decode."""
     error: str | None = None
     """Why it does not decode."""
     size: tuple[int, int] | None = None
     """(height, width) as found, before it is brought to a size; None: not known."""
 
     @property
+    def pixels(self) -> Pixels | None:
+        """Shape (height, width, channels); read anew each time where they are in a file."""
+        return self.kept.read() if isinstance(self.kept, Spilled) else self.kept
+
+    @property
     def mode(self) -> str | None:
         """`L` (one channel) or `RGB`; None when the image does not decode."""
-        return None if self.pixels is None else "L" if self.pixels.shape[2] == 1 else "RGB"
+        if self.kept is None:
+            return None
+        repeated = self.kept.repeated if isinstance(self.kept, Spilled) else 1
+        return "L" if self.kept.shape[2] * repeated == 1 else "RGB"
 
 
 @dataclass(frozen=True)
@@ -43,15 +53,16 @@ class RawData:
     classes: tuple[str, ...]
 
 
-def resize_all(data: RawData, size: int) -> RawData:
-    """The same data with every decoded image `size` x `size` pixels."""
-    return replace(
-        data,
-        images=tuple(
-            i if i.pixels is None else replace(i, pixels=resize_and_crop(i.pixels, size), size=_size(i.pixels))
-            for i in data.images
-        ),
-    )
+def resize_all(data: RawData, size: int, scratch: Scratch) -> RawData:
+    """The same data with every decoded image `size` x `size` pixels, in a file."""
+
+    def resized(image: RawImage) -> RawImage:
+        pixels = image.pixels
+        if pixels is None:
+            return image
+        return replace(image, kept=scratch.put(resize_and_crop(pixels, size)), size=_size(pixels))
+
+    return replace(data, images=tuple(map(resized, data.images)))
 
 
 def _size(pixels: npt.NDArray[np.uint8]) -> tuple[int, int]:
@@ -62,33 +73,32 @@ def without_copies(data: RawData) -> RawData:
     """The same data without the training images that are in val or test too, and the val images that are in test."""
     seen: dict[Split, set[tuple[tuple[int, ...], bytes]]] = {"train": set(), "val": set(), "test": set()}
     for image in data.images:
-        if image.pixels is not None:
+        if image.kept is not None:
             seen[image.split].add(_identity(image))
     elsewhere = {"train": seen["val"] | seen["test"], "val": seen["test"], "test": set()}
     return replace(
         data,
-        images=tuple(i for i in data.images if i.pixels is None or _identity(i) not in elsewhere[i.split]),
+        images=tuple(i for i in data.images if i.kept is None or _identity(i) not in elsewhere[i.split]),
     )
 
 
 def _identity(image: RawImage) -> tuple[tuple[int, ...], bytes]:
-    assert image.pixels is not None
-    return image.pixels.shape, hashlib.sha256(
-        image.pixels.tobytes()
-    ).digest()  # not the bytes themselves: they may be gigabytes
+    pixels = image.pixels
+    assert pixels is not None
+    return pixels.shape, hashlib.sha256(pixels.tobytes()).digest()  # not the bytes themselves: they may be gigabytes
 
 
 def same_mode(data: RawData) -> RawData:
     """The same data with gray images repeated to RGB when any image is RGB."""
     if all(i.mode != "RGB" for i in data.images):
         return data
-    return replace(
-        data,
-        images=tuple(
-            replace(i, pixels=i.pixels.repeat(3, axis=2)) if i.pixels is not None and i.mode == "L" else i
-            for i in data.images
-        ),
-    )
+    return replace(data, images=tuple(replace(i, kept=_in_colour(i)) if i.mode == "L" else i for i in data.images))
+
+
+def _in_colour(image: RawImage) -> Pixels | Spilled:
+    """A gray image's pixels, three times."""
+    assert image.kept is not None
+    return image.kept.in_colour() if isinstance(image.kept, Spilled) else image.kept.repeat(3, axis=2)
 
 
 def decode(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -27,7 +27,9 @@ class StoredArray:
     Rows are read, not mapped: what was read once takes none of the process's memory later.
     """
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> None:
+    def __init__(
+        self, path: Path, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8, file: int | None = None
+    ) -> None:
         """Open the file.
 
         Args:
@@ -35,6 +37,7 @@ class StoredArray:
             offset: of the first byte of the array.
             shape: (rows, ...).
             dtype: of its values, as they lie in memory on this machine.
+            file: its descriptor, where it is open; None: the path is opened.
 
         Raises:
             DataError: the file is shorter than the array.
@@ -43,7 +46,7 @@ class StoredArray:
         self.path = path
         self.dtype = np.dtype(dtype)
         self._offset, self._row = offset, self.dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-        self._file = os.open(path, os.O_RDONLY)
+        self._file = os.open(path, os.O_RDONLY) if file is None else os.dup(file)
         weakref.finalize(self, os.close, self._file)
         end, size = offset + shape[0] * self._row, os.fstat(self._file).st_size
         if size < end:

@@ -214,8 +214,8 @@ def normalised(network: nn.Module | None, images: Images, wanted: Wanted) -> Ima
 
 
 def _common(images: Images) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
-    some = images.train.data.images[: 4 * _TRIED_ON]
-    mean, std = (three_values(np.round(values, 4).tolist()) for values in channel_statistics(some.numpy()))
+    some = images.train.data.images[slice(4 * _TRIED_ON)].numpy()
+    mean, std = (three_values(np.round(values, 4).tolist()) for values in channel_statistics(some))
     return {
         "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         "the training images' own": (mean, tuple(max(value, 1e-3) for value in std)),

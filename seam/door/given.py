@@ -18,6 +18,8 @@ from seam.data.formats.image_folder import VAL_FOLDERS, image_files, say_skipped
 from seam.data.formats.listing import ListedImage, Listing, read_images
 from seam.data.images import LabelledImages
 from seam.data.lazy import Images, LazyImages, select
+from seam.data.scratch import Scratch, together
+from seam.data.stored import IN_MEMORY
 from seam.errors import DataError
 
 Given: TypeAlias = "str | Path | Dataset[Any] | DataLoader[Any] | tuple[Any, Any]"
@@ -105,16 +107,19 @@ def _of_folder(root: Path, image_size: int | None) -> Labelled:
     files = [image_files(folder / c) for c in classes]
     say_skipped(folder, [f for _, skipped in files for f in skipped])
     listed = [ListedImage(f, "train", label) for label, (images, _) in enumerate(files) for f in images]
-    raw = read_images(Listing(tuple(listed), classes), image_size)
+    raw = read_images(Listing(tuple(listed), classes), image_size, Scratch())
     doubt_images(raw, image_size)
     for image in raw.images:
-        if image.pixels is None:
+        if image.kept is None:
             raise DataError(f"{image.path}: expected an image, got {image.error}; replace or remove the file.")
-    shapes = {image.pixels.shape: image.path for image in raw.images if image.pixels is not None}
+    kept = [image.kept for image in raw.images if image.kept is not None]
+    shapes = {image.kept.shape[:2]: image.path for image in raw.images if image.kept is not None}
     if len(shapes) > 1:
         some = ", ".join(f"{s[1]} x {s[0]} ({Path(p).name})" for s, p in list(shapes.items())[:2])
         raise DataError(f"{folder}: expected images of one size, got {some}", hint="image_size")
-    images = torch.from_numpy(np.stack([i.pixels for i in raw.images if i.pixels is not None]))
+    array = together(kept)
+    whole = array.nbytes <= IN_MEMORY
+    images = torch.from_numpy(array[:]) if whole else LazyImages(array, np.arange(len(array)))
     return Labelled(LabelledImages(images, torch.tensor([i.label for i in raw.images])), classes, as_stored=True)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from seam.data.prepared import ImageData, Split
+from seam.data.prepared import ImageArray, ImageData, Split
 from seam.data.raw import RawData, RawImage
+from seam.data.scratch import together
+from seam.data.stored import IN_MEMORY
 
 COLUMNS = ["path", "split", "label", "class", "width", "height", "mode", "sha256", "mean", "std", "decodes"]
 """Columns of the published manifest. `sha256` is of shape and pixels; `mean` and `std` are of
@@ -67,7 +67,7 @@ def assemble(data: RawData) -> ImageData:
     for split in get_args(Split):
         images = [i for i in data.images if i.split == split]
         if images or split != "val":
-            arrays[f"x_{split}"] = np.stack(list(_pixels(images)))
+            arrays[f"x_{split}"] = _stacked(images)
             arrays[f"y_{split}"] = np.array([i.label for i in images], dtype=np.int64)
     return ImageData(classes=data.classes, **arrays)
 
@@ -78,18 +78,21 @@ def _row(image: RawImage, classes: tuple[str, ...], root: Path) -> dict[str, Any
         "split": image.split,
         "label": image.label,
         "class": classes[image.label] if 0 <= image.label < len(classes) else None,
-        "decodes": image.pixels is not None,
+        "decodes": image.kept is not None,
         "error": image.error,
     }
-    if image.pixels is not None:
-        height, width, _ = image.pixels.shape
-        digest = hashlib.sha256(str(image.pixels.shape).encode() + image.pixels.tobytes()).hexdigest()
+    pixels = image.pixels
+    if pixels is not None:
+        height, width, _ = pixels.shape
+        digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
         row |= {"width": width, "height": height, "mode": image.mode, "sha256": digest}
-        row |= {"mean": float(image.pixels.mean()) / 255, "std": float(image.pixels.std()) / 255}
+        row |= {"mean": float(pixels.mean()) / 255, "std": float(pixels.std()) / 255}
     return row
 
 
-def _pixels(images: list[RawImage]) -> Iterator[npt.NDArray[np.uint8]]:
-    for image in images:
-        assert image.pixels is not None, f"{image.path} passed validation and has no pixels"
-        yield image.pixels
+def _stacked(images: list[RawImage]) -> ImageArray:
+    """The images of a split as one array, in the file they lie in where they are many."""
+    kept = [image.kept for image in images if image.kept is not None]
+    assert len(kept) == len(images), "an image that does not decode passed validation"
+    array = together(kept)
+    return array[:] if array.nbytes <= IN_MEMORY else array

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from tqdm import tqdm
 from seam.data.prepared import Split
 from seam.data.raw import RawData, RawImage, decode, same_mode
 from seam.data.resize import resize_and_crop
+from seam.data.scratch import Scratch
+
+_AT_ONCE = 128
+"""Decoded images that are held in memory, at most."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +40,30 @@ class Listing:
     classes: tuple[str, ...]
 
 
-def read_images(listing: Listing, image_size: int | None = None) -> RawData:
-    """Decode the images, in the order of the listing, on all cores this process may use.
+def read_images(listing: Listing, image_size: int | None, scratch: Scratch) -> RawData:
+    """Decode the images into a file, in the order of the listing, on all cores this process may use.
 
     Gray images stay gray unless one image is in colour: then all become RGB. A file that does not
     decode is part of the result, with its error.
 
     Args:
         listing: what to read.
-        image_size: each image is brought to this side (short side, then centre crop) before the
-            next one is decoded, so that full-size originals are never held together; None: keep the
+        image_size: side that each image is brought to (short side, then centre crop); None: keep the
             sizes.
+        scratch: where the pixels go.
     """
     Image.init()  # formats register themselves when first needed, which threads must not do at once
     with ThreadPoolExecutor(_cores()) as pool:
-        found = pool.map(partial(_read, image_size=image_size), listing.images)
-        images = tuple(tqdm(found, total=len(listing.images), desc="images", unit="image", disable=None))
+        found = _in_turn(pool, listing, image_size)
+        bar = tqdm(found, total=len(listing.images), desc="images", unit="image", disable=None)
+        images = tuple(i if i.pixels is None else replace(i, kept=scratch.put(i.pixels)) for i in bar)
     return same_mode(RawData(images, listing.classes))
+
+
+def _in_turn(pool: ThreadPoolExecutor, listing: Listing, image_size: int | None) -> Iterator[RawImage]:
+    """The decoded images, so many at once that they wait for none of the others in memory."""
+    for first in range(0, len(listing.images), _AT_ONCE):
+        yield from pool.map(partial(_read, image_size=image_size), listing.images[first : first + _AT_ONCE])
 
 
 def _read(listed: ListedImage, image_size: int | None) -> RawImage:

@@ -19,6 +19,7 @@ from seam.data.formats.mit67 import MIT67, list_mit67
 from seam.data.formats.npz import load_npz, npz_classes
 from seam.data.formats.published import Published
 from seam.data.raw import RawData, resize_all
+from seam.data.scratch import Scratch
 from seam.errors import DataError
 
 
@@ -26,8 +27,8 @@ from seam.errors import DataError
 class Format:
     """One kind of raw data."""
 
-    read: Callable[[Path, int | None], RawData]
-    """Of (path, side of the images in pixels or None)."""
+    read: Callable[[Path, int | None, Scratch], RawData]
+    """Of (path, side of the images in pixels or None, where pixels go)."""
     classes: Callable[[Path], tuple[str, ...]]
     """Of the path; no image is decoded."""
     path: str
@@ -40,15 +41,15 @@ class Format:
     """Where it comes from, of the data sets of the published transfer experiments."""
 
 
-def _resized(read: Callable[[Path], RawData], path: Path, image_size: int | None) -> RawData:
-    """What is read whole, and then resized."""
-    data = read(path)
-    return data if image_size is None else resize_all(data, image_size)
+def _resized(read: Callable[[Path, Scratch], RawData], path: Path, image_size: int | None, scratch: Scratch) -> RawData:
+    """What is read as it is, and then resized."""
+    data = read(path, scratch)
+    return data if image_size is None else resize_all(data, image_size, scratch)
 
 
 def _cifar(kind: CifarKind, title: str) -> Format:
     return Format(
-        read=partial(_resized, partial(load_cifar, kind)),
+        read=partial(_resized, lambda path, scratch: load_cifar(kind, path)),
         classes=partial(cifar_classes, kind),
         fetch=partial(fetch_cifar, kind),
         path=f"a folder for torchvision's {title}: downloaded if it is empty and the network allows",
@@ -57,14 +58,14 @@ def _cifar(kind: CifarKind, title: str) -> Format:
 
 
 def _published(about: Published, list_images: Callable[[Path], Listing], order: str, note: str = "") -> Format:
-    def read(path: Path, image_size: int | None) -> RawData:
+    def read(path: Path, image_size: int | None, scratch: Scratch) -> RawData:
         listing = list_images(path)
         if image_size is None:
             raise DataError(
                 f"{path}: the images of {about.title} have many sizes, expected one to bring them to (published: 224)",
                 hint="image_size",
             )
-        return read_images(listing, image_size)
+        return read_images(listing, image_size, scratch)
 
     return Format(
         read=read,
@@ -84,7 +85,7 @@ FORMATS: dict[DataKind, Format] = {
         order="`classes`, or the labels as numbers",
     ),
     "image_folder": Format(
-        read=lambda path, image_size: read_images(list_image_folder(path), image_size),
+        read=lambda path, image_size, scratch: read_images(list_image_folder(path), image_size, scratch),
         classes=image_folder_classes,
         path="a folder with `train/<class>/*`, `test/<class>/*` and, optionally, `val/<class>/*` (or `valid/`)",
         order="folders of `train/`, sorted",
@@ -105,14 +106,16 @@ PUBLISHED: tuple[DataKind, ...] = tuple(kind for kind, found in FORMATS.items() 
 """Data sets of the published transfer experiments, in their official files and splits."""
 
 
-def load_raw(kind: DataKind, path: Path, image_size: int | None = None) -> RawData:
+def load_raw(kind: DataKind, path: Path, image_size: int | None = None, scratch: Scratch | None = None) -> RawData:
     """Read a raw data set, resized to `image_size` (short side, then centre crop) unless that is None.
+
+    Pixels go to `scratch`, or to a temporary file.
 
     Raises:
         DataError: the data set is not there or has another structure, or its images have many sizes
             and `image_size` is None. One bad image is no error here: it is part of the result.
     """
-    return FORMATS[kind].read(path, image_size)
+    return FORMATS[kind].read(path, image_size, scratch or Scratch())
 
 
 def fetch(kind: DataKind, path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import lzma
+import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,32 @@ import numpy.typing as npt
 
 from seam.data.prepared import Split
 from seam.data.raw import RawData, RawImage
+from seam.data.scratch import Scratch, Spilled
 from seam.errors import DataError
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL = ("x_val", "y_val", "classes")
+_PIECE = 1 << 22
 _DAMAGE = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
-def load_npz(path: Path) -> RawData:
-    """Read images and labels; nothing in the file is ever executed (arrays of Python objects are refused).
+def load_npz(path: Path, scratch: Scratch) -> RawData:
+    """Read labels, and images into a file; nothing in the file is ever executed (arrays of Python objects are refused).
 
     Without `classes` the classes are "0", "1", ... up to the greatest label in y_train.
 
     Args:
         path: file with x_* of dtype uint8 and shape (n, height, width), (n, height, width, 1) or
             (n, height, width, 3), and y_* of an integer dtype and shape (n,).
+        scratch: where the pixels go.
 
     Raises:
         DataError: the file or one of its arrays is missing, damaged, or of another type or shape.
     """
-    arrays = _read(path)
+    arrays = _read(path, scratch)
     images: list[RawImage] = []
     for split in _splits(arrays, path):
-        x = _images(arrays[f"x_{split}"], f"x_{split}", path)
+        x = arrays[f"x_{split}"]
         y = _labels(arrays[f"y_{split}"], f"y_{split}", len(x), path)
         images += [RawImage(f"{path}[x_{split}:{i}]", split, int(y[i]), x[i]) for i in range(len(x))]
     return RawData(tuple(images), _classes(arrays, path))
@@ -48,10 +52,10 @@ def npz_classes(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: as `load_npz`.
     """
-    return _classes(_read(path, ("y_train", "classes")), path)
+    return _classes(_read(path, None, ("y_train", "classes")), path)
 
 
-def _splits(arrays: dict[str, npt.NDArray[Any]], path: Path) -> tuple[Split, ...]:
+def _splits(arrays: Mapping[str, Any], path: Path) -> tuple[Split, ...]:
     """Those that are there, train first; a DataError where val has images or labels alone."""
     there = [name for name in ("x_val", "y_val") if name in arrays]
     if len(there) == 1:
@@ -61,7 +65,8 @@ def _splits(arrays: dict[str, npt.NDArray[Any]], path: Path) -> tuple[Split, ...
     return ("train", "val", "test") if there else ("train", "test")
 
 
-def _read(path: Path, wanted: Sequence[str] = (*ARRAYS, *OPTIONAL)) -> dict[str, npt.NDArray[Any]]:
+def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS, *OPTIONAL)) -> dict[str, Any]:
+    """The arrays by name; of images, those in `scratch`."""
     try:
         if not zipfile.is_zipfile(path):
             path.open("rb").close()
@@ -76,7 +81,13 @@ def _read(path: Path, wanted: Sequence[str] = (*ARRAYS, *OPTIONAL)) -> dict[str,
                     f"{path}: expected the arrays {', '.join(ARRAYS)}, missing: {', '.join(missing)}; found:"
                     f" {', '.join(archive.files) or 'none'}."
                 )
-            return {name: _member(archive, name, path) for name in wanted if name in archive.files}
+            there = [name for name in wanted if name in archive.files]
+            return {
+                name: _image_member(archive, name, path, scratch)
+                if scratch is not None and name.startswith("x_")
+                else _member(archive, name, path)
+                for name in there
+            }
     except FileNotFoundError as e:
         raise DataError(
             f"{path}: no such file, expected an .npz file with {', '.join(ARRAYS)}", hint="data_path"
@@ -109,6 +120,53 @@ def _member(archive: Any, name: str, path: Path) -> npt.NDArray[Any]:
     return array
 
 
+def _image_member(archive: Any, name: str, path: Path, scratch: Scratch) -> list[Spilled]:
+    """The images of an array, brought to `scratch` piece by piece."""
+    header = _header(archive, name)
+    if header is None:  # as numpy reads it, whole
+        return [scratch.put(image) for image in _images(_member(archive, name, path), name, path)]
+    shape = _images(np.broadcast_to(np.uint8(0), header), name, path).shape
+    try:
+        with archive.zip.open(f"{name}.npy") as member:
+            _read_header(member)
+            return scratch.put_all(_pieces(member, math.prod(shape)), shape[0], shape[1:])
+    except _DAMAGE as e:
+        raise DataError(
+            f"{path}[{name}]: expected a plain array, got damaged bytes ({_one_line(e)}); save it again as uint8."
+        ) from e
+
+
+def _header(archive: Any, name: str) -> tuple[int, ...] | None:
+    """The shape of an array that lies in the archive as uint8, row by row; None: it does not, or cannot be read."""
+    try:
+        with archive.zip.open(f"{name}.npy") as member:
+            shape, by_columns, dtype = _read_header(member)
+    except (*_DAMAGE, KeyError):
+        return None
+    return shape if dtype == np.uint8 and not by_columns else None
+
+
+def _read_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """(shape, whether it lies column by column, dtype) of an array whose file was just opened."""
+    numpys: Any = np.lib.format
+    readers = {(1, 0): numpys.read_array_header_1_0, (2, 0): numpys.read_array_header_2_0}
+    version = numpys.read_magic(member)
+    if version not in readers:
+        raise ValueError(f"version {version} of numpy's format")
+    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = readers[version](member)
+    return header
+
+
+def _pieces(member: Any, size: int) -> Iterator[bytes]:
+    """The next `size` bytes of a file, a few megabytes at a time."""
+    while size > 0:
+        piece = member.read(min(size, _PIECE))
+        if not piece:
+            raise EOFError(f"{size} bytes are missing")
+        size -= len(piece)
+        yield piece
+
+
 def _images(x: npt.NDArray[Any], name: str, path: Path) -> npt.NDArray[np.uint8]:
     images = x[..., None] if x.ndim == 3 else x
     good_shape = images.ndim == 4 and images.shape[3] in (1, 3) and min(images.shape) > 0
@@ -137,7 +195,7 @@ def _labels(y: npt.NDArray[Any], name: str, count: int, path: Path) -> npt.NDArr
     return y
 
 
-def _classes(arrays: dict[str, npt.NDArray[Any]], path: Path) -> tuple[str, ...]:
+def _classes(arrays: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     if "classes" not in arrays:
         y = arrays["y_train"]
         return tuple(str(i) for i in range(min(max(int(y.max()) + 1, 1), len(y))))
