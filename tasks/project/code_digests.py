@@ -18,6 +18,7 @@ from pathlib import Path
 
 from seam.files import write_json
 from tasks.project.mentions import Mentions, MentionsCache
+from tasks.project.own_code import OwnFiles, digest_with, link_files
 from tasks.project.stages import DIGEST_STAGE, all_stages
 
 PACKAGES = ("seam", "tasks")
@@ -36,6 +37,7 @@ PLUMBING = {
 """Modules, or packages with all in them, that change no result, and why; what they import counts."""
 
 BEHIND_PLUMBING = {
+    "seam.networks.own_imports": "finds the user's files, whose digests are compared",
     "seam.methods.catalogue": "parameters are checked against its names, and DVC compares their values",
     "tasks.tracking.evidence": "what MLflow shows of a run; stages that register a model import it themselves",
 }
@@ -141,6 +143,7 @@ class CodeDigests:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._written_for: dict[str, tuple[int, int]] | None = None
+        self._own = OwnFiles(root)
 
     def refresh(self) -> bool:
         """Write the digests anew if files have changed.
@@ -148,12 +151,14 @@ class CodeDigests:
         Returns:
             Whether any file has changed since the last call, or this is the first.
         """
-        path = digests_path(self._root)
-        stats = {name: os.stat(f"{self._root}/{name}") for name in _paths(self._root)}  # noqa: PTH116  twice as fast
-        now = {name: (stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()}
-        if now == self._written_for and path.is_file():
+        own = self._own.by_stage()
+        paths = [f"{self._root}/{name}" for name in _paths(self._root)]
+        paths += [str(file) for files in own.values() for file in files]
+        stats = {path: os.stat(path) for path in paths}  # noqa: PTH116  twice as fast
+        now = {path: (stat.st_mtime_ns, stat.st_size) for path, stat in stats.items()}
+        if now == self._written_for and digests_path(self._root).is_file():
             return False
-        write_digests(self._root)
+        write_digests(self._root, own)
         self._written_for = now
         return True
 
@@ -163,10 +168,22 @@ def digests_path(root: Path) -> Path:
     return root / "artifacts" / DIGEST_STAGE / "code.json"
 
 
-def write_digests(root: Path) -> dict[str, str]:
-    """Write the digest of every stage that has a file; digests that say the same already are left alone."""
+def write_digests(root: Path, own: Mapping[str, list[Path]] | None = None) -> dict[str, str]:
+    """Write the digest of every stage that has a file; digests that say the same already are left alone.
+
+    Args:
+        root: the project.
+        own: the user's own files that are code of a stage, by stage; None: look them up. Links to
+            them are kept where DVC looks.
+    """
     code, path = read_code(root), digests_path(root)
-    digests = {stage: code.digest_of(stage) for stage in sorted(all_stages()) if f"tasks.{stage}" in code.modules}
+    own = OwnFiles(root).by_stage() if own is None else own
+    link_files(root, {file for files in own.values() for file in files})
+    digests = {
+        stage: digest_with(code.digest_of(stage), own.get(stage, ()))
+        for stage in sorted(all_stages())
+        if f"tasks.{stage}" in code.modules
+    }
     content = {"code": digests}
     try:
         same = json.loads(path.read_bytes()) == content
@@ -175,6 +192,13 @@ def write_digests(root: Path) -> dict[str, str]:
     if not same:
         write_json(path, content)
     return digests
+
+
+def note_own_code(root: Path) -> None:
+    """Take a user's own file that the parameters have named since into the digests, as `dvc repro` does not."""
+    own = OwnFiles(root).by_stage()
+    if own and digests_path(root).is_file():
+        write_digests(root, own)
 
 
 def read_code(root: Path) -> Code:

@@ -17,8 +17,9 @@ from pathlib import Path
 from seam.data.problems import TargetProblem
 from seam.errors import SeamError, SuspectResultWarning
 from tasks.project.advice import advising, doubt
+from tasks.project.code_digests import note_own_code
 from tasks.project.params import Params, load_params
-from tasks.project.stages import all_stages, kind_of
+from tasks.project.stages import KINDS, all_stages, kind_of
 from tasks.project.students import StudentName, parse_method
 from tasks.project.subject import StageRun, Subject, check, label_of, stage_folder
 
@@ -158,6 +159,8 @@ def main(body: Callable[[StageContext], StageResult], description: str | None) -
     try:
         params = load_params(arguments.params)
         subject = _subject(stage, arguments, params)
+        if any(stage == kind.source for kind in KINDS.values()):
+            note_own_code(Path.cwd())
         result = execute(body, StageContext(stage, params, Path.cwd(), subject))
     except SeamError as e:
         logger.debug("stage failed", exc_info=True)
