@@ -21,6 +21,7 @@ def doubt_images(data: RawData, image_size: int | None) -> None:
         image_size: side that its images were brought to; None: they were not.
     """
     _doubt_labels(data)
+    _doubt_turned(data)
     if image_size is not None:
         _doubt_sizes(data, image_size)
 
@@ -41,6 +42,18 @@ def _doubt_labels(data: RawData) -> None:
         warnings.warn(
             f"{len(pairs)} images have the pixels of one with another label: {_some(shown, 2)}; correct the label of"
             " one, or remove both.",
+            SuspectResultWarning,
+            stacklevel=3,
+        )
+
+
+def _doubt_turned(data: RawData) -> None:
+    """Images that viewers show otherwise than they are read: right only for a network trained on them so."""
+    turned = [image.path for image in data.images if image.is_turned]
+    if turned:
+        warnings.warn(
+            f"{len(turned)} images have an EXIF orientation, which is ignored (as torchvision's loaders do):"
+            f" {_some(turned, 3)}; if the network was trained on upright images, turn the files.",
             SuspectResultWarning,
             stacklevel=3,
         )

@@ -30,6 +30,8 @@ class RawImage:
     """Why it does not decode."""
     size: tuple[int, int] | None = None
     """(height, width) as found, before it is brought to a size; None: not known."""
+    is_turned: bool = False
+    """Whether its file says (EXIF) that the pixels are to be turned or mirrored; they are as they lie there."""
 
     @property
     def pixels(self) -> Pixels | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from seam.data.prepared import Split
@@ -70,7 +71,7 @@ def _read(listed: ListedImage, image_size: int | None) -> RawImage:
     path = str(listed.file)
     try:
         with Image.open(listed.file) as image:
-            pixels = decode(image)
+            pixels, is_turned = decode(image), _is_turned(image)
     except (
         OSError,
         ValueError,
@@ -81,7 +82,15 @@ def _read(listed: ListedImage, image_size: int | None) -> RawImage:
     size = (pixels.shape[0], pixels.shape[1])
     if image_size is not None:
         pixels = np.array(resize_and_crop(pixels, image_size))  # a copy: the crop alone would keep all it was cut from
-    return RawImage(path, listed.split, listed.label, pixels, size=size)
+    return RawImage(path, listed.split, listed.label, pixels, size=size, is_turned=is_turned)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether a camera noted that the picture is to be turned or mirrored to be seen upright."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except (ValueError, SyntaxError, struct.error, OSError):  # a damaged note, beside pixels that are whole
+        return False
 
 
 def _cores() -> int:

@@ -183,7 +183,7 @@ def _renamed(candidate: Candidate, expected: Mapping[str, Tensor]) -> Candidate:
         return candidate
     renamed = {ours + k.removeprefix(theirs) if _below(k, theirs) else k: v for k, v in tensors.items()}
     unexpected = any(k not in expected and not is_count(k) for k in renamed)
-    if unexpected or any(k not in renamed or renamed[k].shape != expected[k].shape for k in candidate.missing):
+    if unexpected or any(k not in renamed or renamed[k].shape[1:] != expected[k].shape[1:] for k in candidate.missing):
         return candidate
     note = f"its module '{theirs}' is '{ours}' in the architecture, and is loaded as that"
     return replace(candidate, tensors=renamed, missing=(), unexpected=(), notes=(*candidate.notes, note))

@@ -97,7 +97,8 @@ def _say(taken: Candidate, expected: Mapping[str, Tensor], outside: Sequence[str
     done += taken.notes
     if outside:
         done.append(f"left out: {_some(outside)}")
-    kinds = {str(v.dtype).removeprefix("torch.") for k, v in taken.tensors.items() if v.dtype != expected[k].dtype}
+    floats = {k: v for k, v in taken.tensors.items() if v.is_floating_point()}
+    kinds = {str(v.dtype).removeprefix("torch.") for k, v in floats.items() if v.dtype != expected[k].dtype}
     if kinds:
         ours = {str(v.dtype).removeprefix("torch.") for v in expected.values() if v.is_floating_point()}
         done.append(f"{', '.join(sorted(kinds))} made {', '.join(sorted(ours))}")

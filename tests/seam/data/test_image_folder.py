@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from seam.data.doubts import doubt_images
 from seam.data.formats.image_folder import VAL_FOLDERS
@@ -127,3 +127,14 @@ def test_images_that_a_size_makes_up_or_cuts_away_are_a_doubt(
     if is_odd:
         assert "1 images are much smaller than 32 x 32 pixels, or so long" in found[0]
         assert f"odd.png ({width} x {height})" in found[0]
+
+
+def test_an_exif_orientation_is_ignored_and_a_doubt(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    pixels = np.random.default_rng(3).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "train/cat/turned.png", exif=exif)
+    data = load_raw("image_folder", folder)
+    assert np.array_equal(next(i for i in data.images if "turned" in i.path).pixels, pixels)
+    (text,) = doubts(data)
+    assert text.startswith("1 images have an EXIF orientation, which is ignored") and "turned.png" in text

@@ -123,6 +123,7 @@ def test_of_averaged_and_raw_weights_the_averaged_are_taken_or_those_that_are_na
             r"has 7 classes where 3 are asked for \('fc.weight' has shape \(7, 4\), .* num_classes",
         ),
         ({"model": under("module.", small(7).state_dict())}, "has 7 classes where 3 are asked for"),
+        ({k.replace("fc.", "linear."): v for k, v in small(7).state_dict().items()}, "has 7 classes where 3 are asked"),
         ({**WEIGHTS, "conv.weight": torch.ones(4, 3, 5, 5)}, r"'conv.weight' has shape \(4, 3, 5, 5\), expected"),
         ({**WEIGHTS, "shortcut.weight": torch.ones(4, 4)}, "missing none, unexpected shortcut.weight"),
         (
