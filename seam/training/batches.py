@@ -60,30 +60,24 @@ def _cut(
     if augment == "resized_crop_flip":
         windows = _resized_windows(len(data), generator).to(data.labels.device)
         return lambda images, chosen: _resize(preprocess(images), windows[chosen])
-    rows, columns = _shifted_windows(data, augment, generator)
-    pad = data.images.shape[1] // 8
+    height, width = data.images.shape[1:3]
+    pad = height // 8
+    shift = torch.randint(0, 2 * pad + 1, (2, len(data), 1), generator=generator).to(data.labels.device)
+    flip = torch.zeros(len(data), 1, dtype=torch.bool)
+    if augment == "crop_flip":
+        flip = torch.rand(len(data), 1, generator=generator) < 0.5
+    flip = flip.to(data.labels.device)
 
     def shifted(images: Tensor, chosen: Tensor) -> Tensor:
         padded = nn.functional.pad(images, (0, 0, pad, pad, pad, pad))
+        rows = shift[0, chosen] + torch.arange(height, device=chosen.device)
+        columns = shift[1, chosen] + torch.arange(width, device=chosen.device)
+        columns = torch.where(flip[chosen], columns.flip(1), columns)
         batch = torch.arange(len(chosen), device=chosen.device)
-        made: Tensor = preprocess(padded[batch[:, None, None], rows[chosen][:, :, None], columns[chosen][:, None, :]])
+        made: Tensor = preprocess(padded[batch[:, None, None], rows[:, :, None], columns[:, None, :]])
         return made
 
     return shifted
-
-
-def _shifted_windows(data: LabelledImages, augment: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Source rows and columns of every image's shifted (and flipped) window: two (images, side) index tensors."""
-    count, height, width, _ = data.images.shape
-    pad = height // 8
-    shift = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=generator)
-    rows = shift[0] + torch.arange(height)
-    columns = shift[1] + torch.arange(width)
-    if augment == "crop_flip":
-        flip = torch.rand(count, 1, generator=generator) < 0.5
-        columns = torch.where(flip, columns.flip(1), columns)
-    device = data.labels.device
-    return rows.to(device), columns.to(device)
 
 
 def _resized_windows(count: int, generator: torch.Generator) -> Float[Tensor, "images 2 3"]:
