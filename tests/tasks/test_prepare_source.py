@@ -1,5 +1,6 @@
 """The stage that loads or trains the source."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,29 @@ def test_bad_sources_are_one_line_and_publish_nothing(stage, source, error, said
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not stage.folder.exists()
+
+
+def test_of_averaged_and_raw_weights_a_parameter_chooses_and_the_source_keeps_the_doubt(stage):
+    averaged = _perfect()
+    raw = {**averaged, "4.weight": -averaged["4.weight"]}
+    torch.save({"state_dict": raw, "state_dict_ema": averaged}, stage.root / "w.pth")
+    stage(checkpoint="w.pth", **RIGHT)
+    (text,) = read_json(stage.folder / "source.json")["warnings"]
+    assert "state_dict_ema, and raw ones, state_dict" in text and "set prepare_source.weights to" in text
+    with pytest.raises(SourceError, match="near chance"):  # the raw ones answer wrong
+        stage(checkpoint="w.pth", weights="state_dict", **RIGHT)
+    stage(checkpoint="w.pth", weights="state_dict_ema", **RIGHT)
+    assert read_json(stage.folder / "source.json")["warnings"] == []
+
+
+def test_the_files_that_the_network_and_its_weights_are_in_are_recorded(stage):
+    (stage.root / "net.py").write_text(f"from parts import *\n{NETWORK}")
+    (stage.root / "parts.py").write_text("WIDTH = 4\n")
+    names, weights = ("one.safetensors", "two.safetensors"), _perfect()
+    index = {name: names[i % 2] for i, name in enumerate(weights)}
+    for file in names:
+        save_file({k: v for k, v in weights.items() if index[k] == file}, stage.root / file)
+    (stage.root / "all.index.json").write_text(json.dumps({"weight_map": index}))
+    stage(checkpoint="all.index.json", **RIGHT)
+    files = read_json(stage.folder / "source.json")["files"]
+    assert files == {n: sha256_file(stage.root / n) for n in ("all.index.json", *names, "net.py", "parts.py")}

@@ -123,3 +123,13 @@ def test_an_alias_that_moved_makes_the_source_stale(registry):
     assert source_changed(registry.root, run)
     params.write_text(f"problems: {{p: a}}\nprepare_source: {{checkpoint: models:/net/{second}}}\n")
     assert not source_changed(registry.root, run)  # another name is another parameter: DVC sees it
+
+
+def test_what_mlflow_exports_is_read(registry):
+    def exported(path):
+        program = torch.export.export(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)).eval(), (torch.zeros(2, 3),))
+        torch.export.save(program, path)
+
+    version = registry(model_pt2=exported)
+    found = fetch_checkpoint(f"models:/net/{version}", "resnet20", registry.root)
+    assert found.tensors.keys() == {"1.weight", "1.bias"}
