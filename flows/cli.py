@@ -138,6 +138,17 @@ def doctor() -> None:
 
 
 @app.command()
+def check() -> None:
+    """Look at the network of `prepare_source` before anything is computed: what it gives, and what can be removed.
+
+    Exit status 1 if it cannot be worked on.
+    """
+    from flows.commands.check import show_check_up
+
+    raise typer.Exit(show_check_up(enter_project(), Console()))
+
+
+@app.command()
 def materialize(
     problem: Annotated[str, typer.Option("--problem", metavar="NAME", help="Of params.yaml.", show_default=False)],
     path: Annotated[

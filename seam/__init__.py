@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "compact", "export", "reengineer", "transfer"]
 _LIES_IN = {
-    "compact": "seam.door.exact",
-    "export": "seam.door.exact",
-    "reengineer": "seam.door.reengineer",
-    "transfer": "seam.door.transfer",
+    "compact": ".door.exact",
+    "export": ".door.exact",
+    "reengineer": ".door.reengineer",
+    "transfer": ".door.transfer",
 }
 """Name -> its module, which is imported by the first who asks for it."""
 
@@ -35,7 +35,7 @@ _LIES_IN = {
 def __getattr__(name: str) -> Any:
     if name not in _LIES_IN:
         raise AttributeError(f"module 'seam' has no attribute '{name}'")
-    return getattr(import_module(_LIES_IN[name]), name)
+    return getattr(import_module(_LIES_IN[name], __name__), name)
 
 
 def __dir__() -> list[str]:

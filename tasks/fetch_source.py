@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 
 from seam.networks.build import build
-from seam.networks.source import Preprocess, SourceInfo, check_output, save_source, three_values
+from seam.networks.source import Preprocess, SourceInfo, save_source, three_values
 from seam.networks.state_dicts import load_tensors
 from tasks.inputs.backdoored_source import planted
+from tasks.inputs.check_up import checked
 from tasks.inputs.checkpoint import digests_of_files, fetch_checkpoint
 from tasks.inputs.target import target_data
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
@@ -36,8 +37,10 @@ def fetch_source(context: StageContext) -> StageResult:
         load_tensors(network, found.tensors, where, config.weights)
     mean, std = three_values(config.mean), three_values(config.std)
     data = target_data(context)
-    image = Preprocess(mean, std)(torch.from_numpy(data.x_train[:1]))
-    check_output(network.eval(), image, config.num_classes, config.architecture)
+    images = Preprocess(mean, std)(torch.from_numpy(data.x_train[:3]))
+    with collect_warnings(context) as found_wrong:
+        checked(network.eval(), images, config.num_classes, f"architecture '{config.architecture}'")
+    doubts += found_wrong
     backdoor = None
     if config.defect == "backdoor":
         network, backdoor = planted(context, network, mean, std)

@@ -22,11 +22,12 @@ from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file, write_csv
 from seam.networks.build import build
 from seam.networks.predict import accuracy, predict
-from seam.networks.source import Preprocess, SourceInfo, check_output, save_source, three_values
+from seam.networks.source import Preprocess, SourceInfo, save_source, three_values
 from seam.networks.state_dicts import load_tensors
 from seam.runtime import Runtime, start
 from seam.training.finetune import train_from_scratch
 from seam.training.loop import Epoch
+from tasks.inputs.check_up import checked
 from tasks.inputs.checkpoint import digests_of_files, fetch_checkpoint
 from tasks.inputs.splits import problem_split
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
@@ -51,8 +52,8 @@ def prepare_source(context: StageContext) -> StageResult:
     height, width, _ = data.image_shape
     runtime = start(context.params.runtime, height * width)
     torch.manual_seed(context.params.seed)
-    network = _built(config.architecture, preprocess(train_data.images[:1]), len(data.classes))
     with collect_warnings(context) as doubts:
+        network = _built(config.architecture, preprocess(train_data.images[:3]), len(data.classes))
         if config.checkpoint is None:
             history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
         else:
@@ -96,14 +97,14 @@ def _normalisation(
 
 
 def _built(architecture: str, example: torch.Tensor, num_classes: int) -> nn.Module:
-    """A new network with weights, which answers `example` with a logit a class; a SourceError otherwise."""
+    """A new network that can be worked on, see `seam.measures.check_up`; a SourceError otherwise."""
     network = build(architecture, num_classes)
     if not list(network.parameters()):
         raise SourceError(
             f"architecture '{architecture}': expected a network with weights, got one without any; there is nothing to"
             " search."
         )
-    check_output(network.eval(), example, num_classes, architecture)
+    checked(network.eval(), example, num_classes, f"architecture '{architecture}'")
     return network
 
 

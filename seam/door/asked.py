@@ -58,7 +58,7 @@ class Images:
 
     @property
     def example(self) -> Tensor:
-        """Two training images as the network takes them, on the CPU."""
+        """Three training images as the network takes them, on the CPU."""
         return self.train.example(self.preprocess)
 
 

@@ -43,8 +43,9 @@ class Labelled:
         return LabelledImages(select(self.data.images, rows), self.data.labels[rows])
 
     def example(self, preprocess: nn.Module) -> Tensor:
-        """The first and the last of them as the network takes them; shape (2, channels, height, width)."""
-        images: Tensor = preprocess(self.data.images[torch.tensor([0, len(self.data) - 1])])
+        """Three of them as the network takes them; shape (3, channels, height, width)."""
+        last = len(self.data) - 1
+        images: Tensor = preprocess(self.data.images[torch.tensor([0, last // 2, last])])
         return images
 
 

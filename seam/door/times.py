@@ -40,7 +40,7 @@ def time_table(
 
     Args:
         network: eval mode, on the CPU.
-        example: two images as it takes them.
+        example: two or more images as it takes them.
         channel_block: so many channels stay or go together.
         config: engine, batch size, threads, and what measuring may take.
         seed: of the layouts.

@@ -23,6 +23,10 @@ BUILT_IN: dict[str, Callable[..., nn.Module]] = {
 (batch, num_classes)."""
 
 
+_WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+"""Networks of torchvision that give more than class scores while they train, unless they are told not to."""
+
+
 def build(architecture: str, num_classes: int) -> nn.Module:
     """A new network with random weights.
 
@@ -53,7 +57,8 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
             f"architecture 'torchvision:{name}': torchvision has no model of that name; see"
             " torchvision.models.list_models()."
         )
-    network: nn.Module = get_model(name, weights=None, num_classes=num_classes)
+    alone = {"aux_logits": False, "init_weights": True} if name in _WITH_AUXILIARY_HEADS else {}
+    network: nn.Module = get_model(name, weights=None, num_classes=num_classes, **alone)
     return network
 
 

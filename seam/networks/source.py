@@ -104,30 +104,6 @@ def three_values(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(values) * (3 // len(values))
 
 
-@torch.no_grad()
-def check_output(network: nn.Module, images: Float[Tensor, "batch 3 h w"], num_classes: int, architecture: str) -> None:
-    """Does the network, in eval mode, take such images and return a score a class?
-
-    Raises:
-        SourceError: it does not.
-    """
-    try:
-        scores = network(images)
-    except (RuntimeError, ValueError) as e:
-        shape, why = tuple(images.shape[2:]), str(e).splitlines()[0]
-        raise SourceError(
-            f"architecture '{architecture}' does not take images of {shape[0]} x {shape[1]} pixels: {why}",
-            hint="image_size",
-        ) from e
-    expected = (len(images), num_classes)
-    got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-    if got != expected:
-        raise SourceError(
-            f"architecture '{architecture}': expected class scores of shape {expected}, got {got}; give a network that"
-            " returns them."
-        )
-
-
 def save_source(network: nn.Module, info: SourceInfo, folder: Path) -> None:
     """Write source.safetensors and source.json (with the hash of the former) into `folder`."""
     weights = folder / "source.safetensors"

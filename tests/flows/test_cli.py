@@ -50,7 +50,8 @@ def seam(cwd: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
 def test_help_lists_every_command_and_option(shared_project: Path) -> None:
     text = seam(shared_project, "--help").stdout
     assert all(
-        command in text for command in ("run", "transfer", "repro", "status", "report", "doctor", "serve", "--version")
+        command in text
+        for command in ("run", "transfer", "repro", "status", "report", "doctor", "check", "serve", "--version")
     )
     text = seam(shared_project, "run", "--help").stdout
     assert all(option in text for option in ("--set", "KEY=VALUE", "search.alpha=0.5", "--params", "--problem"))

@@ -52,7 +52,7 @@ def runs_of(stage: str) -> list[StageRun]:
 
 def can_be_given() -> list[tuple[str, str]]:
     """(stage, hint) for every hint in a module that the stage imports, itself or by way of others."""
-    graph = grimp.build_graph("seam", "tasks")
+    graph = grimp.build_graph("seam", "tasks", exclude_type_checking_imports=True)
     stages = all_stages()
     return sorted(
         {

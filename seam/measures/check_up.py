@@ -1,0 +1,218 @@
+"""A look at a network before anything is computed: what it takes and gives, and what can be removed from it."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from seam.errors import Hint, NoChannelsError, SearchError, SourceError
+from seam.inference.export import write_unchecked
+from seam.masks.groups import channel_groups
+from seam.masks.masks import maskable
+from seam.networks.norms import norm_parameters
+
+Images = Float[Tensor, "batch channels height width"]
+_ALIKE = 1e-3
+"""Largest difference of logits that are to be the same, relative to the largest."""
+_OUTSIDE = 0.05
+"""Share of a network's weights that may lie in layers that a mask does not reach, before it is doubtful."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    """In one line; where there is something wrong, with its cause and what to do."""
+    verdict: Literal["ok", "doubt", "stop"] = "ok"
+    """`stop`: nothing that follows can work."""
+    hint: Hint | None = None
+    """What is to be changed, where `found` does not say it."""
+
+
+def check_up(network: nn.Module, images: Images, num_classes: int) -> list[Finding]:
+    """Look at a network; it is not changed, and nothing is drawn from torch's global generator.
+
+    Args:
+        network: of any mode, on the CPU; its weights may be random ones.
+        images: three or more, different, as it takes them.
+        num_classes: scores that it should give.
+
+    Returns:
+        What was found, in the order it was looked at; nothing is looked at after the first finding
+        that says stop.
+    """
+    found: list[Finding] = []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        twin = copy.deepcopy(network).eval()
+        for look in (_input, _output, _repeated, _alone, _training, _weights, _channels, _exported):
+            found += look(twin, images, num_classes)
+            twin.eval()
+            if any(finding.verdict == "stop" for finding in found):
+                break
+    return found
+
+
+def refuse(findings: list[Finding], name: str) -> None:
+    """Raise a SourceError for the first finding that says stop; `name` says which network it is."""
+    for finding in findings:
+        if finding.verdict == "stop":
+            raise SourceError(f"{name}: {finding.found}", hint=finding.hint)
+
+
+def _input(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    channels, (height, width) = images.shape[1], images.shape[2:]
+    first = next((m for m in network.modules() if isinstance(m, _ConvNd)), None)
+    try:
+        network(images)
+    except Exception as e:  # whatever the network's own code raises
+        wanted = None if first is None else first.in_channels
+        if wanted is not None and wanted != channels and f"{wanted} channels" in str(e):
+            text = (
+                f"expected a network that takes images of {channels} channels (grey ones are repeated to 3), got one of"
+                f" {wanted}; give one whose first layer takes {channels}."
+            )
+            yield Finding("input", text, "stop")
+        else:
+            text = f"it does not take images of {height} x {width} pixels: {_line(e)}"
+            yield Finding("input", text, "stop", "image_size")
+        return
+    yield Finding("input", f"images of {height} x {width} pixels, {channels} channels")
+
+
+def _output(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    scores, expected = network(images[:1]), (1, num_classes)
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != expected:
+        text = f"expected class scores of shape {expected}, got {_shape(scores)}; give a network that returns them."
+        yield Finding("scores", text, "stop")
+        return
+    scores = network(images)
+    if not bool(torch.isfinite(scores).all()):
+        yield Finding("scores", "expected finite class scores, got NaN or infinite ones", "stop", "normalisation")
+    elif bool((scores >= 0).all()) and bool(((scores.sum(1) - 1).abs() < _ALIKE).all()):
+        text = (
+            "it gives probabilities, not logits: their gradients vanish where it is sure, and a head on them learns"
+            " slowly; leave out its softmax."
+        )
+        yield Finding("scores", text, "doubt")
+    else:
+        kind = "log-probabilities" if bool((scores.logsumexp(1).abs() < _ALIKE).all()) else "logits"
+        yield Finding("scores", f"{num_classes} {kind}")
+
+
+def _repeated(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    if _differ(network(images), network(images)):
+        text = (
+            "the same images give other scores the second time, in eval mode: something is drawn at random, such as"
+            " F.dropout(x) without training=self.training; make it depend on the mode."
+        )
+        yield Finding("repeated", text, "stop")
+    else:
+        yield Finding("repeated", "the same images give the same scores")
+
+
+def _alone(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    together = network(images)[:1]
+    try:
+        differ = _differ(network(images[:1]), together)
+    except (RuntimeError, ValueError):
+        differ = True
+    if differ:
+        names = [n for n, m in network.named_modules() if isinstance(m, _BatchNorm) and not m.track_running_stats]
+        cause = "something mixes images of a batch; make it treat each for itself"
+        if names:
+            cause = f"{names[0]} is a BatchNorm with track_running_stats=False; train it with running statistics"
+        text = f"an image's scores depend on the other images of its batch, in eval mode: {cause}."
+        yield Finding("alone", text, "stop")
+    else:
+        yield Finding("alone", "an image's scores do not depend on its batch")
+
+
+def _training(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    try:
+        scores = network.train()(images)
+    except Exception as e:  # whatever the network's own code raises
+        yield Finding("training", f"it cannot be run in training mode: {_line(e)}; mend its forward.", "stop")
+        return
+    if not isinstance(scores, Tensor) or scores.shape != (len(images), num_classes):
+        got = _shape(scores)
+        text = (
+            f"expected class scores alone while it trains, got {got}; build it without auxiliary outputs (of"
+            " torchvision's: aux_logits=False), or return the scores of the last head."
+        )
+        yield Finding("training", text, "stop")
+    else:
+        yield Finding("training", "class scores alone")
+
+
+def _weights(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    try:
+        reached = {id(p) for p in maskable(network).values()}
+    except SearchError as e:
+        yield Finding("weights", str(e), "stop")
+        return
+    parameters = list(network.parameters())
+    total, inside = (sum(p.numel() for p in parameters if id(p) in reached or every) for every in (True, False))
+    left = reached | {id(p) for p in norm_parameters(network)}
+    outside = {
+        f"{name or type(module).__name__} ({type(module).__name__}, {count:,})": count
+        for name, module in network.named_modules()
+        if (count := sum(p.numel() for p in module.parameters(recurse=False) if id(p) not in left))
+    }
+    text = f"{inside:,} of {total:,} weights can be masked ({inside / total:.0%})"
+    if sum(outside.values()) <= _OUTSIDE * total:
+        yield Finding("weights", text)
+        return
+    most = sorted(outside, key=lambda name: -outside[name])
+    shown = ", ".join(most[:3]) + (f" and {len(most) - 3} more layers" if len(most) > 3 else "")
+    yield Finding("weights", f"{text}; outside of every mask, and of what is counted as weights: {shown}.", "doubt")
+
+
+def _channels(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    try:
+        groups = channel_groups(network, images[:2])
+    except NoChannelsError as e:
+        yield Finding("channels", f"{e.what}: only single weights can be removed")
+        return
+    channels = sum(len(ids) for ids in groups.outputs.values())
+    free = sum(int((ids >= 0).sum()) for ids in groups.outputs.values())
+    yield Finding("channels", f"{free} of {channels} channels can go, {len(groups.dispensable)} layers whole")
+
+
+def _exported(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter is deprecated
+        try:
+            write_unchecked(network, images[:1], Path(folder) / "network.onnx")
+        except Exception as e:  # the exporter raises many kinds, none its own
+            text = f"it does not export to ONNX, which engines need: {_line(e)}; replace that operator."
+            yield Finding("export", text, "stop")
+            return
+    yield Finding("export", "exports to ONNX")
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    return one.shape != other.shape or bool((one - other).abs().max() > _ALIKE * max(1e-3, float(one.abs().max())))
+
+
+def _shape(output: Any) -> str:
+    """What a network gives, in words."""
+    if isinstance(output, Tensor):
+        return str(tuple(output.shape))
+    return type(output).__name__ + (f" with {', '.join(map(str, output))}" if isinstance(output, dict) else "")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

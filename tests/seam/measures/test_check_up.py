@@ -1,0 +1,147 @@
+"""The check-up: a sound network passes, and each fault is found, named, and found in the copy alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seam.errors import SourceError
+from seam.measures.check_up import Finding, check_up, refuse
+from seam.networks.build import build
+
+IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+class Base(nn.Module):
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(channels, 16, 3), nn.BatchNorm2d(16)
+        self.linear = nn.Linear(16, 4)
+
+    def features(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x))).mean((2, 3))
+
+    def forward(self, x: Tensor) -> object:
+        return self.linear(self.features(x))
+
+
+class Auxiliary(Base):
+    def forward(self, x: Tensor) -> object:
+        scores = super().forward(x)
+        return (scores, scores) if self.training else scores
+
+
+class Mapping(Base):
+    def forward(self, x: Tensor) -> object:
+        return {"logits": super().forward(x)}
+
+
+class Dropped(Base):
+    def forward(self, x: Tensor) -> object:
+        return self.linear(F.dropout(self.features(x)))
+
+
+class OfBatch(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(16, track_running_stats=False)
+
+
+class Mixed(Base):
+    def forward(self, x: Tensor) -> object:
+        return super().forward(x - x.mean(0, keepdim=True))
+
+
+class Probabilities(Base):
+    def forward(self, x: Tensor) -> object:
+        return super().forward(x).softmax(1)  # type: ignore[attr-defined]
+
+
+class LogProbabilities(Base):
+    def forward(self, x: Tensor) -> object:
+        return super().forward(x).log_softmax(1)  # type: ignore[attr-defined]
+
+
+class Recurrent(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(16, 64, batch_first=True)
+        self.linear = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> object:
+        return self.linear(self.lstm(F.relu(self.conv(x)).mean(3).transpose(1, 2))[0][:, -1])
+
+
+class Endless(Base):
+    def forward(self, x: Tensor) -> object:
+        return super().forward(x) / 0
+
+
+class Broken(Base):
+    def forward(self, x: Tensor) -> object:
+        if self.training:
+            raise KeyError("targets")
+        return super().forward(x)
+
+
+BAD = {
+    Auxiliary: ("training", "stop", r"expected class scores alone while it trains, got tuple; .*aux_logits=False"),
+    Mapping: ("scores", "stop", r"expected class scores of shape \(1, 4\), got dict with logits"),
+    Dropped: ("repeated", "stop", r"F\.dropout\(x\) without training=self\.training"),
+    OfBatch: ("alone", "stop", r"norm is a BatchNorm with track_running_stats=False"),
+    Mixed: ("alone", "stop", r"something mixes images of a batch"),
+    Endless: ("scores", "stop", r"got NaN or infinite ones"),
+    Broken: ("training", "stop", r"cannot be run in training mode: 'targets'"),
+    Probabilities: ("scores", "doubt", r"probabilities, not logits"),
+    Recurrent: ("weights", "doubt", r"708 of 21,732 weights can be masked \(3%\).*: lstm \(LSTM, 20,992\)"),
+}
+
+
+def found_in(network: nn.Module) -> dict[str, Finding]:
+    return {finding.what: finding for finding in check_up(network, IMAGES, 4)}
+
+
+@pytest.mark.parametrize("kind", BAD, ids=lambda kind: kind.__name__)
+def test_a_fault_is_found_and_named(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    network = kind()
+    before, drawn = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
+    what, verdict, words = BAD[kind]
+    found = found_in(network)
+    assert found[what].verdict == verdict
+    assert {f.what for f in found.values() if f.verdict != "ok"} == {what}
+    if verdict == "stop":
+        assert list(found)[-1] == what, "nothing is looked at after it"
+        with pytest.raises(SourceError, match=f"shop: .*{words}") as caught:
+            refuse(list(found.values()), "shop")
+        assert "\n" not in str(caught.value)
+    else:
+        refuse(list(found.values()), "shop")
+        assert re.search(words, found[what].found)
+    assert network.training
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [Base, LogProbabilities], ids=lambda kind: kind.__name__)
+def test_a_sound_network_passes(kind: type[nn.Module]) -> None:
+    found = found_in(kind())
+    assert {f.verdict for f in found.values()} == {"ok"}
+    assert list(found) == ["input", "scores", "repeated", "alone", "training", "weights", "channels", "export"]
+    assert found["weights"].found == "516 of 548 weights can be masked (94%)"
+    assert found["channels"].found == "16 of 20 channels can go, 0 layers whole"
+
+
+def test_a_network_of_other_channels() -> None:
+    with pytest.raises(SourceError, match=r"takes images of 3 channels .*, got one of 1; give one whose first layer"):
+        refuse(check_up(Base(channels=1), IMAGES, 4), "shop")
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_networks_of_torchvision_with_auxiliary_heads_are_built_without(name: str) -> None:
+    network = build(f"torchvision:{name}", 4)
+    assert not any("aux" in n.lower() for n, _ in network.named_parameters())
