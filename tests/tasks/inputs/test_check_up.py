@@ -1,4 +1,4 @@
-"""`seam check` on a project: the network that its parameters name, with its images, or random ones before there are any."""
+"""`seam check` on a project: the network that its parameters name, before anything else is there."""
 
 from __future__ import annotations
 
