@@ -19,7 +19,8 @@ that is exact. In front of a grouped one they stay.
 Before that, a BatchNorm that follows a convolution or linear layer is folded into it, and
 self-attention becomes two linear layers without the heads that have no effect. What stays though it
 is dead is listed with the reason: what a layer norm, a shuffle of channels or an operation that is
-not known reads; layers called twice or with hooks.
+not known reads; layers with hooks. Layers that are called several times, or that share a weight,
+have the same channels in all calls.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ def _kept(known: Constants, needed: set[fx.Node], multiple: int) -> dict[str, st
             reasons[name] = (
                 "of what it reads nothing is known"
                 if kinds.get(name) in LAYERS
-                else "it is not simply called, once, as a layer without hooks"
+                else "it is a layer of another kind, has hooks, or something else reads its weights"
             )
     return reasons
 

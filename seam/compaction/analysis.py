@@ -23,6 +23,9 @@ def mark_live(known: Constants) -> set[fx.Node]:
         The operations whose results are needed.
     """
     needed: set[fx.Node] = set()
+    for node, why in known.whole.items():
+        known.channels[node].live[:] = True
+        known.channels[node].why = why
     for node in reversed(known.traced.nodes):
         # What nothing uses is the output, an input or an assertion: the rest of it is gone already.
         if not node.users or any(user in needed and known.fixed.get(user) is not node for user in node.users):
@@ -40,6 +43,7 @@ def mark_kept(known: Constants, needed: set[fx.Node], multiple: int = 1) -> None
     ties = [(tie, node) for node in known.ties if node in needed for tie in known.ties[node]]
     for channels in values:
         channels.kept = channels.live.clone()
+    links = [link for link in known.links if needed.issuperset(link)]
     count = -1
     while count != (count := sum(int(channels.kept.sum()) for channels in values)):
         for tie, node in (*ties, *reversed(ties)):
@@ -47,6 +51,9 @@ def mark_kept(known: Constants, needed: set[fx.Node], multiple: int = 1) -> None
             stays = source.any(1, keepdim=True) | result.any(1, keepdim=True)
             source |= stays
             result |= stays
+        for one, other in links:
+            known.channels[one].kept |= known.channels[other].kept
+            known.channels[other].kept |= known.channels[one].kept
         for channels in values:
             channels.kept[0] |= not channels.kept.any()
             channels.kept[(~channels.kept).nonzero()[: -int(channels.kept.sum()) % multiple]] = True
@@ -65,7 +72,8 @@ def _read(known: Constants, node: fx.Node) -> None:
 
 
 def _read_by_layer(known: Constants, node: fx.Node, layer: Layer, channels: Channels) -> None:
-    layer.weight[~channels.live] = 0
+    if not known.traced.is_shared(node):
+        layer.weight[~channels.live] = 0
     source = known.along(node.all_input_nodes[0], channels.axis)
     if source is None:
         _read_all(known, node)

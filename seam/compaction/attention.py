@@ -82,7 +82,7 @@ def _heads_with_effect(full: nn.MultiheadAttention) -> Bool[Tensor, " heads"]:
 
 def _why_not(traced: Traced, full: nn.MultiheadAttention, node: fx.Node) -> str:
     """Why heads cannot be removed; empty if they can."""
-    if traced.kind(node) != "multiheadattention":
+    if traced.kind(node) != "multiheadattention" or traced.is_shared(node):
         return "it runs more than once, or has hooks"
     if full.in_proj_weight is None or full.bias_k is not None or full.add_zero_attn or not full.batch_first:
         return "its attention is of another kind than torchvision's vision transformer has"

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from seam.compaction.calls import link_calls
 from seam.compaction.channels import Channels, Tie, beside_zeros, pad_position
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
 from seam.compaction.trace import LAYERS, PER_CHANNEL, Traced
@@ -70,6 +71,8 @@ class Constants:
         channels: what is known of each value that has channels.
         layers: those that are known; each has weights of its own now.
         ties: between the channels of values.
+        links: pairs of values whose channels go together, as the same layer makes or reads them.
+        whole: values that keep all their channels -> the reason.
         fixed: sum or product of which nothing is known -> its operand that does not depend on the
             input.
     """
@@ -81,6 +84,7 @@ class Constants:
         self.layers: dict[fx.Node, Layer] = {}
         self.ties: dict[fx.Node, list[Tie]] = {}
         self.fixed: dict[fx.Node, fx.Node] = {}
+        self._own: dict[int, nn.Parameter] = {}
         self._interpreter = fx.Interpreter(traced.module)
         self._rules: dict[str, Callable[[fx.Node, fx.Node, Channels], _Tied]] = {
             **dict.fromkeys((*PER_CHANNEL, *_ACTIVATIONS, *ARITHMETIC), self._pointwise),
@@ -92,6 +96,8 @@ class Constants:
         for node in traced.nodes:
             if node in traced.shapes and node.all_input_nodes:
                 self._know(node, node.all_input_nodes[0], traced.kind(node))
+
+        self.links, self.whole = link_calls(traced, self.channels)
 
     def along(self, node: fx.Node, axis: int) -> Channels | None:
         """What is known of a value whose channels are expected along `axis`."""
@@ -120,15 +126,25 @@ class Constants:
         known = self.along(source, axis)
         if not isinstance(layer, nn.Linear) and (rank != layer.weight.dim() or (groups > 1 and known is None)):
             return
-        layer.weight = nn.Parameter(layer.weight.clone(), requires_grad=False)  # it may be another layer's too
+        shared = self.traced.is_shared(node)
+        self._take_weight(layer)
         if known is not None:
             if is_zero_padded(layer):
                 beside_zeros(known)  # for the reason
-            fold_constants(layer, known.constant)
+            if not shared:
+                fold_constants(layer, known.constant)
             if groups > 1:
                 self.ties[node] = [Tie(source, block=len(known.constant) // groups, repeat=len(layer.weight) // groups)]
         self.layers[node] = layer
         self.channels[node] = self._channels(axis, constant_outputs(layer))
+
+    def _take_weight(self, layer: Layer) -> None:
+        """Give a layer a weight of its own, not the given network's; layers that have one together keep that."""
+        own = self._own.get(id(layer.weight))
+        if own is None:
+            own = nn.Parameter(layer.weight.clone(), requires_grad=False)
+            self._own |= {id(layer.weight): own, id(own): own}
+        layer.weight = own
 
     def _fix_constant_operand(self, node: fx.Node) -> None:
         """Of a sum or product with a value of which nothing is known, find the operand that is constant altogether."""

@@ -123,6 +123,8 @@ def fold_norms(traced: Traced) -> None:
         source = node.all_input_nodes[0] if traced.kind(node) == "batchnorm" else None
         if source is None or traced.kind(source) not in LAYERS or len(source.users) > 1:
             continue
+        if traced.is_shared(node) or traced.is_shared(source):
+            continue
         layer, norm = traced.called(source), traced.called(node)
         same_axis = len(traced.shapes[source]) == layer.weight.dim()
         if norm.running_var is not None and same_axis:

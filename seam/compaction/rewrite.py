@@ -15,9 +15,17 @@ from seam.compaction.trace import PER_CHANNEL, NotFollowedError
 
 def rewrite(known: Constants, needed: set[fx.Node]) -> None:
     """Take what is not kept out of the layers, and what is not needed out of the graph."""
+    done: set[nn.Module] = set()
+    weights: dict[nn.Parameter, nn.Parameter] = {}
     for node, channels in known.channels.items():
-        if node in needed:
+        module = known.traced.called(node)
+        if node in needed and module not in done:
+            before = module.weight if node in known.layers else None
             _shrink(known, node, channels)
+            if module is not None:
+                done.add(module)
+            if before is not None:  # layers that have one together still do
+                module.weight = weights.setdefault(before, module.weight)
     for node, operand in known.fixed.items():
         if node in needed:
             _put_constant(known, node, operand)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
-import operator
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
 
 import jaxtyping
 import torch
 from torch import Tensor, fx, nn
+
+from seam.compaction.functional import as_layers
+from seam.compaction.tracer import BranchError, Decision, Tracer, functions_opened, layer_class
 
 LAYERS = ("conv", "linear")
 PER_CHANNEL = ("batchnorm", "prelu")
@@ -39,7 +41,10 @@ class Traced:
         self.module = module
         self.shapes = shapes
         self.changed = changed
-        self._uses = _uses(module)
+        held = {n: _tensors(self.called(n)) for n in module.graph.nodes if n.op == "call_module"}
+        calls = Counter(i for ids in held.values() for i in ids)
+        self._shared = {n for n, ids in held.items() if any(calls[i] > 1 for i in ids)}
+        self._read = {str(n.target).rpartition(".")[0] for n in module.graph.nodes if n.op == "get_attr"}
 
     @property
     def nodes(self) -> list[fx.Node]:
@@ -61,11 +66,10 @@ class Traced:
 
         Empty where it may not be what it is called.
 
-        Layers whose weights are read in more than one place, or that have hooks, are none of the
-        known kinds.
+        Layers whose weights something else reads, or that have hooks, are none of the known kinds.
         """
         if node.op == "call_module":
-            name = type(self.called(node)).__name__ if self._is_ordinary(node) else ""
+            name = cast("type", layer_class(self.called(node))).__name__ if self._is_ordinary(node) else ""
         elif node.op == "call_method":
             name = str(node.target)
         else:
@@ -75,12 +79,19 @@ class Traced:
         holds_weights = kind in (*LAYERS, *PER_CHANNEL)
         return "" if holds_weights and node.op != "call_module" else kind
 
+    def is_shared(self, node: fx.Node) -> bool:
+        """Whether weights of the layer that `node` calls are used by another call too."""
+        return node in self._shared
+
     def _is_ordinary(self, node: fx.Node) -> bool:
-        """Whether `node` calls one of torch's own modules, without hooks or weights that are read elsewhere."""
+        """Whether `node` calls a layer as torch has it, without hooks or weights that are read elsewhere."""
         module = self.called(node)
-        shared = self._uses[str(node.target)] > 1 and len(module.state_dict()) > 0
         hooked = module._forward_hooks or module._forward_pre_hooks
-        return type(module).__module__.startswith("torch.nn.modules.") and not shared and not hooked
+        return layer_class(module) is not None and not hooked and str(node.target) not in self._read
+
+
+def _tensors(module: nn.Module) -> set[int]:
+    return {id(value) for value in module.state_dict(keep_vars=True).values()}
 
 
 def trace(network: nn.Module, images: Tensor) -> Traced:
@@ -91,36 +102,73 @@ def trace(network: nn.Module, images: Tensor) -> Traced:
         images: a batch of two or more, so that a size of one is a size of one for every batch.
 
     Raises:
-        NotFollowedError: torch.fx cannot trace it, or it changes in place a value that is read
-            again.
+        NotFollowedError: torch.fx cannot trace it, it decides by the content of images or by their
+            number, or it changes in place a value that is read again.
     """
+    traced, decisions = _traced(network, images)
+    recorder = _Recorder(traced)
     try:
-        with _types_unchecked():
-            traced = fx.GraphModule(network, _Tracer().trace(network), type(network).__name__)
-        recorder = _Recorder(traced)
         recorder.run(images.clone())
-    except Exception as e:  # whatever the network's own code raises when it is given a proxy
-        raise NotFollowedError(f"torch.fx cannot trace or run it: {' '.join(str(e).split())[:160]}") from e
+    except Exception as e:  # many kinds
+        raise NotFollowedError(f"its graph does not run: {short(e)}") from e
     if recorder.overwritten:
         raise NotFollowedError(f"'{recorder.overwritten}' is used again after a change in place")
+    _fix_sizes(traced, recorder.sizes, decisions, images)
     traced.graph.eliminate_dead_code()
     return Traced(traced, recorder.shapes, frozenset(recorder.changed))
 
 
-def trains_alike(network: nn.Module) -> bool:
-    """Whether torch.fx finds the same operations while a network trains, so that its graph may train in its place."""
-    try:
-        with _types_unchecked():
-            codes = {str(_Tracer().trace(copy.deepcopy(network).train(training))) for training in (True, False)}
-    except Exception:  # as in `trace`
-        return False
+def trains_alike(network: nn.Module, images: Tensor) -> bool:
+    """Whether a network does the same operations while it trains, so that its graph may train in its place."""
+    codes = set()
+    for training in (True, False):
+        try:
+            codes.add(_traced(copy.deepcopy(network).train(training), images)[0].code)
+        except NotFollowedError:
+            return False
     return len(codes) == 1
 
 
-def _uses(traced: fx.GraphModule) -> Counter[str]:
-    """Module -> how often it is called, or one of its own tensors read."""
-    called = [str(n.target) for n in traced.graph.nodes if n.op == "call_module"]
-    return Counter([*called, *(str(n.target).rpartition(".")[0] for n in traced.graph.nodes if n.op == "get_attr")])
+def short(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:160]
+
+
+def _traced(network: nn.Module, images: Tensor) -> tuple[fx.GraphModule, list[Decision]]:
+    """A network's graph, and what its code decided on the way."""
+    devices = [images.device] if images.is_cuda else []
+    for opened in (functions_opened, nullcontext):  # some functions can be traced only as one operation
+        tracer, attributes = Tracer(images.clone()), set(vars(network))
+        try:
+            with _types_unchecked(), torch.no_grad(), torch.random.fork_rng(devices), opened():
+                traced = fx.GraphModule(network, tracer.trace(network), type(network).__name__)
+            as_layers(traced, network)
+            return traced, tracer.decisions
+        except BranchError as e:
+            reason = str(e)
+        except Exception as e:  # whatever the network's own code raises when it is given a proxy
+            reason = f"torch.fx cannot trace or run it: {short(e)}"
+        finally:
+            for name in set(vars(network)) - attributes:  # constants that torch.fx leaves there
+                delattr(network, name)
+    raise NotFollowedError(reason)
+
+
+def _fix_sizes(traced: fx.GraphModule, sizes: dict[fx.Node, int], decisions: list[Decision], images: Tensor) -> None:
+    """Put numbers in the place of sizes that are the same for one image more; so must be what the network decided."""
+    if not decisions and not sizes:
+        return
+    larger = fx.Interpreter(traced, garbage_collect_values=False)
+    try:
+        larger.run(torch.cat([images, images[:1]]))
+    except Exception as e:  # many kinds
+        raise NotFollowedError(f"its graph is that of one size of batch: {short(e)}") from e
+    for decision in decisions:
+        if not decision.holds(larger.env[decision.node]):
+            raise NotFollowedError(f"it decides by the number of images in {decision.where}")
+    same = {node: size for node, size in sizes.items() if larger.env[node] == size}
+    for user in dict.fromkeys(user for node in same for user in node.users):
+        user.args, user.kwargs = fx.node.map_arg((user.args, user.kwargs), lambda node: same.get(node, node))
 
 
 @contextmanager
@@ -134,37 +182,13 @@ def _types_unchecked() -> Iterator[None]:
         jaxtyping.config.update("jaxtyping_disable", before)
 
 
-class _Proxy(fx.Proxy):
-    """Stands for a tensor, and keeps `x += y` a change in place, which fx.Proxy would make `x = x + y`."""
-
-    def _in_place(self, operation: Any, other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", operation, (self, other), {})
-
-    def __iadd__(self, other: Any) -> fx.Proxy:
-        return self._in_place(operator.iadd, other)
-
-    def __isub__(self, other: Any) -> fx.Proxy:
-        return self._in_place(operator.isub, other)
-
-    def __imul__(self, other: Any) -> fx.Proxy:
-        return self._in_place(operator.imul, other)
-
-    def __itruediv__(self, other: Any) -> fx.Proxy:
-        return self._in_place(operator.itruediv, other)
-
-
-class _Tracer(fx.Tracer):
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        """What the network's own code gets in the place of a tensor."""
-        return _Proxy(node, self)
-
-
 class _Recorder(fx.Interpreter):
     """Runs the network once; keeps the shape of every value, and whether one is read after it was changed in place."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         super().__init__(traced, garbage_collect_values=False)  # a freed value's memory would be taken for another's
         self.shapes: dict[fx.Node, torch.Size] = {}
+        self.sizes: dict[fx.Node, int] = {}
         self.changed: set[fx.Node] = set()
         self.overwritten = ""
 
@@ -175,6 +199,8 @@ class _Recorder(fx.Interpreter):
         result = super().run_node(n)
         if isinstance(result, Tensor):
             self.shapes[n] = result.shape
+        elif type(result) is int:
+            self.sizes[n] = result
         changed = {
             _memory(value) for value, version in zip(sources, versions, strict=True) if value._version != version
         }

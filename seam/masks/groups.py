@@ -154,6 +154,9 @@ def _joined(known: Constants, first: dict[fx.Node, int], total: int) -> npt.NDAr
             together = torch.cat(tie.rows(source, result), dim=1)
             ends[0].append(together[:, :1].expand_as(together).flatten())
             ends[1].append(together.flatten())
+    for one_node, other_node in known.links:
+        for n, e in ((one_node, ends[0]), (other_node, ends[1])):
+            e.append(torch.arange(first[n], first[n] + len(known.channels[n].constant)))
     one, other = (torch.cat(e).numpy() if e else np.empty(0, int) for e in ends)
     joined = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
     labels = connected_components(joined, directed=False)[1]
@@ -164,7 +167,7 @@ def _pinned(known: Constants) -> list[fx.Node]:
     """Values all of whose channels have to stay."""
     unknown = [node for node in known.traced.nodes if node not in known.channels]
     unread = [node for node in known.layers if known.along(node.all_input_nodes[0], known.channels[node].axis) is None]
-    return [source for node in (*unknown, *unread) for source in reads_every_channel(known, node)]
+    return [*known.whole, *(source for node in (*unknown, *unread) for source in reads_every_channel(known, node))]
 
 
 def _inputs_of(layer: Layer) -> int:

@@ -157,7 +157,7 @@ def _follow(network: nn.Module, images: Tensor) -> Traced:
 def _trainable(network: nn.Module, images: Tensor) -> fx.GraphModule:
     """The network as a graph that may train in its place."""
     traced = _follow(network, images)
-    if not trains_alike(network):
+    if not trains_alike(network, images):
         found = "one that does other things while it trains"
         raise _refused(f"{type(network).__name__}: a network that can be followed", found)
     return traced.module

@@ -72,7 +72,7 @@ def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch 3 h w"
     if len(list(network.parameters())) < len(list(network.named_parameters(remove_duplicate=False))):
         return None  # weights that two layers share have to stay the same
     twin = _numbered(network, masks)
-    if not trains_alike(twin):
+    if not trains_alike(twin, images.cpu().double()):
         return None
     try:
         traced = trace(twin, images.cpu().double())
@@ -122,7 +122,8 @@ def _silence(traced: Traced) -> None:
     images = next(node for node in traced.nodes if node.op == "placeholder")
     for node in traced.nodes:
         layer = traced.called(node)
-        if isinstance(layer, _ConvNd) and traced.kind(node) in LAYERS and not layer.weight.any():
+        followed = traced.kind(node) in LAYERS and not traced.is_shared(node)
+        if isinstance(layer, _ConvNd) and followed and not layer.weight.any():
             traced.module.set_submodule(str(node.target), Silenced(layer, traced.shapes[node][2:]))
             node.args = (images,)
     traced.clean()

@@ -18,8 +18,6 @@ from tests.seam.compaction.small import IMAGES, Small, assert_same, compacted, c
         (lambda m, x: m.b(m.norm(m.a(x))), "'norm' reads"),
         (lambda m, x: m.b(m.statistics(m.a(x))), "'statistics' reads"),
         (lambda m, x: m.b(m.a(x).transpose(1, 2).transpose(1, 2)), "'transpose' reads"),
-        (lambda m, x: m.b(y := m.a(x)) * y.size(1), "'size' reads"),
-        (lambda m, x: m.b(y := m.a(x)) * y.shape[1], "'getattr_1' reads"),
         (lambda m, x: m.b(m.a(x) * m.scale), "'mul' reads"),
         (lambda m, x: m.b(F.conv2d(m.a(x), m.scale.unsqueeze(0).expand(4, -1, -1, -1))), "'conv2d' reads"),
         (lambda m, x: m.b((y := m.a(x)) * m.gate(y)), "'mul' reads"),
@@ -50,6 +48,13 @@ def test_what_is_not_known_reads_every_channel(forward, why):
     done = compacted(network) if "statistics" not in why else compact(network, torch.randn(IMAGES))
     assert done.removed == {}
     assert why in done.kept["a"]
+
+
+def test_a_number_of_channels_that_is_asked_for_stays_that_of_the_given_network():
+    for forward in (lambda m, x: m.b(y := m.a(x)) * y.size(1), lambda m, x: m.b(y := m.a(x)) / y.shape[1] ** 0.5):
+        network = Small(lambda m, x, f=forward: f(m, x).flatten(1), a=conv(3, 4), b=conv(4, 2))
+        kill(network.a, 0, bias=1.0)
+        assert compacted(network).removed == {"a": 1}
 
 
 def test_channels_along_another_axis_are_not_mixed_up():
@@ -110,8 +115,11 @@ def test_what_is_dead_in_layers_that_are_not_followed_is_listed():
     for layer in (network.grouped, network.twice):
         kill(layer, 3)
     done = compacted(network)
-    simply = "it is not simply called, once, as a layer without hooks"
-    assert done.kept == {"up": simply, "grouped": "of what it reads nothing is known", "twice": simply}
+    assert done.kept == {
+        "up": "it is a layer of another kind, has hooks, or something else reads its weights",
+        "grouped": "of what it reads nothing is known",
+        "twice": "tied to channels in use",
+    }
 
 
 def test_weights_with_another_use_stay_as_they_are():
@@ -122,11 +130,10 @@ def test_weights_with_another_use_stay_as_they_are():
     assert compacted(network).removed == {}
 
 
-def test_shared_and_hooked_layers_stay_as_they_are():
+def test_hooked_layers_stay_as_they_are():
     network = nn.Sequential(
         conv(3, 4), conv(4, 4), nn.ReLU(), conv(4, 4, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)
     )
-    network[3].weight = network[1].weight
     ignore(network[6], *range(4))
     assert compacted(network).removed == {"3": 1}
     kill(network[0], 0, bias=1.0)
@@ -140,9 +147,9 @@ class Branches(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-class Traced(nn.Module):
+class Counted(nn.Module):
     def forward(self, x):
-        return x if isinstance(x, torch.Tensor) else -x
+        return x if len(x) == 2 else -x
 
 
 class Augmented(nn.Module):
@@ -158,8 +165,10 @@ class Augmented(nn.Module):
 @pytest.mark.parametrize(
     ("last", "reason"),
     [
-        (Branches(), "cannot trace or run"),
-        (Traced(), "differs by"),
+        (Branches(), "decides by the content of images in line "),
+        (Branches(), "of test_not_followed.py, `return x if x.sum() > 0 else -x`"),
+        (Counted(), "decides by the number of images in line"),
+        (Small(lambda m, x: torch.cat([y * 2 for y in x])), "the number of images"),
         (Small(lambda m, x: (x, x)), "not one tensor"),
         (Small(lambda m, x: F.relu(x, inplace=True) + x), "in place"),
         (Small(lambda m, x: x.view(-1).mul_(2) is x or x), "in place"),
