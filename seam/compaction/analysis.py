@@ -9,8 +9,9 @@ from jaxtyping import Bool
 from torch import Tensor, fx
 
 from seam.compaction.channels import Channels
-from seam.compaction.constants import ARITHMETIC, OUT_OF_PLACE, Constants
+from seam.compaction.constants import Constants
 from seam.compaction.layers import Layer, read_inputs
+from seam.compaction.operations import ARITHMETIC, OUT_OF_PLACE
 
 
 def mark_live(known: Constants) -> set[fx.Node]:
@@ -47,10 +48,9 @@ def mark_kept(known: Constants, needed: set[fx.Node], multiple: int = 1) -> None
     count = -1
     while count != (count := sum(int(channels.kept.sum()) for channels in values)):
         for tie, node in (*ties, *reversed(ties)):
-            source, result = tie.rows(known.channels[tie.source].kept, known.channels[node].kept)
-            stays = source.any(1, keepdim=True) | result.any(1, keepdim=True)
-            source |= stays
-            result |= stays
+            source, result = known.channels[tie.source].kept, known.channels[node].kept
+            result[tie.of_result[source[tie.of_source]]] = True
+            source[tie.of_source[result[tie.of_result]]] = True
         for one, other in links:
             known.channels[one].kept |= known.channels[other].kept
             known.channels[other].kept |= known.channels[one].kept
@@ -88,15 +88,17 @@ def _read_tied(known: Constants, node: fx.Node, channels: Channels) -> None:
     )
     for tie in ties:
         source = known.channels[tie.source]
-        live, by = tie.rows(source.live, channels.live)
-        live |= by.any(1, keepdim=True)
+        source.live[tie.of_source[channels.live[tie.of_result]]] = True
         source.why = source.why or channels.why or several
 
 
 def reads_every_channel(known: Constants, node: fx.Node) -> list[fx.Node]:
     """The values all of whose channels an operation reads of which nothing is known."""
     sources = [s for s in node.all_input_nodes if s in known.channels and known.fixed.get(node) is not s]
-    return [s for s in sources if not _asks_for_other_sizes(node, known.channels[s].axis, len(known.traced.shapes[s]))]
+    shapes = known.traced.shapes  # of several pieces there is none
+    return [
+        s for s in sources if s not in shapes or not _asks_for_other_sizes(node, known.channels[s].axis, len(shapes[s]))
+    ]
 
 
 def _read_all(known: Constants, node: fx.Node) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, fx
 
 
@@ -28,25 +28,27 @@ class Channels:
 
 @dataclass(frozen=True)
 class Tie:
-    """Each `block` channels of `source` go with `repeat` channels of the result, the first of which is `offset`.
-
-    All stay, or none.
+    """Channels of `source` that go with channels of the result: all that are connected stay, or none.
 
     An activation ties 1 with 1, the flattening of an image 1 with its pixels, a grouped convolution
     the inputs of a group with its outputs.
     """
 
     source: fx.Node
-    offset: int = 0
-    block: int = 1
-    repeat: int = 1
+    of_source: Int[Tensor, " pairs"]
+    of_result: Int[Tensor, " pairs"]
 
-    def rows(self, source: Tensor, result: Tensor) -> tuple[Tensor, Tensor]:
-        """Views of two vectors, one row for each block: (blocks, block) and (blocks, repeat)."""
-        blocks = len(source) // self.block
-        return source.view(blocks, self.block), result[self.offset : self.offset + blocks * self.repeat].view(
-            blocks, self.repeat
-        )
+
+def one_to_one(source: fx.Node, count: int, offset: int = 0) -> Tie:
+    """Each channel with the same one, `offset` channels later."""
+    return Tie(source, torch.arange(count), torch.arange(count) + offset)
+
+
+def blockwise(source: fx.Node, blocks: int, of_source: int, of_result: int) -> Tie:
+    """All channels of a block with all of the same block of the result; blocks of these sizes."""
+    one = torch.arange(blocks * of_source).view(blocks, of_source, 1).expand(-1, -1, of_result)
+    other = torch.arange(blocks * of_result).view(blocks, 1, of_result).expand(-1, of_source, -1)
+    return Tie(source, one.flatten(), other.flatten())
 
 
 def pad_position(axis: int, rank: int) -> int:

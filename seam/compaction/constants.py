@@ -7,7 +7,6 @@ channel, and of its result nothing is known.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
@@ -17,44 +16,14 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from seam.compaction.calls import link_calls
-from seam.compaction.channels import Channels, Tie, beside_zeros, pad_position
+from seam.compaction.channels import Channels, Tie, beside_zeros, blockwise, one_to_one, pad_position
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
-from seam.compaction.trace import LAYERS, PER_CHANNEL, Traced
+from seam.compaction.movement import MOVES, PICKS, SPLITS, VIEWS, gather_shuffles, has_sizes, moved, pieces
+from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, OUT_OF_PLACE, POOLS, PRODUCTS, TRAINING
+from seam.compaction.trace import EACH_NORM, LAYERS, PER_CHANNEL, Traced
 
-_ACTIVATIONS = (
-    *(
-        "relu",
-        "relu6",
-        "leakyrelu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "mish",
-        "softplus",
-        "sigmoid",
-        "logsigmoid",
-        "tanh",
-        "hardtanh",
-    ),
-    *("hardswish", "hardsigmoid", "clamp", "identity", "contiguous", "clone", "detach", "dropout", "stochasticdepth"),
-)
-_PRODUCTS = ("mul", "imul")
-ARITHMETIC = ("add", "iadd", "sub", "isub", "div", "truediv", "itruediv", *_PRODUCTS)
-_POOLS = ("avgpool", "maxpool", "adaptiveavgpool", "adaptivemaxpool")
-VIEWS = ("view", "reshape")
-_TRAINING = {"dropout": 2, "stochasticdepth": 3}
-"""Function that is random while training -> position of the argument that says so."""
-OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
-    **{operator.add: operator.add, operator.iadd: operator.add, torch.add: torch.add},
-    **{operator.mul: operator.mul, operator.imul: operator.mul, torch.mul: torch.mul},
-}
-"""Sum or product, of which an operand can become a tensor of its own -> the same, not in place."""
-
-
-_Tied: TypeAlias = tuple[Tensor, list[Tie]] | None
-"""The constants of a result and what it is tied to; None: a barrier."""
+_Tied: TypeAlias = tuple[int, Tensor, list[Tie]] | None
+"""The axis of a result's channels, their constants, and what they are tied to; None: a barrier."""
 
 
 class Constants:
@@ -73,6 +42,8 @@ class Constants:
         ties: between the channels of values.
         links: pairs of values whose channels go together, as the same layer makes or reads them.
         whole: values that keep all their channels -> the reason.
+        picked: operation that moves channels -> of each channel of its result, which of its source.
+        pieces: split -> of each piece, its channels.
         fixed: sum or product of which nothing is known -> its operand that does not depend on the
             input.
     """
@@ -83,18 +54,23 @@ class Constants:
         self.channels: dict[fx.Node, Channels] = {}
         self.layers: dict[fx.Node, Layer] = {}
         self.ties: dict[fx.Node, list[Tie]] = {}
+        self.picked: dict[fx.Node, Tensor] = {}
+        self.pieces: dict[fx.Node, list[Tensor]] = {}
         self.fixed: dict[fx.Node, fx.Node] = {}
         self._own: dict[int, nn.Parameter] = {}
         self._interpreter = fx.Interpreter(traced.module)
         self._rules: dict[str, Callable[[fx.Node, fx.Node, Channels], _Tied]] = {
-            **dict.fromkeys((*PER_CHANNEL, *_ACTIVATIONS, *ARITHMETIC), self._pointwise),
-            **dict.fromkeys(_POOLS, self._pool),
-            **dict.fromkeys(("flatten", *VIEWS), self._flatten),
+            **dict.fromkeys((*PER_CHANNEL, *ACTIVATIONS, *ARITHMETIC), self._pointwise),
+            **dict.fromkeys(POOLS, self._pool),
+            **dict.fromkeys(MOVES, self._move),
+            **dict.fromkeys(SPLITS, self._split),
+            **dict.fromkeys(EACH_NORM, self._normalise),
             **dict.fromkeys(("cat", "concat", "concatenate"), self._concatenate),
-            **{"mean": self._mean, "pad": self._pad, "getitem": self._slice},
+            **{"mean": self._mean, "pad": self._pad},
         }
+        gather_shuffles(traced)
         for node in traced.nodes:
-            if node in traced.shapes and node.all_input_nodes:
+            if (node in traced.shapes or node in traced.pieces) and node.all_input_nodes:
                 self._know(node, node.all_input_nodes[0], traced.kind(node))
 
         self.links, self.whole = link_calls(traced, self.channels)
@@ -116,7 +92,7 @@ class Constants:
         if kind in LAYERS:
             self._know_layer(node, source, self.traced.called(node))
         elif tied is not None and known is not None:
-            self.channels[node], self.ties[node] = self._channels(known.axis, tied[0]), tied[1]
+            self.channels[node], self.ties[node] = self._channels(*tied[:2]), tied[2]
         elif node.target in OUT_OF_PLACE:
             self._fix_constant_operand(node)
 
@@ -134,7 +110,9 @@ class Constants:
             if not shared:
                 fold_constants(layer, known.constant)
             if groups > 1:
-                self.ties[node] = [Tie(source, block=len(known.constant) // groups, repeat=len(layer.weight) // groups)]
+                self.ties[node] = [
+                    blockwise(source, groups, len(known.constant) // groups, len(layer.weight) // groups)
+                ]
         self.layers[node] = layer
         self.channels[node] = self._channels(axis, constant_outputs(layer))
 
@@ -175,9 +153,9 @@ class Constants:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         result = getattr(self._interpreter, node.op)(node.target, args, kwargs).flatten()
         result[torch.stack(constants).isnan().any(0) | ~result.isfinite()] = torch.nan
-        if self.traced.kind(node) in _PRODUCTS:
+        if self.traced.kind(node) in PRODUCTS:
             result[(torch.stack(constants) == 0).any(0)] = 0
-        return result, [Tie(n) for n in operands]
+        return known.axis, result, [one_to_one(n, len(result)) for n in operands]
 
     def _mixes(self, node: fx.Node, axis: int) -> bool:
         """Whether an operation with numbers for each channel means another axis, or takes statistics of its input."""
@@ -186,7 +164,7 @@ class Constants:
         )
 
     def _is_random(self, node: fx.Node) -> bool:
-        at = _TRAINING.get(self.traced.kind(node))
+        at = TRAINING.get(self.traced.kind(node))
         return (
             at is not None
             and node.op == "call_function"
@@ -202,32 +180,62 @@ class Constants:
             exact = len(node.args) <= 3 and not node.kwargs  # no padding and no divisor
             if pool is not None:
                 exact = not torch.tensor(pool.padding).any() and getattr(pool, "divisor_override", None) is None
-        return known.constant if exact else beside_zeros(known), [Tie(source)]
+        constant = known.constant if exact else beside_zeros(known)
+        return 1, constant, [one_to_one(source, len(constant))]
 
     def _mean(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
         axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        axes = axes if isinstance(axes, list | tuple) else (axes,)
-        over_positions = all(isinstance(axis, int) and axis % self._rank(source) > 1 for axis in axes)
-        return (known.constant, [Tie(source)]) if known.axis == 1 and axes and over_positions else None
-
-    def _flatten(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
-        before, after = self.traced.shapes[source], self.traced.shapes[node]
-        if known.axis != 1 or after != (before[0], before[1:].numel()):
+        axes, rank = axes if isinstance(axes, list | tuple) else (axes,), self._rank(source)
+        if not axes or not all(isinstance(a, int) and a % rank not in (0, known.axis) for a in axes):
             return None
-        pixels = before[2:].numel()
-        return known.constant.repeat_interleave(pixels), [Tie(source, repeat=pixels)]
+        gone = 0 if self._rank(node) == rank else sum(cast("int", a) % rank < known.axis for a in axes)
+        return known.axis - gone, known.constant, [one_to_one(source, len(known.constant))]
+
+    def _move(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
+        kind, shape = self.traced.kind(node), self.traced.shapes
+        if kind == "getitem" and source in self.traced.pieces:
+            at = node.args[1]
+            if not isinstance(at, int):
+                return None
+            axis, of_source = known.axis, self.pieces[source][at]
+        else:
+            found = moved(self.traced, node, source, known)
+            if found is None or (kind in VIEWS and not has_sizes(node, self._rank(node))):
+                return None
+            axis, of_source = found
+            same = torch.equal(of_source, torch.arange(len(known.constant)))
+            others = [[size for a, size in enumerate(shape[n]) if a != known.axis] for n in (source, node)]
+            if kind in PICKS and not same and (axis != known.axis or others[0] != others[1]):
+                return None
+        self.picked[node] = of_source
+        return axis, known.constant[of_source], [Tie(source, of_source, torch.arange(len(of_source)))]
+
+    def _split(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
+        parts = pieces(self.traced, node, source, known)
+        if parts is None:
+            return None
+        self.pieces[node] = parts
+        return known.axis, known.constant, [one_to_one(source, len(known.constant))]
+
+    def _normalise(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
+        """Each channel, or each group of channels, by its own statistics."""
+        norm, count = self.traced.called(node), len(known.constant)
+        groups = getattr(norm, "num_groups", count)
+        if norm is None or known.axis != 1 or groups == 1:
+            return None
+        tie = blockwise(source, groups, count // groups, count // groups)
+        return 1, torch.full_like(known.constant, torch.nan), [tie]
 
     def _concatenate(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
         parts, axis = cast("tuple[Any, Any]", (*node.args, node.kwargs.get("dim", 0), None)[:2])
         if not isinstance(parts, list | tuple) or not isinstance(axis, int) or axis % self._rank(source) != known.axis:
             return None
         constants = [k.constant for part in parts if (k := self.along(part, known.axis))]
+        if len(constants) < len(parts):
+            return None
         ends = torch.tensor([0, *map(len, constants)]).cumsum(0).tolist()
-        return (
-            (torch.cat(constants), [Tie(*tie) for tie in zip(parts, ends, strict=False)])
-            if len(constants) == len(parts)
-            else None
-        )
+        ties = [one_to_one(part, len(c), end) for part, c, end in zip(parts, constants, ends, strict=False)]
+        return known.axis, torch.cat(constants), ties
 
     def _pad(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
         widths = cast("Any", node.args[1]) if len(node.args) == 2 else ()
@@ -237,14 +245,5 @@ class Constants:
         at = pad_position(known.axis, self._rank(source))
         before, after = (*widths, *[0] * (at + 2))[at : at + 2]
         at_border = any((*widths[:at], *widths[at + 2 :]))
-        return F.pad(beside_zeros(known) if at_border else known.constant, (before, after)), [
-            Tie(source, offset=before)
-        ]
-
-    def _slice(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
-        index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
-        other_axes = all(isinstance(i, slice) for i in index) and index[known.axis : known.axis + 1] in (
-            (),
-            (slice(None),),
-        )
-        return (known.constant, [Tie(source)]) if other_axes else None
+        padded = F.pad(beside_zeros(known) if at_border else known.constant, (before, after))
+        return known.axis, padded, [one_to_one(source, len(known.constant), before)]

@@ -107,11 +107,15 @@ def select(layer: Layer, outputs: Bool[Tensor, " out"], inputs: Bool[Tensor, " i
 
 
 def select_per_channel(module: nn.Module, kept: Bool[Tensor, " channels"]) -> None:
-    """Leave only some channels of a BatchNorm or PReLU, in place."""
+    """Leave only some channels of a norm or PReLU, in place; of a GroupNorm whole groups."""
     parameters = dict(module.named_parameters())
     for name, value in module.state_dict().items():
         if value.shape == kept.shape:
             setattr(module, name, parameter(value[kept]) if name in parameters else value[kept])
+    if isinstance(module, nn.GroupNorm):
+        module.num_groups = module.num_groups * int(kept.sum()) // len(kept)
+        module.num_channels = int(kept.sum())
+        return
     size = "num_parameters" if isinstance(module, nn.PReLU) else "num_features"
     if getattr(module, size) == len(kept):  # a PReLU may have one weight for all
         setattr(module, size, int(kept.sum()))

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from seam.compaction.channels import Channels, pad_position
-from seam.compaction.constants import OUT_OF_PLACE, VIEWS, Constants
+from seam.compaction.constants import Constants
 from seam.compaction.layers import select, select_per_channel
-from seam.compaction.trace import PER_CHANNEL, NotFollowedError
+from seam.compaction.movement import PICKS, VIEWS, pick, resize
+from seam.compaction.operations import OUT_OF_PLACE
+from seam.compaction.trace import EACH_NORM, PER_CHANNEL, NotFollowedError
 
 
 def rewrite(known: Constants, needed: set[fx.Node]) -> None:
@@ -38,18 +40,40 @@ def _shrink(known: Constants, node: fx.Node, channels: Channels) -> None:
     if node in known.layers:
         inputs = known.along(source, channels.axis)
         select(known.layers[node], channels.kept, None if inputs is None else inputs.kept)
-    elif kind in PER_CHANNEL:
+    elif kind in (*PER_CHANNEL, *EACH_NORM):
         select_per_channel(known.traced.called(node), channels.kept)
     elif kind == "pad":
         _shrink_padding(known, node, source, channels)
-    elif kind in VIEWS:  # they may have the number of channels in their arguments
+    elif node in known.pieces:
+        _shrink_pieces(known, node, channels)
+    elif node in known.picked and source not in known.pieces:
+        _shrink_moved(known, node, source, channels)
+
+
+def _shrink_pieces(known: Constants, node: fx.Node, channels: Channels) -> None:
+    """Split into as many channels as are kept of each piece."""
+    parts, whole = known.pieces[node], torch.arange(len(channels.kept))
+    if not channels.kept.all() and not all(torch.equal(part, whole) for part in parts):
+        sizes = [int(channels.kept[part].sum()) for part in parts]
+        read = node.all_input_nodes[0]
+        node.op, node.target, node.args, node.kwargs = "call_function", torch.split, (read, sizes, channels.axis), {}
+
+
+def _shrink_moved(known: Constants, node: fx.Node, source: fx.Node, channels: Channels) -> None:
+    kind, of_source, shapes = known.traced.kind(node), known.picked[node], known.traced.shapes
+    read = known.channels[source]
+    if kind in VIEWS and shapes[node] == (shapes[source][0], shapes[source][1:].numel()):
         node.op, node.target, node.args, node.kwargs = "call_function", torch.flatten, (source, 1), {}
+    elif kind in VIEWS and not channels.kept.all():
+        resize(node, channels, len(shapes[node]))
+    elif kind in PICKS and not torch.equal(of_source, torch.arange(len(read.kept))) and not read.kept.all():
+        pick(known.traced, node, channels, read, of_source)
 
 
 def _shrink_padding(known: Constants, node: fx.Node, source: fx.Node, channels: Channels) -> None:
     """Pad with as many channels of zeros as are kept."""
     widths = list(cast("tuple[int, ...]", node.args[1]))
-    at, first = pad_position(channels.axis, len(known.traced.shapes[source])), known.ties[node][0].offset
+    at, first = pad_position(channels.axis, len(known.traced.shapes[source])), int(known.ties[node][0].of_result[0])
     last = first + len(known.channels[source].kept)
     if at < len(widths):
         widths[at : at + 2] = [int(channels.kept[:first].sum()), int(channels.kept[last:].sum())]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, cast
 
 import jaxtyping
@@ -19,6 +19,8 @@ from seam.compaction.tracer import BranchError, Decision, Tracer, functions_open
 LAYERS = ("conv", "linear")
 PER_CHANNEL = ("batchnorm", "prelu")
 """Operations that hold one number, or a few, for each channel."""
+EACH_NORM = ("instancenorm", "groupnorm")
+"""Norms of each channel, or of a few together, by statistics of their input."""
 _KNOWN_ORIGINS = ("torch", "torchvision", "_operator")
 
 
@@ -33,12 +35,22 @@ class Traced:
         module: the graph, with the network's own layers.
         shapes: shapes of the values that are tensors, for the images it was traced with.
         changed: values that a later operation changes in place.
+        pieces: of a value that is several tensors, how many.
+        sizes: numbers in the graph that follow from the size of the batch, for that it was traced
+            with.
     """
 
     def __init__(
-        self, module: fx.GraphModule, shapes: dict[fx.Node, torch.Size], changed: frozenset[fx.Node] = frozenset()
+        self,
+        module: fx.GraphModule,
+        shapes: dict[fx.Node, torch.Size],
+        changed: frozenset[fx.Node] = frozenset(),
+        pieces: Mapping[fx.Node, int] | None = None,
+        sizes: Mapping[fx.Node, int] | None = None,
     ) -> None:
         self.module = module
+        self.pieces = dict(pieces or {})
+        self.sizes = dict(sizes or {})
         self.shapes = shapes
         self.changed = changed
         held = {n: _tensors(self.called(n)) for n in module.graph.nodes if n.op == "call_module"}
@@ -105,7 +117,34 @@ def trace(network: nn.Module, images: Tensor) -> Traced:
         NotFollowedError: torch.fx cannot trace it, it decides by the content of images or by their
             number, or it changes in place a value that is read again.
     """
-    traced, decisions = _traced(network, images)
+    reason = NotFollowedError()
+    for opened in _WAYS:
+        try:
+            return _followed(*_traced(network, images, opened), images)
+        except NotFollowedError as e:
+            reason = e
+    raise reason
+
+
+def trains_alike(network: nn.Module, images: Tensor) -> bool:
+    """Whether a network does the same operations while it trains, so that its graph may train in its place."""
+    for opened in _WAYS:
+        modes = (copy.deepcopy(network).train(training) for training in (True, False))
+        with suppress(NotFollowedError):
+            return len({_traced(mode, images, opened)[0].code for mode in modes}) == 1
+    return False
+
+
+def short(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())[:160]
+
+
+_WAYS: tuple[Callable[[], AbstractContextManager[None]], ...] = (functions_opened, nullcontext)
+"""Some functions can be followed only as one operation."""
+
+
+def _followed(traced: fx.GraphModule, decisions: list[Decision], images: Tensor) -> Traced:
     recorder = _Recorder(traced)
     try:
         recorder.run(images.clone())
@@ -115,43 +154,27 @@ def trace(network: nn.Module, images: Tensor) -> Traced:
         raise NotFollowedError(f"'{recorder.overwritten}' is used again after a change in place")
     _fix_sizes(traced, recorder.sizes, decisions, images)
     traced.graph.eliminate_dead_code()
-    return Traced(traced, recorder.shapes, frozenset(recorder.changed))
+    return Traced(traced, recorder.shapes, frozenset(recorder.changed), recorder.pieces, recorder.sizes)
 
 
-def trains_alike(network: nn.Module, images: Tensor) -> bool:
-    """Whether a network does the same operations while it trains, so that its graph may train in its place."""
-    codes = set()
-    for training in (True, False):
-        try:
-            codes.add(_traced(copy.deepcopy(network).train(training), images)[0].code)
-        except NotFollowedError:
-            return False
-    return len(codes) == 1
-
-
-def short(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())[:160]
-
-
-def _traced(network: nn.Module, images: Tensor) -> tuple[fx.GraphModule, list[Decision]]:
+def _traced(
+    network: nn.Module, images: Tensor, opened: Callable[[], AbstractContextManager[None]]
+) -> tuple[fx.GraphModule, list[Decision]]:
     """A network's graph, and what its code decided on the way."""
     devices = [images.device] if images.is_cuda else []
-    for opened in (functions_opened, nullcontext):  # some functions can be traced only as one operation
-        tracer, attributes = Tracer(images.clone()), set(vars(network))
-        try:
-            with _types_unchecked(), torch.no_grad(), torch.random.fork_rng(devices), opened():
-                traced = fx.GraphModule(network, tracer.trace(network), type(network).__name__)
-            as_layers(traced, network)
-            return traced, tracer.decisions
-        except BranchError as e:
-            reason = str(e)
-        except Exception as e:  # whatever the network's own code raises when it is given a proxy
-            reason = f"torch.fx cannot trace or run it: {short(e)}"
-        finally:
-            for name in set(vars(network)) - attributes:  # constants that torch.fx leaves there
-                delattr(network, name)
-    raise NotFollowedError(reason)
+    tracer, attributes = Tracer(images.clone()), set(vars(network))
+    try:
+        with _types_unchecked(), torch.no_grad(), torch.random.fork_rng(devices), opened():
+            traced = fx.GraphModule(network, tracer.trace(network), type(network).__name__)
+        as_layers(traced, network)
+        return traced, tracer.decisions
+    except BranchError as e:
+        raise NotFollowedError(str(e)) from e
+    except Exception as e:  # whatever the network's own code raises when it is given a proxy
+        raise NotFollowedError(f"torch.fx cannot trace or run it: {short(e)}") from e
+    finally:
+        for name in set(vars(network)) - attributes:  # constants that torch.fx leaves there
+            delattr(network, name)
 
 
 def _fix_sizes(traced: fx.GraphModule, sizes: dict[fx.Node, int], decisions: list[Decision], images: Tensor) -> None:
@@ -189,6 +212,7 @@ class _Recorder(fx.Interpreter):
         super().__init__(traced, garbage_collect_values=False)  # a freed value's memory would be taken for another's
         self.shapes: dict[fx.Node, torch.Size] = {}
         self.sizes: dict[fx.Node, int] = {}
+        self.pieces: dict[fx.Node, int] = {}
         self.changed: set[fx.Node] = set()
         self.overwritten = ""
 
@@ -201,6 +225,8 @@ class _Recorder(fx.Interpreter):
             self.shapes[n] = result.shape
         elif type(result) is int:
             self.sizes[n] = result
+        elif isinstance(result, tuple | list) and all(isinstance(piece, Tensor) for piece in result):
+            self.pieces[n] = len(result)
         changed = {
             _memory(value) for value, version in zip(sources, versions, strict=True) if value._version != version
         }

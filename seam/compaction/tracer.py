@@ -98,8 +98,9 @@ class Tracer(fx.Tracer):
         return super().is_leaf_module(m, module_qualified_name) or layer_class(m) is not None
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        """What a call of a layer becomes; while an operation runs, the call itself."""
-        return forward(*args, **kwargs) if self._running else super().call_module(m, forward, args, kwargs)
+        """What a call of a layer becomes; while an operation runs, or of one made on the way, the call itself."""
+        through = self._running or m not in (self.submodule_paths or {})
+        return forward(*args, **kwargs) if through else super().call_module(m, forward, args, kwargs)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
         """What a layer's attribute becomes; while an operation runs, the attribute itself."""

@@ -148,12 +148,8 @@ def _joined(known: Constants, first: dict[fx.Node, int], total: int) -> npt.NDAr
     ends: tuple[list[Tensor], list[Tensor]] = ([], [])
     for node, ties in known.ties.items():
         for tie in ties:
-            source, result = (
-                torch.arange(first[n], first[n] + len(known.channels[n].constant)) for n in (tie.source, node)
-            )
-            together = torch.cat(tie.rows(source, result), dim=1)
-            ends[0].append(together[:, :1].expand_as(together).flatten())
-            ends[1].append(together.flatten())
+            ends[0].append(tie.of_source + first[tie.source])
+            ends[1].append(tie.of_result + first[node])
     for one_node, other_node in known.links:
         for n, e in ((one_node, ends[0]), (other_node, ends[1])):
             e.append(torch.arange(first[n], first[n] + len(known.channels[n].constant)))

@@ -37,7 +37,7 @@ def test_a_dead_branch_disappears():
 def test_a_dead_branch_beside_what_is_not_known_disappears():
     layers = {
         "a": conv(3, 6),
-        "norm": nn.GroupNorm(2, 6),
+        "norm": nn.GroupNorm(1, 6),
         "b": conv(6, 6, 1),
         "act": nn.Softmax(1),
         "c": conv(6, 6, 1),

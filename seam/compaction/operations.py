@@ -1,0 +1,25 @@
+"""Operations by what they do to channels, named as `Traced.kind` names them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+ACTIVATIONS = (
+    *("relu", "relu6", "leakyrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "sigmoid", "logsigmoid"),
+    *("tanh", "hardtanh", "hardswish", "hardsigmoid", "clamp", "identity", "contiguous", "clone", "detach", "dropout"),
+    "stochasticdepth",
+)
+PRODUCTS = ("mul", "imul")
+ARITHMETIC = ("add", "iadd", "sub", "isub", "div", "truediv", "itruediv", "maximum", "minimum", *PRODUCTS)
+POOLS = ("avgpool", "maxpool", "adaptiveavgpool", "adaptivemaxpool")
+TRAINING = {"dropout": 2, "stochasticdepth": 3}
+"""Function that is random while training -> position of the argument that says so."""
+OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
+    **{operator.add: operator.add, operator.iadd: operator.add, torch.add: torch.add},
+    **{operator.mul: operator.mul, operator.imul: operator.mul, torch.mul: torch.mul},
+}
+"""Sum or product, of which an operand can become a tensor of its own -> the same, not in place."""
