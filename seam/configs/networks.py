@@ -13,8 +13,8 @@ class SourceConfig:
     """The trained network to re-engineer, and how to train it when there is none."""
 
     architecture: str = "resnet20"
-    """A built-in name, `torchvision:NAME`, or `path/to/file.py:function` (called with
-    num_classes=...)."""
+    """A built-in name, `torchvision:NAME`, `timm:NAME` (needs timm: the extra `timm`), or
+    `path/to/file.py:function` (called with num_classes=...)."""
     checkpoint: str | None = None
     """A file of weights, as PyTorch, Lightning, timm or safetensors write them (nothing in it is
     executed), or the index of several (`model.safetensors.index.json`); null: train here.

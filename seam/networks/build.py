@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,8 @@ def build(architecture: str, num_classes: int) -> nn.Module:
     """A new network with random weights.
 
     Args:
-        architecture: a name in `BUILT_IN`, `torchvision:NAME`, or `path/to/file.py:function`.
+        architecture: a name in `BUILT_IN`, `torchvision:NAME`, `timm:NAME` (where timm is installed),
+            or `path/to/file.py:function`.
         num_classes: number of logits.
 
     Raises:
@@ -42,10 +44,13 @@ def build(architecture: str, num_classes: int) -> nn.Module:
     kind, _, name = architecture.rpartition(":")
     if kind == "torchvision":
         return _from_torchvision(name, num_classes)
+    if kind == "timm":
+        return _from_timm(name, num_classes)
     if kind.endswith(".py"):
         return _from_file(Path(kind), name, num_classes)
     raise ConfigError(
-        f"architecture '{architecture}': expected {', '.join(BUILT_IN)}, torchvision:NAME or path/to/file.py:function."
+        f"architecture '{architecture}': expected {', '.join(BUILT_IN)}, torchvision:NAME, timm:NAME or"
+        " path/to/file.py:function."
     )
 
 
@@ -59,6 +64,19 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
         )
     alone = {"aux_logits": False, "init_weights": True} if name in _WITH_AUXILIARY_HEADS else {}
     network: nn.Module = get_model(name, weights=None, num_classes=num_classes, **alone)
+    return network
+
+
+def _from_timm(name: str, num_classes: int) -> nn.Module:
+    try:
+        timm = importlib.import_module("timm")
+    except ImportError as e:
+        raise ConfigError(
+            f"architecture 'timm:{name}': timm cannot be imported ({e}); install it with pip install 'seam[timm]'."
+        ) from e
+    if not timm.is_model(name):
+        raise ConfigError(f"architecture 'timm:{name}': timm has no model of that name; see timm.list_models().")
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
     return network
 
 

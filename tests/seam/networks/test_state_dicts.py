@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -159,6 +160,19 @@ def test_shortcut_without_weights_slices_and_pads():
     assert out.shape == (2, 6, 2, 2)
     assert torch.equal(out[:, 1:4], x[:, :, ::2, ::2])
     assert not out[:, [0, 4, 5]].any()
+
+
+def test_an_architecture_of_timm_needs_timm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"timm cannot be imported .* install it with pip install 'seam\[timm\]'"):
+        build("timm:resnet18", 5)
+
+
+def test_architectures_by_name_from_timm():
+    pytest.importorskip("timm", reason="the extra `timm` is not installed")
+    assert build("timm:resnet10t", 5)(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+    with pytest.raises(ConfigError, match="no model of that name"):
+        build("timm:nope", 5)
 
 
 def test_architectures_by_name_from_torchvision_and_from_a_file(tmp_path):
