@@ -109,7 +109,8 @@ def save_state(path: Path, key: str, tensors: Mapping[str, Tensor], values: Mapp
         values: JSON-able.
     """
     about = json.dumps({"key": key, "values": dict(values)})
-    write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata={"seam": about}))
+    apart = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}  # safetensors refuses shared memory
+    write_bytes(path, save(apart, metadata={"seam": about}))
 
 
 def load_state(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -27,6 +27,7 @@ from seam.measures.restricted import best_threshold, restricted_labels, target_l
 from seam.networks.build import build
 from seam.networks.head import Reengineered, TargetHead, fit_head
 from seam.networks.norms import norm_parameters
+from seam.networks.plain import plain
 from seam.networks.predict import predict
 from seam.networks.source import Preprocess, Source
 from seam.runtime import Runtime, start
@@ -196,7 +197,8 @@ def _retrain(
         network, preprocess, images.train, images.val, config, runtime, params.seed, checkpoint=checkpoint, key=key
     )
     predicted = predict(network, images.test, preprocess).argmax(1)
-    return _entry("retrained", predicted, images.test.labels, problem, count(network.cpu(), source.example()))
+    plain(network.cpu(), source.example())
+    return _entry("retrained", predicted, images.test.labels, problem, count(network, source.example()))
 
 
 def _restricted(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 
 from seam.networks.build import build
+from seam.networks.plain import load_either_form, plain
 from seam.networks.source import Preprocess, SourceInfo, save_source, three_values
-from seam.networks.state_dicts import load_tensors
 from tasks.inputs.backdoored_source import planted
 from tasks.inputs.check_up import checked
 from tasks.inputs.checkpoint import digests_of_files, fetch_checkpoint
@@ -32,15 +32,14 @@ def fetch_source(context: StageContext) -> StageResult:
     network = build(config.architecture, config.num_classes)
     context.progress(0.0, f"checkpoint {config.checkpoint}")
     found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
-    with collect_warnings(context) as doubts:
-        where = found.fetched_from or str(context.root / config.checkpoint)
-        load_tensors(network, found.tensors, where, config.weights)
     mean, std = three_values(config.mean), three_values(config.std)
     data = target_data(context)
     images = Preprocess(mean, std)(torch.from_numpy(data.x_train[:3]))
-    with collect_warnings(context) as found_wrong:
+    with collect_warnings(context) as doubts:
+        where = found.fetched_from or str(context.root / config.checkpoint)
+        load_either_form(network, found.tensors, where, images[:1], config.weights)
         checked(network.eval(), images, config.num_classes, f"architecture '{config.architecture}'")
-    doubts += found_wrong
+        plain(network, images[:1])
     backdoor = None
     if config.defect == "backdoor":
         network, backdoor = planted(context, network, mean, std)

@@ -21,9 +21,9 @@ from seam.data.statistics import channel_statistics
 from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file, write_csv
 from seam.networks.build import build
+from seam.networks.plain import load_either_form, plain
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess, SourceInfo, save_source, three_values
-from seam.networks.state_dicts import load_tensors
 from seam.runtime import Runtime, start
 from seam.training.finetune import train_from_scratch
 from seam.training.loop import Epoch
@@ -52,12 +52,14 @@ def prepare_source(context: StageContext) -> StageResult:
     height, width, _ = data.image_shape
     runtime = start(context.params.runtime, height * width)
     torch.manual_seed(context.params.seed)
+    examples = preprocess(train_data.images[:3])
     with collect_warnings(context) as doubts:
-        network = _built(config.architecture, preprocess(train_data.images[:3]), len(data.classes))
+        network = _built(config.architecture, examples, len(data.classes))
         if config.checkpoint is None:
             history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
         else:
-            history, fetched_from = [], _load(context, network, config)
+            history, fetched_from = [], _load(context, network, config, examples)
+        plain(network.cpu(), examples)
         score = partial(_accuracy, network, preprocess, runtime)
         val_accuracy = score(val_data)
         _doubt(val_accuracy, val_data, len(data.classes))
@@ -108,13 +110,13 @@ def _built(architecture: str, example: torch.Tensor, num_classes: int) -> nn.Mod
     return network
 
 
-def _load(context: StageContext, network: nn.Module, config: SourceConfig) -> str | None:
+def _load(context: StageContext, network: nn.Module, config: SourceConfig, examples: torch.Tensor) -> str | None:
     """Load the checkpoint into `network`; returns where it was fetched from, None if it is a file."""
     assert config.checkpoint is not None
     context.progress(0.0, f"checkpoint {config.checkpoint}")
     found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
     where = found.fetched_from or str(context.root / config.checkpoint)
-    load_tensors(network, found.tensors, where, config.weights)
+    load_either_form(network, found.tensors, where, examples, config.weights)
     return found.fetched_from
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from seam.data.splits import carve_val
 from seam.data.statistics import channel_statistics
 from seam.door.given import Given, Labelled, folder_split, labelled, named
 from seam.errors import DataError, SourceError, SuspectResultWarning
+from seam.networks.plain import copy_of
 from seam.networks.predict import predict
 from seam.networks.source import Preprocess, three_values
 from seam.runtime import Runtime, start
@@ -84,8 +84,7 @@ def own_copy(network: Any) -> nn.Module:
             )
     if len({parameter.device for parameter in parameters.values()}) > 1:
         raise SourceError("the network lies on several devices, expected one; call network.to('cpu') first.")
-    made: nn.Module = copy.deepcopy(network)
-    return made.cpu().eval().requires_grad_(False)
+    return copy_of(network).cpu().eval().requires_grad_(False)
 
 
 def read(train: Given, val: Given | None, wanted: Wanted) -> Images:

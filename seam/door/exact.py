@@ -13,6 +13,7 @@ from seam.door.work import Small
 from seam.errors import ExportError
 from seam.inference.export import export_onnx
 from seam.masks.masks import Masks, apply_masks
+from seam.networks.plain import plain
 
 
 def compact(network: nn.Module, masks: Masks | None, example: Tensor) -> nn.Module:
@@ -33,6 +34,7 @@ def compact(network: nn.Module, masks: Masks | None, example: Tensor) -> nn.Modu
         MaskError: a mask for a weight that is not there, or of another shape.
     """
     masked = own_copy(network)
+    plain(masked, example.cpu())
     apply_masks(masked, masks or {})
     return remove_channels(masked, example.cpu()).module
 

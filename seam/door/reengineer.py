@@ -29,6 +29,7 @@ from seam.door.progress import Shown
 from seam.door.work import Small, Work
 from seam.errors import SuspectResultWarning
 from seam.measures.check_up import check_up, refuse
+from seam.networks.plain import plain
 
 SEARCH = SearchConfig(
     method="one_pass", structure="channels", cost="milliseconds", target=0.4, layouts=4, accuracy_floor=0.0
@@ -100,6 +101,7 @@ def reengineer(
     images = read(train, val, wanted)
     images = classes_of(images, class_names, outputs_of(source, normalised(None, images, wanted)))
     images = normalised(source, images, wanted)
+    plain(source, images.example.cpu())
     problem = problem_of(classes, images)
     config = search_config or SEARCH
     config = config if target is None else replace(config, target=target)

@@ -23,6 +23,7 @@ from seam.methods.catalogue import STUDENTS, find
 from seam.methods.protocol import Target, Watch
 from seam.methods.transfer import Transferred as Made
 from seam.methods.transfer import transfer as make_student
+from seam.networks.plain import plain
 from seam.networks.predict import accuracy, predict
 from seam.training.loop import Epoch
 
@@ -98,6 +99,7 @@ def transfer(
     source = own_copy(network)
     images = normalised(None, read(train, val, wanted), wanted)
     outputs_of(source, images)
+    plain(source, images.example.cpu())
     images = classes_of(images, class_names, _number_of_classes(images, class_names))
     numbers = numbers if images.train.as_stored else _not_augmented(numbers)
     classes, example = images.train.classes or (), images.example

@@ -7,16 +7,21 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from seam.errors import MaskError, SearchError
+from seam.networks.layers import HAVE_WEIGHTS
 
 Masks = Mapping[str, Tensor]
 """Parameter name -> boolean tensor of its shape, True where the weight is kept."""
 
 
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
 def maskable(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Every weight and bias of convolutions, linear layers and attention, in the order of the modules.
+    """Every weight and bias of convolutions, linear, attention and recurrent layers, in the order of the modules.
+
+    A tensor that several layers share is there once, under the first of its names.
 
     Source: SeaM's published code (convolutions and linear layers, biases included, BatchNorm not),
     *same*.
@@ -24,19 +29,42 @@ def maskable(network: nn.Module) -> dict[str, nn.Parameter]:
     Raises:
         SearchError: there is none.
     """
-    owners = (_ConvNd, nn.Linear, nn.MultiheadAttention)
+    names = {parameter: name for name, parameter in network.named_parameters()}
     found = {
-        f"{prefix}.{name}" if prefix else name: parameter
-        for prefix, module in network.named_modules()
-        if isinstance(module, owners)
-        for name, parameter in module.named_parameters(recurse=False)
+        names[parameter]: parameter
+        for module in network.modules()
+        if isinstance(module, HAVE_WEIGHTS)
+        for parameter in module.parameters(recurse=False)
     }
     if not found:
         raise SearchError(
-            f"{type(network).__name__} has no convolution, linear or attention weights to mask; SeaM needs at least"
-            " one."
+            f"{type(network).__name__} has no convolution, linear, attention or recurrent weights to mask; SeaM needs"
+            " at least one."
         )
     return found
+
+
+def outside_mask(network: nn.Module) -> dict[str, int]:
+    """Parameters that no mask can remove, each with the kind of its module -> how many weights it has.
+
+    Embeddings, parameters of the network's own modules, slopes of PReLU. Scales and shifts of
+    normalisation layers are not counted, here or anywhere.
+    """
+    masked, found = set(maskable(network).values()), dict[str, int]()
+    for name, module in network.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter not in masked and not isinstance(module, _NORMS):
+                masked.add(parameter)  # once, where several modules share it
+                what = f"{f'{name}.{own}' if name else own} ({type(module).__name__})"
+                found[what] = parameter.numel()
+    return found
+
+
+def counted(network: nn.Module) -> list[nn.Parameter]:
+    """The weights that a network is said to have: all but those of normalisation layers, each tensor once."""
+    norms = {p for m in network.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
+    masked = set(maskable(network).values())
+    return [p for p in network.parameters() if p in masked or p not in norms]
 
 
 def density(masks: Masks) -> float:

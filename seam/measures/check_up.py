@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from torch.nn.modules.conv import _ConvNd
 from seam.errors import Hint, NoChannelsError, SearchError, SourceError
 from seam.inference.export import write_unchecked
 from seam.masks.groups import channel_groups
-from seam.masks.masks import maskable
-from seam.networks.norms import norm_parameters
+from seam.masks.masks import counted, maskable, outside_mask
+from seam.networks.plain import copy_of, plain
 
 Images = Float[Tensor, "batch channels height width"]
 _ALIKE = 1e-3
@@ -56,8 +55,8 @@ def check_up(network: nn.Module, images: Images, num_classes: int) -> list[Findi
     """
     found: list[Finding] = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        twin = copy.deepcopy(network).eval()
-        for look in (_input, _output, _repeated, _alone, _training, _weights, _channels, _exported):
+        twin = copy_of(network).eval()
+        for look in (_input, _output, _repeated, _alone, _training, _plain, _weights, _channels, _exported):
             found += look(twin, images, num_classes)
             twin.eval()
             if any(finding.verdict == "stop" for finding in found):
@@ -157,27 +156,33 @@ def _training(network: nn.Module, images: Images, num_classes: int) -> Iterator[
         yield Finding("training", "class scores alone")
 
 
+def _plain(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+    """What is looked at after it is the plain network, as it is worked on."""
+    try:
+        changed = plain(network, images)
+    except SourceError as e:
+        yield Finding("layers", str(e), "stop")
+        return
+    if changed:
+        number = len(changed)
+        yield Finding("layers", f"{number} compute their weight ({changed[0]}): it is used as it comes out")
+
+
 def _weights(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
     try:
-        reached = {id(p) for p in maskable(network).values()}
+        weights = maskable(network)
     except SearchError as e:
         yield Finding("weights", str(e), "stop")
         return
-    parameters = list(network.parameters())
-    total, inside = (sum(p.numel() for p in parameters if id(p) in reached or every) for every in (True, False))
-    left = reached | {id(p) for p in norm_parameters(network)}
-    outside = {
-        f"{name or type(module).__name__} ({type(module).__name__}, {count:,})": count
-        for name, module in network.named_modules()
-        if (count := sum(p.numel() for p in module.parameters(recurse=False) if id(p) not in left))
-    }
-    text = f"{inside:,} of {total:,} weights can be masked ({inside / total:.0%})"
+    total, inside = (sum(p.numel() for p in some) for some in (counted(network), weights.values()))
+    outside, text = outside_mask(network), f"{inside:,} of {total:,} weights can be masked ({inside / total:.0%})"
     if sum(outside.values()) <= _OUTSIDE * total:
         yield Finding("weights", text)
         return
     most = sorted(outside, key=lambda name: -outside[name])
-    shown = ", ".join(most[:3]) + (f" and {len(most) - 3} more layers" if len(most) > 3 else "")
-    yield Finding("weights", f"{text}; outside of every mask, and of what is counted as weights: {shown}.", "doubt")
+    shown = ", ".join(f"{name} {outside[name]:,}" for name in most[:3])
+    rest = f" and {len(most) - 3} more" if len(most) > 3 else ""
+    yield Finding("weights", f"{text}; these stay as they are, whatever the density: {shown}{rest}.", "doubt")
 
 
 def _channels(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:

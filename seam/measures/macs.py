@@ -10,25 +10,26 @@ import copy
 import logging
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from seam.errors import SuspectResultWarning
-from seam.masks.masks import maskable
+from seam.masks.masks import counted, maskable
+from seam.networks.products import macs_by_parameter
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # fvcore decorates with torch.jit.script
     from fvcore.nn import FlopCountAnalysis
     from fvcore.nn.jit_handles import get_shape
 
-_UNCOUNTED = ("attention", "aten::_transformer", "aten::lstm", "aten::gru")
-"""Parts of the names of operators that multiply, and that fvcore does not count."""
+_UNCOUNTED = ("attention", "aten::_transformer", "bilinear", "tensordot", "addbmm", "cdist")
+"""Parts of the names of operators that multiply, and that are not counted."""
+_RECURRENT = ("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu")
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,21 @@ class Counts:
     """Sizes of one network; its target head is no part of it."""
 
     params_total: int
-    """Weights and biases of convolutions and linear layers (and attention): what a mask may remove.
-    BatchNorm is left out."""
+    """Every weight and bias, one that several layers share once; those of BatchNorm and other
+    normalisation layers are left out."""
+    params_maskable: int
+    """Those that a mask may remove: of convolutions, linear layers, attention and recurrent
+    layers."""
     params_nonzero: int
     """Those that are not exactly zero."""
     density: float
     """params_nonzero / params_total, in [0, 1]."""
     macs_dense: int
-    """Multiply-adds of one image, zeros included: convolution, linear, attention, BatchNorm and
-    average pooling."""
+    """Multiply-adds of one image, zeros included: convolution, linear, attention, recurrent layers,
+    BatchNorm and average pooling; of a layer that is called several times, each time."""
     macs_nonzero: int
-    """The same, where a convolution, linear or attention layer multiplies only by its non-zero
-    weights. Biases cost nothing."""
+    """The same, where the weights that can be masked multiply only where they are not zero. Biases
+    cost nothing."""
 
 
 def count(network: nn.Module, example_input: Float[Tensor, "batch channels height width"]) -> Counts:
@@ -69,11 +73,13 @@ def count(network: nn.Module, example_input: Float[Tensor, "batch channels heigh
     Warns:
         SuspectResultWarning: it multiplies in operators that are not counted.
     """
-    parameters = maskable(network).values()
-    total = sum(p.numel() for p in parameters)
-    nonzero = sum(int(torch.count_nonzero(p)) for p in parameters)
-    dense, saved = _macs(copy.deepcopy(network).eval(), example_input[:1])
-    return Counts(total, nonzero, nonzero / total, dense, dense - saved)
+    total, nonzero = _sizes(counted(network))
+    dense, by_name = _macs(_copied(network), example_input[:1])
+    saved = 0
+    for name, parameter in maskable(network).items():
+        size, left = _sizes([parameter])
+        saved += by_name.get(name, 0) * (size - left) // size
+    return Counts(total, _sizes(maskable(network).values())[0], nonzero, nonzero / total, dense, dense - saved)
 
 
 def weight_macs(network: nn.Module, example_input: Float[Tensor, "batch channels height width"]) -> dict[str, float]:
@@ -85,32 +91,39 @@ def weight_macs(network: nn.Module, example_input: Float[Tensor, "batch channels
         network: any; it is not touched.
         example_input: normalised images; the first is used.
     """
-    return {
-        name: macs / size for name, macs, size, _ in _by_weight(copy.deepcopy(network).eval(), example_input[:1])[1]
-    }
+    weights, by_name = maskable(network), macs_by_parameter(_copied(network), example_input[:1])
+    return {name: macs / weights[name].numel() for name, macs in by_name.items() if name in weights}
 
 
-def _macs(network: nn.Module, image: Tensor) -> tuple[int, int]:
-    """Multiply-adds of one image, and how many of them multiply by a zero weight."""
-    total, weights = _by_weight(network, image)
-    return total, sum(macs * (size - nonzero) // size for _, macs, size, nonzero in weights)
+def _sizes(parameters: Iterable[Tensor]) -> tuple[int, int]:
+    """Weights, and those that are not zero."""
+    sizes = [(p.numel(), int(torch.count_nonzero(p))) for p in parameters]
+    return sum(size for size, _ in sizes), sum(nonzero for _, nonzero in sizes)
 
 
-@torch.enable_grad()  # without gradients, attention runs as one operator that says nothing of its parts
-def _by_weight(network: nn.Module, image: Tensor) -> tuple[int, list[tuple[str, int, int, int]]]:
-    """Multiply-adds of one image; and of the weight of each convolution, linear and attention layer.
+def _copied(network: nn.Module) -> nn.Module:
+    """A copy in eval mode whose parameters all require gradients.
 
-    Name, multiply-adds, size, non-zero weights.
+    Without, attention runs as one operator that says nothing of its parts.
     """
+    return copy.deepcopy(network).eval().requires_grad_(True)
+
+
+@torch.enable_grad()
+def _macs(network: nn.Module, image: Tensor) -> tuple[int, dict[str, int]]:
+    """Multiply-adds of one image, and those with each parameter."""
     analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
+    analysis.set_op_handle("aten::baddbmm", _batched_macs)
+    for operator in _RECURRENT:
+        analysis.set_op_handle(operator, _recurrent_macs)
     tracing = logging.getLogger("fvcore.nn.jit_analysis")
     level = tracing.level
     tracing.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit.trace is deprecated, and remarks on Python branches
-            by_module, by_operator = analysis.by_module(), analysis.by_module_and_operator()
+            total = int(analysis.total())
             uncounted = sorted(op for op in analysis.unsupported_ops() if any(part in op for part in _UNCOUNTED))
     finally:
         tracing.setLevel(level)
@@ -120,30 +133,27 @@ def _by_weight(network: nn.Module, image: Tensor) -> tuple[int, list[tuple[str, 
             SuspectResultWarning,
             stacklevel=3,
         )
-    weights = [
-        (f"{prefix}.{name}" if prefix else name, macs, weight.numel(), int(torch.count_nonzero(weight)))
-        for prefix, module in network.named_modules()
-        for name, weight, macs in _shares(module, int(by_module[prefix]), int(by_operator[prefix].get("linear", 0)))
-    ]
-    return int(by_module[""]), weights
-
-
-def _shares(module: nn.Module, macs: int, linear_macs: int) -> list[tuple[str, Tensor, int]]:
-    """The weights of one layer, each with its part of the layer's multiply-adds.
-
-    Attention uses all of them once a token.
-    """
-    if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-        parts = [("in_proj_weight", module.in_proj_weight), ("out_proj.weight", module.out_proj.weight)]
-        size = sum(weight.numel() for _, weight in parts)
-        return [(name, weight, linear_macs * weight.numel() // size) for name, weight in parts]
-    if isinstance(module, (_ConvNd, nn.Linear)) and not isinstance(module, NonDynamicallyQuantizableLinear):
-        return [("weight", module.weight, macs)]
-    return []
+    return total, macs_by_parameter(network, image)
 
 
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
     """Multiply-adds of softmax(q k') v: tokens of the query times tokens of the key, once a feature, twice."""
     query, key = get_shape(inputs[0]), get_shape(inputs[1])
     macs: int = 2 * math.prod(query) * key[-2]
+    return macs
+
+
+def _batched_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds of a batch of matrix products that is added to something."""
+    first, second = get_shape(inputs[1]), get_shape(inputs[2])
+    macs: int = math.prod(first) * second[-1]
+    return macs
+
+
+def _recurrent_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds of recurrent layers: every weight once a step of every sequence."""
+    lists = [i.node() for i in inputs[1:] if i.node().kind() == "prim::ListConstruct"]  # the state, then the weights
+    sizes = [get_shape(weight) for weight in lists[-1].inputs()]
+    steps = math.prod(get_shape(inputs[0])[:-1])
+    macs: int = steps * sum(math.prod(size) for size in sizes if len(size) > 1)
     return macs

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seam.errors import SourceError
 from seam.files import read_json, sha256_file, write_text
 from seam.networks.build import build
+from seam.networks.plain import plain
 from seam.networks.state_dicts import load_weights, save_weights
 
 _KEPT = 2
@@ -105,7 +106,13 @@ def three_values(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def save_source(network: nn.Module, info: SourceInfo, folder: Path) -> None:
-    """Write source.safetensors and source.json (with the hash of the former) into `folder`."""
+    """Write source.safetensors and source.json (with the hash of the former) into `folder`.
+
+    Args:
+        network: plain (`seam.networks.plain`): its weights are its parameters.
+        info: of it.
+        folder: it is there.
+    """
     weights = folder / "source.safetensors"
     save_weights(network, weights)
     content = {**asdict(info), "sha256": sha256_file(weights)}
@@ -151,5 +158,7 @@ def _read_source(path: Path, weights: Path) -> Source:
         raise SourceError(f"{weights}: expected sha256 {info.sha256}, got {found}", hint="rerun_producer", path=weights)
     with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and replaced
         network = build(info.architecture, info.num_classes)
+    source = Source(network.eval(), info)
+    plain(network, source.example())
     load_weights(network, weights)
-    return Source(network.eval(), info)
+    return source

@@ -14,8 +14,8 @@ from seam.data.prepared import load_prepared
 from seam.errors import SuspectResultWarning
 from seam.measures.check_up import Finding, check_up, refuse
 from seam.networks.build import build
+from seam.networks.plain import load_either_form
 from seam.networks.source import Preprocess
-from seam.networks.state_dicts import load_tensors
 from tasks.inputs.checkpoint import fetch_checkpoint
 from tasks.project.params import Params
 
@@ -70,5 +70,5 @@ def look(root: Path, params: Params) -> list[Finding]:
     network = build(config.architecture, len(classes))
     if config.checkpoint is not None:
         tensors = fetch_checkpoint(config.checkpoint, config.architecture, root)
-        load_tensors(network, tensors.tensors, str(root / config.checkpoint), config.weights)
+        load_either_form(network, tensors.tensors, str(root / config.checkpoint), images, config.weights)
     return check_up(network, images, len(classes))

@@ -36,7 +36,7 @@ def test_maskable_takes_attention():
 
 
 def test_nothing_to_mask_is_one_clear_line():
-    with pytest.raises(SearchError, match="no convolution, linear or attention weights"):
+    with pytest.raises(SearchError, match="no convolution, linear, attention or recurrent weights"):
         maskable(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()))
 
 

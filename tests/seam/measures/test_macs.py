@@ -136,22 +136,83 @@ def test_attention_by_hand() -> None:
     assert weight_macs(network, IMAGE) == {"attention.in_proj_weight": 3.0, "attention.out_proj.weight": 3.0}
 
 
-def test_uncounted_multiplications_are_reported() -> None:
-    class Recurrent(nn.Module):
+class Recurrent(nn.Module):
+    """A sequence of three: an LSTM, a GRU that is read in both directions, a linear layer on the last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 2, batch_first=True)
+        self.gru = nn.GRU(2, 3, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.gru(self.lstm(x.flatten(2)[..., :4])[0])[0][:, -1])
+
+
+def test_recurrent_layers_by_hand() -> None:
+    lstm, gru = 4 * 2 * (4 + 2), 2 * 3 * 3 * (2 + 3)  # gates * state * (input + state)
+    network = Recurrent()
+    counts = count(network, IMAGE)
+    assert counts.macs_dense == counts.macs_nonzero == 3 * (lstm + gru) + 12
+    assert counts.params_maskable == counts.params_total == sum(p.numel() for p in network.parameters())
+    with torch.no_grad():
+        network.lstm.weight_hh_l0[0] = 0
+        network.gru.weight_ih_l0_reverse[:, 1] = 0
+    assert count(network, IMAGE).macs_nonzero == counts.macs_dense - 3 * (2 + 9)
+    assert set(weight_macs(network, IMAGE).values()) == {1.0, 3.0}
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_frozen_transformer_counts_as_one_that_trains(trains: bool) -> None:
+    network = nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(64, 2, 128, batch_first=True))
+    counts = count(network.requires_grad_(trains), IMAGE)  # three tokens of 64 features
+    norms = 2 * 5 * 3 * 64
+    by_hand = 3 * (4 * 64 * 64 + 2 * 64 * 128) + 2 * 3 * 3 * 64
+    assert by_hand <= counts.macs_dense <= by_hand + norms
+
+
+def test_two_layers_with_one_tensor_count_it_once_and_multiply_twice() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.Conv2d(3, 3, 3, padding=1, bias=False))
+    network[1].weight = network[0].weight
+    with torch.no_grad():
+        network[0].weight.fill_(1)[0, 0, 0, 0] = 0
+    counts = count(network, IMAGE)
+    assert (counts.params_total, counts.params_nonzero) == (81, 80)
+    assert (counts.macs_dense, counts.macs_nonzero) == (2 * 81 * 64, 2 * 80 * 64)
+    assert weight_macs(network, IMAGE) == {"0.weight": 128.0}
+
+
+def test_weights_outside_the_mask_are_counted() -> None:
+    class Positions(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.lstm, self.fc = nn.LSTM(4, 2, batch_first=True), nn.Linear(2, 2)
+            self.position, self.fc, self.norm = nn.Parameter(torch.ones(192)), nn.Linear(192, 2), nn.LayerNorm(2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.fc(self.lstm(x.flatten(2)[..., :4])[0][:, -1])
+            return self.norm(self.fc(x.flatten(1) + self.position))
 
+    counts = count(Positions(), IMAGE)
+    assert (counts.params_total, counts.params_maskable) == (192 + 386, 386)
+
+
+def test_uncounted_multiplications_are_reported() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), Squared())
     with pytest.warns(SuspectResultWarning, match="multiply-adds leave out aten::"):
-        count(Recurrent(), IMAGE)
+        count(network, IMAGE)
     with warnings.catch_warnings():
         warnings.simplefilter("error", SuspectResultWarning)
         count(Tiny(), IMAGE)
 
 
+class Squared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs = nn.Bilinear(3, 3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pairs(x, x)
+
+
 def test_a_network_without_weights_is_refused() -> None:
-    with pytest.raises(SearchError, match="no convolution, linear or attention"):
+    with pytest.raises(SearchError, match="no convolution, linear, attention or recurrent"):
         count(nn.Sequential(nn.Flatten()), IMAGE)

@@ -1,0 +1,225 @@
+"""What a network multiplies: every convolution and matrix product of one run, and the parameters in it.
+
+Whoever asks which weights a network really uses (to make them plain, to count them) reads it here,
+whatever the layers are called: a layer called twice, two layers with one tensor, a weight computed
+from other parameters, a parameter given to a function of torch.nn.functional.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_LSTM = "mkldnn_rnn_layer"
+"""A layer of an LSTM in one direction, where torch computes it in one operator."""
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """One convolution or matrix product, and which of its two factors is a weight."""
+
+    module: str
+    """The innermost module that computes it."""
+    operator: str
+    """torch's name: "convolution", "addmm"."""
+    args: tuple[Any, ...]
+    """Of the operator."""
+    macs: int
+    """Multiply-adds."""
+    weight: Tensor | None = None
+    """The factor that does not depend on the input, or, where neither does, that which is a
+    parameter; None: there is no such, or not one alone."""
+    origins: frozenset[str] = frozenset()
+    """The parameters it is made from by anything but products."""
+    is_parameter: bool = False
+    """Whether it is a parameter as it is, or a view of one."""
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """Of a tensor that does not depend on the input."""
+
+    tensor: Tensor
+    """Kept, so that its memory is not another's."""
+    origins: frozenset[str]
+    is_parameter: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a network did."""
+
+    output: Any
+    products: tuple[Product, ...]
+    pads: tuple[tuple[Any, ...], ...]
+    """Arguments of each padding with a constant: (input, widths, value)."""
+    inputs: dict[str, tuple[Any, ...]]
+    """Module -> what it was called with last."""
+
+
+def record(network: nn.Module, *inputs: Any) -> Run:
+    """Run a network once and note what it multiplies.
+
+    It runs with gradients on, so that attention runs as products and not as one operator; torch's
+    global generators are left as they were.
+
+    Args:
+        network: in eval mode; its parameters should require gradients, and it is not changed.
+        inputs: of its forward.
+    """
+    recorder, kept = _Recorder(network), ExitStack()
+    with kept, torch.random.fork_rng(devices=_cuda_devices(network)), torch.enable_grad():
+        torch.manual_seed(0)
+        for name, module in network.named_modules():
+            before = module.register_forward_pre_hook(recorder.enter(name), prepend=True)
+            after = module.register_forward_hook(recorder.leave, always_call=True)
+            kept.callback(before.remove)
+            kept.callback(after.remove)
+        with recorder:
+            output = network(*inputs)
+    return Run(output, tuple(recorder.products), tuple(recorder.pads), recorder.inputs)
+
+
+def macs_by_parameter(network: nn.Module, image: Tensor) -> dict[str, int]:
+    """Parameter (of several names the first) -> multiply-adds with its weights for these images.
+
+    A weight that is computed from one parameter of its size counts as that parameter, one that is
+    put together of several as those, by their sizes. Parameters that nothing is multiplied by are
+    not there.
+    """
+    sizes = {name: p.numel() for name, p in network.named_parameters() if p.ndim > 1}
+    macs: dict[str, int] = {}
+    for product in record(network, image).products:
+        shares = _shares(product, sizes)
+        whole = sum(sizes[name] for name in shares)
+        for name in shares:
+            macs[name] = macs.get(name, 0) + product.macs * sizes[name] // whole
+    return macs
+
+
+def _shares(product: Product, sizes: dict[str, int]) -> list[str]:
+    """The parameters that a product's weight is."""
+    if product.weight is None:
+        return []
+    found = sorted(name for name in product.origins if name in sizes)
+    same = [name for name in found if sizes[name] == product.weight.numel()]
+    if len(same) == 1 or len(found) == 1:
+        return same or found
+    return found if sum(sizes[name] for name in found) == product.weight.numel() else []
+
+
+class _Recorder(TorchDispatchMode):
+    """Follows which tensors depend on the input, from operator to operator."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.products: list[Product] = []
+        self.pads: list[tuple[Any, ...]] = []
+        self.inputs: dict[str, tuple[Any, ...]] = {}
+        self._stack: list[str] = []
+        self._known: dict[int, _Constant] = {}
+        for _, buffer in network.named_buffers():
+            self._known[_memory(buffer)] = _Constant(buffer, frozenset())
+        for name, parameter in network.named_parameters():
+            self._known[_memory(parameter)] = _Constant(parameter, frozenset([name]), True)
+
+    def enter(self, name: str) -> Callable[..., None]:
+        """A hook that notes the start of a module."""
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            self._stack.append(name)
+            self.inputs[name] = inputs
+
+        return hook
+
+    def leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """A hook that notes the end of a module."""
+        self._stack.pop()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operator."""
+        kwargs = kwargs or {}
+        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        constants = [self._known.get(_memory(t)) for t in given]
+        result = func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        if name == "constant_pad_nd":
+            self.pads.append(args)
+        factors = _factors(name, args)
+        for first, second in factors:
+            self._note(name, args, (first, second), result)
+        made = [t for t in tree_leaves(result) if isinstance(t, Tensor)]
+        if func._schema.is_mutable and given:
+            made.append(given[0])
+        if torch.Tag.nondeterministic_seeded in func.tags or any(c is None for c in constants):
+            self._forget(made)
+        else:
+            origins = frozenset[str]().union(*(c.origins for c in constants if c is not None and not factors))
+            self._keep(made, origins)
+        return result
+
+    def _note(self, name: str, args: Any, factors: tuple[Tensor, Tensor], result: Any) -> None:
+        first, second = factors
+        known = [self._known.get(_memory(t)) for t in factors]
+        module = self._stack[-1] if self._stack else ""
+        product = Product(module, name, tuple(args), _macs(name, first, second, args, result))
+        one_constant = [at for at in (0, 1) if known[at] is not None and known[1 - at] is None]
+        one_parameter = [at for at in (0, 1) if (k := known[at]) is not None and k.is_parameter]
+        at = one_constant or one_parameter
+        if len(at) == 1 and (constant := known[at[0]]) is not None:
+            product = replace(
+                product, weight=factors[at[0]], origins=constant.origins, is_parameter=constant.is_parameter
+            )
+        self.products.append(product)
+
+    def _forget(self, tensors: Sequence[Tensor]) -> None:
+        """Note what depends on the input, or on chance: new memory, or memory that was written to."""
+        for tensor in tensors:
+            known = self._known.get(_memory(tensor))
+            if known is not None and not known.is_parameter:
+                del self._known[_memory(tensor)]
+
+    def _keep(self, tensors: Sequence[Tensor], origins: frozenset[str]) -> None:
+        """Note what depends on parameters alone."""
+        for tensor in tensors:
+            known = self._known.get(_memory(tensor))
+            if known is None:
+                self._known[_memory(tensor)] = _Constant(tensor, origins)
+            elif not known.is_parameter:
+                self._known[_memory(tensor)] = _Constant(tensor, known.origins | origins)
+
+
+def _factors(name: str, args: Any) -> list[tuple[Tensor, Tensor]]:
+    """What an operator multiplies; nothing where it is no product."""
+    if name in ("convolution", "mm", "bmm", "mv", "dot"):
+        return [(args[0], args[1])]
+    if name == _LSTM:  # the weights of its input, and those of its state
+        return [(args[0], args[1]), (args[0], args[2])]
+    return [(args[1], args[2])] if name in ("addmm", "baddbmm", "addmv") else []
+
+
+def _macs(name: str, first: Tensor, second: Tensor, args: Any, result: Any) -> int:
+    """Multiply-adds of a product."""
+    if name == _LSTM:
+        return math.prod(first.shape[:-1]) * int(second.numel())
+    if name != "convolution":
+        return int(math.prod(result.shape) * first.shape[-1])
+    positions: Tensor = first if args[6] else result  # of a transposed convolution those it reads
+    return int(positions.numel() * second[0].numel())
+
+
+def _memory(tensor: Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address
+
+
+def _cuda_devices(network: nn.Module) -> list[torch.device]:
+    return list({p.device for p in network.parameters() if p.is_cuda})
