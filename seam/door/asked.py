@@ -68,7 +68,7 @@ def own_copy(network: Any) -> nn.Module:
     Raises:
         SourceError: it is no trained float32 network with its weights in memory.
     """
-    if not isinstance(network, nn.Module):
+    if not isinstance(network, nn.Module) or isinstance(network, torch.jit.ScriptModule):
         raise SourceError(f"expected a torch.nn.Module, got {type(network).__name__}; build the network, then load it.")
     parameters = dict(network.named_parameters())
     if not parameters:
@@ -165,7 +165,7 @@ def outputs_of(network: nn.Module, images: Images) -> int:
     try:
         with torch.no_grad():
             scores = network(images.example)
-    except (RuntimeError, ValueError, TypeError) as e:
+    except Exception as e:  # whatever the network's own code raises
         why = " ".join(str(e).split())[:160]
         raise SourceError(f"the network does not take images of shape {shape}: {why}", hint="image_size") from e
     if not isinstance(scores, Tensor) or scores.ndim != 2:

@@ -28,7 +28,8 @@ from seam.door.given import Given
 from seam.door.progress import Shown
 from seam.door.work import Small, Work
 from seam.errors import SuspectResultWarning
-from seam.measures.check_up import check_up, refuse
+from seam.measures.check_up import check_up
+from seam.measures.findings import judge
 from seam.networks.plain import plain
 
 SEARCH = SearchConfig(
@@ -109,14 +110,11 @@ def reengineer(
     if not images.train.as_stored:  # images vary by what their own loader draws
         config, training = replace(config, augment="none"), replace(training, augment="none")
     findings = check_up(source, images.example, len(images.train.classes or ()))
-    refuse(findings, type(network).__name__)
     shape, place = images.example.shape, None if folder is None else Path(folder)
     with warnings.catch_warnings(record=True) as caught, computing(device, shape[2] * shape[3], seed) as runtime:
         warnings.simplefilter("always", SuspectResultWarning)
+        judge(findings, type(network).__name__)
         doubt_val(images)
-        for finding in findings:
-            if finding.verdict == "doubt":
-                warnings.warn(finding.found, SuspectResultWarning, stacklevel=1)
         work = Work(source, images, problem, config, training, runtime, seed, place, Shown(progress))
         made = work.done()
     doubts = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SuspectResultWarning)))

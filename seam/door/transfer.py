@@ -18,6 +18,8 @@ from seam.door.progress import Shown
 from seam.door.report import Report, Size
 from seam.errors import SuspectResultWarning
 from seam.hardware import describe
+from seam.measures.check_up import check_up
+from seam.measures.findings import judge
 from seam.measures.macs import count
 from seam.methods.catalogue import STUDENTS, find
 from seam.methods.protocol import Target, Watch
@@ -87,7 +89,8 @@ def transfer(
     Raises:
         ConfigError: no such method, or one that removes nothing was to remove some.
         DataError: images or labels are not what they should be.
-        SourceError: the network does not take these images, or has no last layer to replace.
+        SourceError: the network does not take these images, has no last layer to replace, or its
+            check-up says that nothing can work (see `seam.measures.check_up`).
 
     Warns:
         SuspectResultWarning: the result is doubtful; `report.doubts` has the same texts.
@@ -98,7 +101,7 @@ def transfer(
     numbers = numbers if removal is None else row.with_removal(numbers, removal)
     source = own_copy(network)
     images = normalised(None, read(train, val, wanted), wanted)
-    outputs_of(source, images)
+    findings = check_up(source, images.example, outputs_of(source, images))
     plain(source, images.example.cpu())
     images = classes_of(images, class_names, _number_of_classes(images, class_names))
     numbers = numbers if images.train.as_stored else _not_augmented(numbers)
@@ -107,6 +110,7 @@ def transfer(
     shown = _Passes(row.rounds_of(numbers), training.epochs, len(numbers.trainings(training)))
     with warnings.catch_warnings(record=True) as caught, computing(device, example[0, 0].numel(), seed) as runtime:
         warnings.simplefilter("always", SuspectResultWarning)
+        judge(findings, type(network).__name__)
         target = Target(images.train.data, images.val.data, images.preprocess, len(classes))
         with Shown(progress).bar(row.label, shown.total, "pass") as on_step:
             watch = shown.watch(on_step, None if folder is None else Path(folder))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from seam.errors import Hint, NoChannelsError, SearchError, SourceError
+from seam.errors import NoChannelsError, SearchError, SourceError
 from seam.inference.export import write_unchecked
 from seam.masks.groups import channel_groups
 from seam.masks.masks import counted, maskable, outside_mask
+from seam.measures.findings import Finding
 from seam.networks.plain import copy_of, plain
 
 Images = Float[Tensor, "batch channels height width"]
@@ -26,19 +26,6 @@ _ALIKE = 1e-3
 """Largest difference of logits that are to be the same, relative to the largest."""
 _OUTSIDE = 0.05
 """Share of a network's weights that may lie in layers that a mask does not reach, before it is doubtful."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    found: str
-    """In one line; where there is something wrong, with its cause and what to do."""
-    verdict: Literal["ok", "doubt", "stop"] = "ok"
-    """`stop`: nothing that follows can work."""
-    hint: Hint | None = None
-    """What is to be changed, where `found` does not say it."""
 
 
 def check_up(network: nn.Module, images: Images, num_classes: int) -> list[Finding]:
@@ -64,18 +51,13 @@ def check_up(network: nn.Module, images: Images, num_classes: int) -> list[Findi
     return found
 
 
-def refuse(findings: list[Finding], name: str) -> None:
-    """Raise a SourceError for the first finding that says stop; `name` says which network it is."""
-    for finding in findings:
-        if finding.verdict == "stop":
-            raise SourceError(f"{name}: {finding.found}", hint=finding.hint)
-
-
 def _input(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
     channels, (height, width) = images.shape[1], images.shape[2:]
     first = next((m for m in network.modules() if isinstance(m, _ConvNd)), None)
+    other = next(((n, t) for n, t in network.named_parameters() if t.dtype != images.dtype), None)
+    given = images.clone()
     try:
-        network(images)
+        network(given)
     except Exception as e:  # whatever the network's own code raises
         wanted = None if first is None else first.in_channels
         if wanted is not None and wanted != channels and f"{wanted} channels" in str(e):
@@ -84,20 +66,32 @@ def _input(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fin
                 f" {wanted}; give one whose first layer takes {channels}."
             )
             yield Finding("input", text, "stop")
+        elif other is not None:
+            text = f"'{other[0]}' is {other[1].dtype}, the images are {images.dtype}; call network.float() first."
+            yield Finding("input", text, "stop")
+        elif not isinstance(e, RuntimeError | ValueError):
+            text = f"its forward fails on a batch of images: {type(e).__name__}: {_line(e)}; mend it."
+            yield Finding("input", text, "stop")
         else:
             text = f"it does not take images of {height} x {width} pixels: {_line(e)}"
             yield Finding("input", text, "stop", "image_size")
+        return
+    if not torch.equal(given, images):
+        text = (
+            "it changes the images that it is given, by an operation in place, so that what is given them next sees"
+            " others; make its first operation one that is not in place."
+        )
+        yield Finding("input", text, "stop")
         return
     yield Finding("input", f"images of {height} x {width} pixels, {channels} channels")
 
 
 def _output(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
-    scores, expected = network(images[:1]), (1, num_classes)
+    scores, expected = network(images), (len(images), num_classes)
     if not isinstance(scores, Tensor) or tuple(scores.shape) != expected:
         text = f"expected class scores of shape {expected}, got {_shape(scores)}; give a network that returns them."
         yield Finding("scores", text, "stop")
         return
-    scores = network(images)
     if not bool(torch.isfinite(scores).all()):
         yield Finding("scores", "expected finite class scores, got NaN or infinite ones", "stop", "normalisation")
     elif bool((scores >= 0).all()) and bool(((scores.sum(1) - 1).abs() < _ALIKE).all()):
@@ -112,31 +106,44 @@ def _output(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fi
 
 
 def _repeated(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
-    if _differ(network(images), network(images)):
-        text = (
-            "the same images give other scores the second time, in eval mode: something is drawn at random, such as"
-            " F.dropout(x) without training=self.training; make it depend on the mode."
-        )
-        yield Finding("repeated", text, "stop")
-    else:
+    if not _differ(network(images), network(images)):
         yield Finding("repeated", "the same images give the same scores")
+        return
+    scores = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        scores.append(network(images))
+    cause = (
+        "something is drawn at random, such as F.dropout(x) without training=self.training; make it depend on the mode"
+    )
+    if _differ(*scores):
+        cause = "something is kept from one call to the next; leave it as it is in eval mode"
+    text = f"the same images give other scores the second time, in eval mode: {cause}."
+    yield Finding("repeated", text, "stop")
 
 
 def _alone(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
     together = network(images)[:1]
+    error = None
     try:
         differ = _differ(network(images[:1]), together)
-    except (RuntimeError, ValueError):
-        differ = True
-    if differ:
-        names = [n for n, m in network.named_modules() if isinstance(m, _BatchNorm) and not m.track_running_stats]
-        cause = "something mixes images of a batch; make it treat each for itself"
-        if names:
-            cause = f"{names[0]} is a BatchNorm with track_running_stats=False; train it with running statistics"
-        text = f"an image's scores depend on the other images of its batch, in eval mode: {cause}."
-        yield Finding("alone", text, "stop")
-    else:
+    except Exception as e:  # whatever the network's own code raises
+        error, differ = e, True
+    if not differ:
         yield Finding("alone", "an image's scores do not depend on its batch")
+        return
+    text = "an image's scores depend on the other images of its batch, in eval mode"
+    cause = "something mixes images of a batch, such as F.batch_norm(x, None, None, training=True); make it treat each"
+    cause += " for itself"
+    norms = ((name, m) for name, m in network.named_modules() if isinstance(m, _BatchNorm))
+    name, norm = next(((n, m) for n, m in norms if m.training or m.running_mean is None), ("", None))
+    if norm is not None and norm.running_mean is None:
+        cause = f"{name} is a BatchNorm with track_running_stats=False; train it with running statistics"
+    elif norm is not None:
+        cause = f"{name} is a BatchNorm that network.eval() leaves in training mode; leave it to its running statistics"
+    elif error is not None:
+        text, cause = "it does not take one image alone", f"{_line(error)}; take the batch from the images' shape"
+    yield Finding("alone", f"{text}: {cause}.", "stop")
 
 
 def _training(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from pathlib import Path
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 
 from seam.data.formats.load import class_names
 from seam.data.prepared import load_prepared
-from seam.errors import SuspectResultWarning
-from seam.measures.check_up import Finding, check_up, refuse
+from seam.measures.check_up import check_up
+from seam.measures.findings import Finding, judge
 from seam.networks.build import build
 from seam.networks.plain import load_either_form
 from seam.networks.source import Preprocess
@@ -40,9 +39,7 @@ def checked(network: nn.Module, images: Tensor, num_classes: int, name: str) -> 
     findings = check_up(network, images, num_classes)
     for finding in findings:
         logger.info("check-up, %s: %s", finding.what, finding.found)
-        if finding.verdict == "doubt":
-            warnings.warn(finding.found, SuspectResultWarning, stacklevel=2)
-    refuse(findings, name)
+    judge(findings, name)
 
 
 def look(root: Path, params: Params) -> list[Finding]:

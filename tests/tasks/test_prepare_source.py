@@ -196,7 +196,7 @@ def test_chance_of_a_lopsided_data_set():
         ),
         ({"checkpoint": "cut.safetensors"}, SourceError, "damaged or truncated"),
         ({"checkpoint": "five.safetensors"}, SourceError, "'4.weight' has shape"),
-        ({"architecture": "net.py:forgets_classes"}, SourceError, "expected class scores of shape (1, 3), got (1, 2)"),
+        ({"architecture": "net.py:forgets_classes"}, SourceError, "expected class scores of shape (3, 3), got (3, 2)"),
         (
             {"architecture": "net.py:has_no_weights"},
             SourceError,

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import seam
 from seam.door.asked import own_copy
 from seam.door.given import labelled
 from seam.errors import DataError, SeamError, SourceError
-from tests.seam.door.stripes import floats, folder, pixels, trained
+from tests.seam.door.stripes import Net, floats, folder, pixels, trained
 
 X, Y = floats(32, 0)
 NAN = X.clone()
@@ -26,6 +27,16 @@ NAN[3, 0, 0, 0] = torch.nan
 class Numbers(IterableDataset[Any]):
     def __iter__(self) -> Any:
         yield from zip(X, Y, strict=True)
+
+
+class Dropped(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.dropout(x))
+
+
+class OtherArgument(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward({"images": x}["pixel_values"])
 
 
 def half() -> nn.Module:
@@ -103,9 +114,19 @@ def test_is_refused_in_one_line(name: str) -> None:
             assert torch.equal(v.nan_to_num(), network.state_dict()[k].nan_to_num())
 
 
+@pytest.mark.parametrize(
+    ("network", "words"), [(Dropped, "Dropped: the same images give other scores"), (OtherArgument, "pixel_values")]
+)
+def test_a_student_is_not_made_of_what_cannot_work(network: type[Net], words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        seam.transfer(network(), (X, Y), val=floats(24, 1), progress=False)
+
+
 def test_what_is_neither_a_network_nor_images() -> None:
     with pytest.raises(SourceError, match=r"expected a torch.nn.Module, got str"):
         own_copy("resnet18")
+    with pytest.raises(SourceError, match=r"expected a torch.nn.Module, got RecursiveScriptModule"):
+        own_copy(torch.jit.script(trained()))
     with pytest.raises(DataError, match=r"train: expected a folder, a Dataset, a DataLoader or .*, got int"):
         labelled(3, "train", None)
 
@@ -120,7 +141,5 @@ def test_images_of_a_folder_must_agree_in_size(tmp_path: Path) -> None:
 
 
 def test_a_network_of_many_classes_and_a_folder_of_few(tmp_path: Path) -> None:
-    from tests.seam.door.stripes import Net
-
     with pytest.raises(DataError, match=r"10 outputs and the images have 4 classes.*class_names.*seam\.transfer"):
         seam.reengineer(Net(10).eval(), folder(tmp_path), ["boot"], progress=False)
