@@ -93,7 +93,12 @@ def write_unchecked(
     """Write `model`, in eval mode and on the CPU, as ONNX with any batch size; raises whatever the exporter does."""
     axes = {name: {0: "batch"} for name in (input_name, output_name)}
     names: dict[str, Any] = {"input_names": [input_name], "output_names": [output_name], "dynamic_axes": axes}
-    torch.onnx.export(model, (example_input,), str(path), opset_version=OPSET, dynamo=False, **names)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # attention as one operator, which ONNX has not
+    try:
+        torch.onnx.export(model, (example_input,), str(path), opset_version=OPSET, dynamo=False, **names)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _export(model: nn.Module, inputs: list[Tensor], input_name: str, output_name: str, path: Path) -> float:

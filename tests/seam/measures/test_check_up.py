@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import VisionTransformer
 
 from seam.errors import SourceError, SuspectResultWarning
 from seam.measures.check_up import check_up
@@ -222,3 +223,11 @@ def test_a_network_of_other_channels() -> None:
 def test_networks_of_torchvision_with_auxiliary_heads_are_built_without(name: str) -> None:
     network = build(f"torchvision:{name}", 4)
     assert not any("aux" in n.lower() for n, _ in network.named_parameters())
+
+
+def test_a_vision_transformer_exports() -> None:
+    torch.manual_seed(0)
+    network = VisionTransformer(32, 8, 2, 2, 32, 64, num_classes=4)
+    found = found_in(network)
+    assert found["export"].verdict == "ok"
+    assert torch.backends.mha.get_fastpath_enabled()
