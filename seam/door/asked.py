@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seam.configs.runtime import RuntimeConfig
 from seam.data.images import LabelledImages
 from seam.data.problems import TargetProblem
 from seam.data.splits import carve_val
@@ -23,7 +21,6 @@ from seam.errors import DataError, SourceError, SuspectResultWarning
 from seam.networks.plain import copy_of
 from seam.networks.predict import predict
 from seam.networks.source import Preprocess, three_values
-from seam.runtime import Runtime, start
 
 Device = Literal["auto", "cpu", "cuda"]
 VAL_SHARE = 0.2
@@ -267,17 +264,3 @@ def doubt_val(images: Images) -> None:
     if images.carved:
         text = "val was carved out of train, which the network may have been trained on: accuracy on it flatters"
         warnings.warn(SuspectResultWarning(text, hint="val_seen"), stacklevel=3)
-
-
-@contextmanager
-def computing(device: Device, pixels: int, seed: int) -> Iterator[Runtime]:
-    """Set the process up, and leave its threads and its random generators as they were found."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        try:
-            yield start(RuntimeConfig(device=device, threads=threads), pixels)
-        finally:
-            torch.set_num_threads(threads)
-            torch.set_flush_denormal(False)
-            torch.use_deterministic_algorithms(deterministic, warn_only=True)

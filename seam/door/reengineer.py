@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from seam.door.asked import (
     Device,
     Wanted,
     classes_of,
-    computing,
     doubt_val,
     normalised,
     outputs_of,
@@ -24,10 +22,10 @@ from seam.door.asked import (
     problem_of,
     read,
 )
+from seam.door.computing import computing, doubting
 from seam.door.given import Given
 from seam.door.progress import Shown
 from seam.door.work import Small, Work
-from seam.errors import SuspectResultWarning
 from seam.measures.check_up import check_up
 from seam.measures.findings import judge
 from seam.networks.plain import plain
@@ -111,14 +109,10 @@ def reengineer(
         config, training = replace(config, augment="none"), replace(training, augment="none")
     findings = check_up(source, images.example, len(images.train.classes or ()))
     shape, place = images.example.shape, None if folder is None else Path(folder)
-    with warnings.catch_warnings(record=True) as caught, computing(device, shape[2] * shape[3], seed) as runtime:
-        warnings.simplefilter("always", SuspectResultWarning)
+    with doubting() as doubts, computing(device, shape[2] * shape[3], seed) as runtime:
         judge(findings, type(network).__name__)
         doubt_val(images)
         work = Work(source, images, problem, config, training, runtime, seed, place, Shown(progress))
         made = work.done()
-    doubts = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SuspectResultWarning)))
-    for text in doubts:
-        warnings.warn(text, SuspectResultWarning, stacklevel=2)
-    report = replace(made.report, doubts=doubts, seconds=time.perf_counter() - begin)
+    report = replace(made.report, doubts=tuple(doubts), seconds=time.perf_counter() - begin)
     return replace(made, report=report)

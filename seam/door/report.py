@@ -14,8 +14,8 @@ class Size:
     accuracy: float | None
     """On val, in [0, 1]; None: it does not know these classes."""
     params_total: int
-    """Weights that a mask may remove: of convolutions, linear layers and attention; see
-    `seam.measures.macs`."""
+    """All weights but those of normalisation layers, see `seam.measures.macs`; of a smaller network, all
+    parameters that are left."""
     params_nonzero: int
     macs: int
     """Multiply-adds of one image, of the weights that are not zero."""

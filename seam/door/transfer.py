@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from seam.configs.methods import SETTINGS, TransferConfig
-from seam.door.asked import Device, Images, Wanted, classes_of, computing, normalised, outputs_of, own_copy, read
+from seam.door.asked import Device, Images, Wanted, classes_of, normalised, outputs_of, own_copy, read
+from seam.door.computing import computing, doubting
 from seam.door.given import Given
 from seam.door.progress import Shown
 from seam.door.report import Report, Size
-from seam.errors import SuspectResultWarning
 from seam.hardware import describe
 from seam.measures.check_up import check_up
 from seam.measures.findings import judge
@@ -108,16 +107,12 @@ def transfer(
     classes, example = images.train.classes or (), images.example
     training = row.training_of(numbers)
     shown = _Passes(row.rounds_of(numbers), training.epochs, len(numbers.trainings(training)))
-    with warnings.catch_warnings(record=True) as caught, computing(device, example[0, 0].numel(), seed) as runtime:
-        warnings.simplefilter("always", SuspectResultWarning)
+    with doubting() as doubts, computing(device, example[0, 0].numel(), seed) as runtime:
         judge(findings, type(network).__name__)
         target = Target(images.train.data, images.val.data, images.preprocess, len(classes))
         with Shown(progress).bar(row.label, shown.total, "pass") as on_step:
             watch = shown.watch(on_step, None if folder is None else Path(folder))
             made = make_student(method, source, target, numbers, runtime, seed, watch)
-    doubts = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SuspectResultWarning)))
-    for text in doubts:
-        warnings.warn(text, SuspectResultWarning, stacklevel=2)
     student, val_data = made.student.network.cpu(), images.val.data
     right = accuracy(predict(student, val_data, images.preprocess.cpu()), val_data.labels)
     report = Report(
@@ -131,7 +126,7 @@ def transfer(
         seconds=time.perf_counter() - begin,
         settings={"transfer": asdict(numbers), "chosen": made.chosen},
         conditions={"torch": torch.__version__, "threads": runtime.threads, "machine": describe()},
-        doubts=doubts,
+        doubts=tuple(doubts),
     )
     return Transferred(student, _masks(made), classes, report, images.preprocess, torch.zeros_like(example[:1]))
 

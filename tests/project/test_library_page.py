@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from torch.nn import functional as F
 
 from seam.configs.inference import ProfileConfig
 from seam.configs.methods import TransferConfig
 from seam.configs.training import FinetuneConfig, StudentTraining
-from tests.seam.door.stripes import accuracy, floats, folder
+from tests.seam.door.stripes import accuracy, fitted, floats, folder
 
 PAGE = Path(__file__).parents[2] / "docs" / "library.md"
 QUICK = {
@@ -56,13 +55,5 @@ def test_what_the_page_says_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def trained_resnet18() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    network, (images, labels) = torchvision.models.resnet18(num_classes=4).train(), floats(160, 0)
-    optimizer = torch.optim.SGD(network.parameters(), 0.02, 0.9)
-    for step in range(25):
-        chosen = torch.arange(32) + 32 * (step % 5)
-        loss = F.cross_entropy(network(images[chosen]), labels[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    state: dict[str, torch.Tensor] = network.state_dict()
-    return state
+    network = torchvision.models.resnet18(num_classes=4)
+    return fitted(network, torch.optim.SGD(network.parameters(), 0.02, 0.9), 25)

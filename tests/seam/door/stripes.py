@@ -50,9 +50,15 @@ def floats(count: int, seed: int) -> tuple[Tensor, Tensor]:
 @cache
 def _trained() -> dict[str, Tensor]:
     torch.manual_seed(0)
-    network, (images, labels) = Net().train(), floats(160, 0)
-    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    for step in range(60):
+    network = Net()
+    return fitted(network, torch.optim.Adam(network.parameters(), 3e-3), 60)
+
+
+def fitted(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> dict[str, Tensor]:
+    """What a network's state is after so many steps on a hundred and sixty of the images."""
+    network.train()
+    images, labels = floats(160, 0)
+    for step in range(steps):
         chosen = torch.arange(32) + 32 * (step % 5)
         loss = F.cross_entropy(network(images[chosen]), labels[chosen])
         optimizer.zero_grad()
