@@ -4,6 +4,7 @@
 
     small = seam.reengineer(network, train, classes=["boot", "sandal"], val=val)  # .network .masks .head .report
     student = seam.transfer(network, train, val=val, method="seam")
+    flatter = seam.restructure(network, train, val=val)  # fewer blocks: .network .removed .report
     exact = seam.compact(network, masks, example)
     seam.export(small, "boots.onnx")
 
@@ -19,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seam.door.exact import compact, export
     from seam.door.reengineer import reengineer
+    from seam.door.restructure import restructure
     from seam.door.transfer import transfer
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compact", "export", "reengineer", "transfer"]
+__all__ = ["__version__", "compact", "export", "reengineer", "restructure", "transfer"]
 _LIES_IN = {
     "compact": ".door.exact",
     "export": ".door.exact",
     "reengineer": ".door.reengineer",
+    "restructure": ".door.restructure",
     "transfer": ".door.transfer",
 }
 """Name -> its module, which is imported by the first who asks for it."""

@@ -141,6 +141,14 @@ CATALOGUE: tuple[Method, ...] = (
         mark="*",
         training="retrain",
     ),
+    Method(
+        name="deeparc",
+        label="DeepArc",
+        words="Redundant blocks removed, and only the parts that need it trained again.",
+        role="ours",
+        mark="h",
+        makes="segments",
+    ),
 )
 """In the order in which results are listed."""
 STUDENTS = tuple(m for m in CATALOGUE if m.makes == "student")

@@ -114,7 +114,7 @@ def distilled(model: Reengineered, teacher: nn.Module, weight: float, features: 
             answers, wanted = (teacher(images), []) if features is None else features.source(images)
         terms = [F.cross_entropy(model.head(logits).float(), labels)]
         if weight:
-            terms.append(weight * _divergence(logits, answers))
+            terms.append(weight * divergence(logits, answers))
         if features is not None:
             terms.append(features.weight * relative_error(own, wanted, features.left))
         return torch.stack(terms)
@@ -140,7 +140,7 @@ def relative_error(own: Sequence[Tensor], wanted: Sequence[Tensor], left: Sequen
     return total
 
 
-def _divergence(logits: Tensor, wanted: Tensor) -> Tensor:
+def divergence(logits: Tensor, wanted: Tensor) -> Tensor:
     """T^2 * KL(softmax(wanted / T) || softmax(logits / T)), the mean over the batch."""
     likely = F.softmax(wanted.float() / TEMPERATURE, dim=1)
     own = F.log_softmax(logits.float() / TEMPERATURE, dim=1)

@@ -32,6 +32,7 @@ ADVICE: Mapping[Hint, str] = {
     "spatial_dropout": "set {training}.spatial_dropout to 0",
     "structure": "use search.structure: weights",
     "target": "raise search.target or, with search.structure hybrid, search.channels_target",
+    "threshold": "lower restructure.threshold",
     "together": "set runtime.searches_together to 1",
     "val_images": f"give {_OWN_VAL}, or set split_dataset.val_from to train",
     "val_seen": f"give {_OWN_VAL}, or set split_dataset.val_from to test",

@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 from seam.configs.inference import ProfileConfig
-from seam.configs.methods import TransferConfig
+from seam.configs.methods import PartlyConfig, RestructureConfig, TransferConfig
 from seam.configs.training import FinetuneConfig, StudentTraining
 from tests.seam.door.stripes import accuracy, fitted, floats, folder
 
@@ -19,6 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "library.md"
 QUICK = {
     "image_size=64": "image_size=16, mean=[0.5], std=[0.25], progress=False",
     'classes=["boot", "hat"], ': 'classes=["boot", "hat"], training=training, ',
+    'restructure(network, "shop/train", ': 'restructure(network, "shop/train", config=restructure_config, ',
     'method="seam", removal=0.8': 'method="magnitude", removal=0.8, config=transfer_config',
 }
 """What is written for people, and what makes it a matter of seconds."""
@@ -30,11 +31,13 @@ def test_what_the_page_says_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder(tmp_path / "shop")
     folder(tmp_path / "flowers")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("seam.door.work.ProfileConfig", lambda: ProfileConfig(seconds=3.0, repeats=10))
+    for module in ("work", "restructure"):
+        monkeypatch.setattr(f"seam.door.{module}.ProfileConfig", lambda: ProfileConfig(seconds=3.0, repeats=10))
     names: dict[str, Any] = {
         "weights": trained_resnet18(),
         "images": floats(4, 3)[0],
         "training": FinetuneConfig(epochs=1, lr=0.005),
+        "restructure_config": RestructureConfig(threshold=0.0, max_drop=1.0, blocks=1, training=PartlyConfig(epochs=1)),
         "transfer_config": TransferConfig(training=StudentTraining(epochs=1)),
     }
     text = PAGE.read_text()
@@ -50,6 +53,7 @@ def test_what_the_page_says_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert small.report.result.macs < small.report.source.macs
     assert (tmp_path / "boots.onnx").is_file()
     assert sum(p.numel() for p in names["exact"].parameters()) < sum(p.numel() for p in names["network"].parameters())
+    assert len(names["flatter"].removed) == 1
     assert names["student"].classes == ("boot", "coat", "hat", "shoe")
 
 
