@@ -9,8 +9,9 @@ this order:
    takes its contribution into the bias.
 2. `live`, from output to input: some weight that matters still reads the channel.
 3. `kept`: the live channels, and those that must be there because others are: what is added,
-   normalised, pooled or flattened has the same channels before and after. An addend that is
-   constant altogether becomes a tensor instead.
+   normalised, pooled or flattened has the same channels before and after; the groups of a grouped
+   convolution that are left have as many channels each. An addend that is constant altogether
+   becomes a tensor instead.
 
 Zero padding makes a constant other than zero differ at the border, where it cannot become a bias.
 All such channels that a padded convolution reads become one of them, which carries their weights;
@@ -18,9 +19,9 @@ that is exact. In front of a grouped one they stay.
 
 Before that, a BatchNorm that follows a convolution or linear layer is folded into it, and
 self-attention becomes two linear layers without the heads that have no effect. What stays though it
-is dead is listed with the reason: what a layer norm, a shuffle of channels or an operation that is
-not known reads; layers with hooks. Layers that are called several times, or that share a weight,
-have the same channels in all calls.
+is dead is listed with the reason: what a layer norm or an operation that is not known reads; layers
+with hooks. Layers that are called several times, or that share a weight, have the same channels in
+all calls.
 """
 
 from __future__ import annotations

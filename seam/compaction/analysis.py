@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor, fx
 
-from seam.compaction.channels import Channels
+from seam.compaction.channels import Channels, even_out
 from seam.compaction.constants import Constants
 from seam.compaction.layers import Layer, read_inputs
 from seam.compaction.operations import ARITHMETIC, OUT_OF_PLACE
@@ -36,7 +36,7 @@ def mark_live(known: Constants) -> set[fx.Node]:
 
 
 def mark_kept(known: Constants, needed: set[fx.Node], multiple: int = 1) -> None:
-    """Set `kept` of every channel that is live or tied to a kept one.
+    """Set `kept` of every channel that is live or tied to a kept one, or needed to make groups even.
 
     Of each value at least one is, and a multiple of `multiple`, or all.
     """
@@ -45,12 +45,19 @@ def mark_kept(known: Constants, needed: set[fx.Node], multiple: int = 1) -> None
     for channels in values:
         channels.kept = channels.live.clone()
     links = [link for link in known.links if needed.issuperset(link)]
+    blocks = [
+        (known.channels[node.all_input_nodes[0]], known.channels[node], number)
+        for node, number in known.blocks.items()
+        if node in needed
+    ]
     count = -1
     while count != (count := sum(int(channels.kept.sum()) for channels in values)):
         for tie, node in (*ties, *reversed(ties)):
             source, result = known.channels[tie.source].kept, known.channels[node].kept
             result[tie.of_result[source[tie.of_source]]] = True
             source[tie.of_source[result[tie.of_result]]] = True
+        for read, made, number in blocks:
+            even_out(read.kept, made.kept, number)
         for one, other in links:
             known.channels[one].kept |= known.channels[other].kept
             known.channels[other].kept |= known.channels[one].kept

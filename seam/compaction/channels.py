@@ -30,8 +30,8 @@ class Channels:
 class Tie:
     """Channels of `source` that go with channels of the result: all that are connected stay, or none.
 
-    An activation ties 1 with 1, the flattening of an image 1 with its pixels, a grouped convolution
-    the inputs of a group with its outputs.
+    An activation ties 1 with 1, the flattening of an image 1 with its pixels, a norm of groups the
+    channels of a group with each other.
     """
 
     source: fx.Node
@@ -49,6 +49,19 @@ def blockwise(source: fx.Node, blocks: int, of_source: int, of_result: int) -> T
     one = torch.arange(blocks * of_source).view(blocks, of_source, 1).expand(-1, -1, of_result)
     other = torch.arange(blocks * of_result).view(blocks, 1, of_result).expand(-1, of_source, -1)
     return Tie(source, one.flatten(), other.flatten())
+
+
+def even_out(read: Bool[Tensor, " in"], made: Bool[Tensor, " out"], blocks: int) -> None:
+    """Add channels, in place, until a grouped convolution can have those that are kept.
+
+    Its groups of which something is kept read as many channels each, and make as many, at least
+    one. Those that are added are the first of their group that are not kept.
+    """
+    by_block = (read.view(blocks, -1), made.view(blocks, -1))
+    left = by_block[0].any(1) | by_block[1].any(1)
+    for kept in by_block:
+        missing = kept.sum(1).max().clamp(min=1) - kept.sum(1)
+        kept.logical_or_(left[:, None] & ((~kept).cumsum(1) <= missing[:, None]))
 
 
 def pad_position(axis: int, rank: int) -> int:

@@ -40,6 +40,7 @@ class Constants:
         channels: what is known of each value that has channels.
         layers: those that are known; each has weights of its own now.
         ties: between the channels of values.
+        blocks: grouped convolution -> in how many groups it reads and makes channels.
         links: pairs of values whose channels go together, as the same layer makes or reads them.
         whole: values that keep all their channels -> the reason.
         picked: operation that moves channels -> of each channel of its result, which of its source.
@@ -54,6 +55,7 @@ class Constants:
         self.channels: dict[fx.Node, Channels] = {}
         self.layers: dict[fx.Node, Layer] = {}
         self.ties: dict[fx.Node, list[Tie]] = {}
+        self.blocks: dict[fx.Node, int] = {}
         self.picked: dict[fx.Node, Tensor] = {}
         self.pieces: dict[fx.Node, list[Tensor]] = {}
         self.fixed: dict[fx.Node, fx.Node] = {}
@@ -110,9 +112,7 @@ class Constants:
             if not shared:
                 fold_constants(layer, known.constant)
             if groups > 1:
-                self.ties[node] = [
-                    blockwise(source, groups, len(known.constant) // groups, len(layer.weight) // groups)
-                ]
+                self.blocks[node] = groups
         self.layers[node] = layer
         self.channels[node] = self._channels(axis, constant_outputs(layer))
 

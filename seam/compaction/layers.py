@@ -88,15 +88,17 @@ def select(layer: Layer, outputs: Bool[Tensor, " out"], inputs: Bool[Tensor, " i
     """Leave only some outputs and inputs of a layer, in place.
 
     Args:
-        layer: of a grouped convolution whole groups stay or go.
-        outputs: those that stay.
-        inputs: those that stay; None: all.
+        layer: a grouped convolution loses the groups of which nothing stays.
+        outputs: those that stay; of all groups as many.
+        inputs: those that stay, of all groups as many; None: all, the layer has one group.
     """
-    weight = layer.weight[outputs]
-    if inputs is not None and groups_of(layer) == 1:
-        weight = weight[:, inputs]
-    elif inputs is not None and not isinstance(layer, nn.Linear):
-        layer.groups = int(inputs.sum()) // weight.shape[1]
+    groups = groups_of(layer)
+    by_group, made = layer.weight.reshape(groups, -1, *layer.weight.shape[1:]), outputs.view(groups, -1)
+    read = (torch.ones(layer.weight.shape[1], dtype=torch.bool) if inputs is None else inputs).view(groups, -1)
+    left = made.any(1)
+    weight = torch.cat([w[o][:, i] for w, o, i in zip(by_group[left], made[left], read[left], strict=True)])
+    if not isinstance(layer, nn.Linear):
+        layer.groups = int(left.sum())
     layer.weight = parameter(weight)
     if layer.bias is not None:
         layer.bias = parameter(layer.bias[outputs])

@@ -4,8 +4,9 @@ Which channels of a network go together, and a mask with a score for each of tho
 
 A channel that is gone takes with it the filter that makes it and the weights that read it, so that
 `seam.compaction` can take it out of the network, and every engine is faster. Channels that are
-added, multiplied, normalised together, or are the inputs and outputs of one group of a grouped
-convolution go together; those that something reads which is not known stay.
+added, multiplied or normalised together go together; in a grouped convolution the inputs and
+outputs of a group do, or as many of each of its groups. Those that something reads which is not
+known stay.
 """
 
 from __future__ import annotations

@@ -6,12 +6,8 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx, nn
 
 from seam.compaction.analysis import reads_every_channel
@@ -19,6 +15,7 @@ from seam.compaction.constants import Constants
 from seam.compaction.layers import Layer, groups_of
 from seam.compaction.trace import NotFollowedError, trace
 from seam.errors import NoChannelsError
+from seam.masks.together import go_together
 
 _SUMS = ("add", "iadd", "sub", "isub", "cat", "concat", "concatenate")
 
@@ -53,31 +50,17 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> 
         known = Constants(trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), images.cpu()))
     except NotFollowedError as e:
         raise NoChannelsError(f"the channels of {kind} cannot be followed ({e})", hint="structure") from e
-    first, total = {}, 0
-    for node, channels in known.channels.items():
-        first[node], total = total, total + len(channels.constant)
-    group = _joined(known, first, total)
-    stays = np.unique(
-        np.concatenate(
-            [group[:0], *(group[first[n] : first[n] + len(known.channels[n].constant)] for n in _pinned(known))]
-        )
-    )
-    number_of = np.full(total, -1)
-    free = np.setdiff1d(group, stays)
-    number_of[free] = np.arange(len(free))
-
-    def groups(node: fx.Node) -> Int[Tensor, " channels"]:
-        return torch.from_numpy(number_of[group[first[node] : first[node] + len(known.channels[node].constant)]])
-
+    groups = go_together(known, _pinned(known))
     outputs, inputs = {}, {}
     for node, layer in known.layers.items():
         name, source = str(node.target), node.all_input_nodes[0]
-        outputs[name] = groups(node)
+        outputs[name] = groups[node]
         read = known.along(source, known.channels[node].axis)
-        inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups(source)
-    if not len(free):
+        inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups[source]
+    number = max((int(ids.max()) for ids in groups.values()), default=-1) + 1
+    if not number:
         raise NoChannelsError(f"none of the channels of {kind} can be removed", hint="structure")
-    return ChannelGroups(len(free), outputs, inputs, _dispensable(known, outputs))
+    return ChannelGroups(number, outputs, inputs, _dispensable(known, outputs))
 
 
 def kinds_of(groups: ChannelGroups) -> Int[Tensor, " groups"]:
@@ -141,22 +124,6 @@ def _connected(known: Constants, removed: frozenset[str]) -> bool:
             some = any(read) if known.traced.kind(node) in _SUMS else all(read)
             depends[node] = some and not (node in known.layers and str(node.target) in removed)
     return depends[known.traced.nodes[-1]]
-
-
-def _joined(known: Constants, first: dict[fx.Node, int], total: int) -> npt.NDArray[np.int64]:
-    """Group of each channel of each value."""
-    ends: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for node, ties in known.ties.items():
-        for tie in ties:
-            ends[0].append(tie.of_source + first[tie.source])
-            ends[1].append(tie.of_result + first[node])
-    for one_node, other_node in known.links:
-        for n, e in ((one_node, ends[0]), (other_node, ends[1])):
-            e.append(torch.arange(first[n], first[n] + len(known.channels[n].constant)))
-    one, other = (torch.cat(e).numpy() if e else np.empty(0, int) for e in ends)
-    joined = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
-    labels = connected_components(joined, directed=False)[1]
-    return np.asarray(labels, np.int64)
 
 
 def _pinned(known: Constants) -> list[fx.Node]:

@@ -1,0 +1,165 @@
+"""Channels of the values in a network's graph that stay or go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Int
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, fx
+
+from seam.compaction.channels import blockwise
+from seam.compaction.constants import Constants
+
+_Labels: TypeAlias = npt.NDArray[np.int64]
+_Edges: TypeAlias = tuple[_Labels, _Labels]
+"""Channels that go together, in pairs."""
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """One side of a grouped convolution."""
+
+    channels: slice
+    """Of all channels, those that it reads or makes."""
+    number: int
+    """Of its groups."""
+
+    def counts(self, labels: _Labels, found: int) -> npt.NDArray[np.int64]:
+        """(found, number): how many channels of each label each group has."""
+        own = labels[self.channels]
+        block = np.arange(len(own)) // (len(own) // self.number)
+        counted = np.bincount(own * self.number + block, minlength=found * self.number)
+        return counted.reshape(found, self.number)
+
+
+def go_together(known: Constants, pinned: Iterable[fx.Node]) -> dict[fx.Node, Int[Tensor, " channels"]]:
+    """Of every value the group of each of its channels, from 0; -1: it always stays.
+
+    A grouped convolution loses whole groups, what they read with what they make, where these can go
+    one by one. Where they cannot, as behind a shuffle of channels, it keeps all groups, and each
+    loses as many of the channels it reads as every other, and of those it makes.
+
+    Args:
+        known: of the network.
+        pinned: values all of whose channels stay.
+    """
+    where, total = {}, 0
+    for node, channels in known.channels.items():
+        where[node] = slice(total, total + len(channels.constant))
+        total = where[node].stop
+    tied = _tied(known, where)
+    stay = np.zeros(total, bool)
+    for node in pinned:
+        stay[where[node]] = True
+    grouped = [
+        tuple(_Blocks(where[value], number) for value in (node.all_input_nodes[0], node))
+        for node, number in known.blocks.items()
+    ]
+    whole = [_whole(known, node, where) for node in known.blocks]
+    labels = _labels(total, [tied, *whole])
+    numbers = _numbered(labels, stay)
+    even = [i for i, sides in enumerate(grouped) if not _go_one_by_one(sides, labels, stay)]
+    if even:
+        labels = _labels(total, [tied, *(edges for i, edges in enumerate(whole) if i not in even)])
+        balanced = _numbered(*_balanced(labels, stay, [side for i in even for side in grouped[i]]))
+        numbers = max(numbers, balanced, key=lambda found: int(found.max(initial=-1)))
+    return {node: torch.from_numpy(numbers[own]) for node, own in where.items()}
+
+
+def _tied(known: Constants, where: dict[fx.Node, slice]) -> _Edges:
+    ends: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for node, ties in known.ties.items():
+        for tie in ties:
+            ends[0].append(tie.of_source + where[tie.source].start)
+            ends[1].append(tie.of_result + where[node].start)
+    for link in known.links:
+        for n, e in zip(link, ends, strict=True):
+            e.append(torch.arange(where[n].start, where[n].stop))
+    one, other = (torch.cat(e).numpy() if e else np.empty(0, np.int64) for e in ends)
+    return one, other
+
+
+def _whole(known: Constants, node: fx.Node, where: dict[fx.Node, slice]) -> _Edges:
+    """What each group of a grouped convolution reads and makes, in pairs."""
+    source, number = node.all_input_nodes[0], known.blocks[node]
+    sizes = [len(known.channels[value].constant) // number for value in (source, node)]
+    tie = blockwise(source, number, *sizes)
+    return (tie.of_source + where[source].start).numpy(), (tie.of_result + where[node].start).numpy()
+
+
+def _labels(total: int, edges: Sequence[_Edges]) -> _Labels:
+    one, other = (np.concatenate(ends) for ends in zip(*edges, strict=True))
+    joined = coo_array((np.ones(len(one), bool), (one, other)), shape=(total, total))
+    return np.asarray(connected_components(joined, directed=False)[1], np.int64)
+
+
+def _numbered(labels: _Labels, stay: npt.NDArray[np.bool_]) -> _Labels:
+    """Numbers from 0 for the labels of which nothing stays, -1 for the others."""
+    number_of = np.full(labels.max(initial=-1) + 1, -1)
+    free = np.setdiff1d(labels, labels[stay])
+    number_of[free] = np.arange(len(free))
+    return number_of[labels]
+
+
+def _go_one_by_one(sides: Sequence[_Blocks], labels: _Labels, stay: npt.NDArray[np.bool_]) -> bool:
+    """Whether groups of a convolution can go without the others, or nothing else can: they have one channel each."""
+    made, number = labels[sides[1].channels], sides[1].number
+    apart = len(np.unique(made)) == number and not np.isin(made, labels[stay]).all()
+    return apart or any(len(labels[side.channels]) == number for side in sides)
+
+
+def _balanced(
+    labels: _Labels, stay: npt.NDArray[np.bool_], sides: Sequence[_Blocks]
+) -> tuple[_Labels, npt.NDArray[np.bool_]]:
+    """Join labels, as few as possible at a time, until of each all these blocks have as many channels.
+
+    Returns:
+        The labels, and which channels stay: those that stayed, and what cannot be balanced.
+    """
+    found = int(labels.max()) + 1
+    counts = np.unique(np.concatenate([_excess(side.counts(labels, found)) for side in sides], 1), axis=1)
+    free = np.ones(found, bool)
+    free[labels[stay]] = False
+    concerned = (counts != 0).any(1)
+    joined, left = np.arange(found), concerned & free
+    parts = connected_components(coo_array(counts[left] != 0) @ coo_array(counts[left] != 0).T, directed=False)[1]
+    stays = concerned & ~free
+    for part in range(parts.max(initial=-1) + 1):
+        members = np.flatnonzero(left)[parts == part]
+        for together in _zero_sums(counts[members]):
+            if counts[members[together]].sum(0).any():
+                stays[members[together]] = True
+            else:
+                joined[members[together]] = members[together[0]]
+    return joined[labels], stay | stays[labels]
+
+
+def _excess(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """By how much each block has more than the mean, times the number of blocks."""
+    return np.asarray(counts * counts.shape[1] - counts.sum(1, keepdims=True))
+
+
+def _zero_sums(vectors: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Sets of vectors that add up to zero, the smallest first; the last set may not, and is what is left.
+
+    Of vectors that are equal the first ones are taken first.
+    """
+    kinds, kind, left = np.unique(vectors, axis=0, return_inverse=True, return_counts=True)
+    waiting = [np.flatnonzero(kind.reshape(-1) == k).tolist() for k in range(len(kinds))]
+    rules = [LinearConstraint(kinds.T, 0, 0), LinearConstraint(np.ones((1, len(kinds))), 1)]
+    sets: list[list[int]] = []
+    while left.any():
+        found = milp(np.ones(len(kinds)), integrality=np.ones(len(kinds)), bounds=Bounds(0, left), constraints=rules).x
+        taken = left if found is None else np.rint(found).astype(np.int64)
+        for _ in range(int((left[taken > 0] // taken[taken > 0]).min())):
+            sets.append([waiting[k].pop(0) for k, number in enumerate(taken) for _ in range(number)])
+            left = left - taken
+    return sets
