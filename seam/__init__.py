@@ -8,6 +8,10 @@
     exact = seam.compact(network, masks, example)
     seam.export(small, "boots.onnx")
 
+    modules = seam.modularize(network, train, val=val)             # a module a class: modules["boot"]
+    three = seam.compose(modules, classes=["boot", "hat", "sandal"])
+    mended = seam.patch(weak, modules["boot"], train, val=val)
+
 `train` and `val` are a folder of images, a torch Dataset or DataLoader, or arrays. The given network
 is never changed. docs/library.md has an example that runs.
 """
@@ -18,16 +22,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seam.door.compose import compose
     from seam.door.exact import compact, export
+    from seam.door.modularize import modularize
+    from seam.door.parts import load_modules
+    from seam.door.patch import patch
     from seam.door.reengineer import reengineer
     from seam.door.restructure import restructure
     from seam.door.transfer import transfer
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compact", "export", "reengineer", "restructure", "transfer"]
+__all__ = [
+    "__version__",
+    "compact",
+    "compose",
+    "export",
+    "load_modules",
+    "modularize",
+    "patch",
+    "reengineer",
+    "restructure",
+    "transfer",
+]
 _LIES_IN = {
     "compact": ".door.exact",
+    "compose": ".door.compose",
     "export": ".door.exact",
+    "load_modules": ".door.parts",
+    "modularize": ".door.modularize",
+    "patch": ".door.patch",
     "reengineer": ".door.reengineer",
     "restructure": ".door.restructure",
     "transfer": ".door.transfer",

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from seam.compaction import compact as remove_channels
 from seam.door.asked import own_copy
+from seam.door.compose import Composition
+from seam.door.patch import Patch
 from seam.door.restructure import Restructured
 from seam.door.transfer import Transferred
 from seam.door.work import Small
@@ -41,14 +43,16 @@ def compact(network: nn.Module, masks: Masks | None, example: Tensor) -> nn.Modu
 
 
 def export(
-    model: Small | Transferred | Restructured | nn.Module, path: str | Path, example: Tensor | None = None
+    model: Small | Transferred | Restructured | Composition | Patch | nn.Module,
+    path: str | Path,
+    example: Tensor | None = None,
 ) -> Path:
     """Write a model as ONNX: `input`, float32 (any batch, channels, height, width), to `logits`.
 
     The file is checked against torch in ONNX Runtime, and appears whole or not at all.
 
     Args:
-        model: a result of `seam.reengineer`, `seam.transfer` or `seam.restructure`, or a network; it is not changed.
+        model: what another function of the door gave, or a network; it is not changed.
         path: of the file, its name ends in .onnx.
         example: images as the network takes them; needed for a network, only their shape counts.
 

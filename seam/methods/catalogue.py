@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seam.configs.methods import TransferConfig
+from seam.configs.modules import ModulesConfig
 from seam.configs.training import StudentTraining
 from seam.errors import ConfigError
 
@@ -48,6 +49,9 @@ class Method:
     """Which section of a `TransferConfig` its student is trained by."""
     search: str | None = None
     """Which section of a `TransferConfig` its search is made by; None: it searches nothing."""
+    cycles: str | None = None
+    """Which number of a `ModulesConfig` says how many cycles its search for modules has, dotted; None: it
+    searches in one."""
 
     def removal_of(self, config: TransferConfig) -> float:
         """Share of the convolutions' weights that it is asked to remove, in [0, 1)."""
@@ -72,6 +76,10 @@ class Method:
     def rounds_of(self, config: TransferConfig) -> int:
         """Rounds of its search, at most."""
         return 0 if self.search is None else int(_at(config, f"{self.search}.rounds"))
+
+    def cycles_of(self, config: ModulesConfig) -> int:
+        """Cycles of its search for modules."""
+        return 1 if self.cycles is None else int(_at(config, self.cycles))
 
     def card(self) -> Card:
         """What it does, when to use it, how it differs from its paper, and what was published of it.
@@ -142,6 +150,23 @@ CATALOGUE: tuple[Method, ...] = (
         training="retrain",
     ),
     Method(
+        name="gradsplitter",
+        label="GradSplitter",
+        words="A module a class: its kernels and a small head, found by gradient descent.",
+        role="ours",
+        mark="P",
+        makes="modules",
+        cycles="gradsplitter.cycles",
+    ),
+    Method(
+        name="decomposition",
+        label="decomposition",
+        words="A module a class, without the units that are less active on it than on others.",
+        role="rival",
+        mark="X",
+        makes="modules",
+    ),
+    Method(
         name="deeparc",
         label="DeepArc",
         words="Redundant blocks removed, and only the parts that need it trained again.",
@@ -153,6 +178,8 @@ CATALOGUE: tuple[Method, ...] = (
 """In the order in which results are listed."""
 STUDENTS = tuple(m for m in CATALOGUE if m.makes == "student")
 """Methods of a transfer."""
+MODULES = tuple(m for m in CATALOGUE if m.makes == "modules")
+"""Methods that take a network apart."""
 (YARDSTICK,) = (m for m in STUDENTS if m.role == "yardstick")
 (FLOOR,) = (m for m in STUDENTS if m.role == "floor")
 

@@ -17,7 +17,7 @@ from seam.errors import ConfigError
 from seam.files import write_text
 from seam.inference.engines import ENGINES, Engine
 from tasks.report.markdown import table
-from tasks.report.methods import markdown_table
+from tasks.report.methods import markdown_table, modules_table
 from tasks.report.parameters import parameters
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,7 @@ def _kind_row(kind: str, found: Format) -> Sequence[str]:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "methods": markdown_table,
+    "module methods": modules_table,
     "data kinds": data_kinds,
     "engines": engines,
     "parameters": parameters,

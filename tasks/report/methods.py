@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seam.files import read_json
-from seam.methods.catalogue import STUDENTS, Method, find
+from seam.methods.catalogue import MODULES, STUDENTS, Method, find
 from tasks.report.markdown import table
 from tasks.report.words import show
 
@@ -18,6 +18,12 @@ def markdown_table() -> str:
     """The table of methods in docs/transfer.md, rendered from the catalogue."""
     rows = [(f"`{m.name}`", m.label, m.words, _share(m)) for m in STUDENTS]
     return table(("method", "in figures", "what it does", "share removed, without a percentage"), rows)
+
+
+def modules_table() -> str:
+    """The table of methods in docs/parts.md."""
+    rows = [(f"`{m.name}`", m.label, m.words) for m in MODULES]
+    return table(("method", "in figures", "what it makes"), rows)
 
 
 def measured(method: Method, root: Path) -> Iterator[str]:

@@ -19,9 +19,9 @@ from seam.methods.catalogue import CATALOGUE, FLOOR, PARTS, STUDENTS, YARDSTICK,
 
 ROOT = Path(__file__).parents[3]
 CONFIG = TransferConfig(removal=0.4, remos=RemosConfig(ratio=0.2))
-NO_METHODS = {"__init__", "catalogue", "protocol", "restructuring", "student_training", "transfer"}
+NO_METHODS = {"__init__", "catalogue", "modules", "protocol", "restructuring", "student_training", "transfer"}
 """Files of the folder that hold no method."""
-ENTRIES = {"student": "start", "segments": "segments"}
+ENTRIES = {"student": "start", "modules": "start", "segments": "segments"}
 """What a method of each kind has."""
 
 

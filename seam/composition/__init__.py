@@ -1,0 +1,1 @@
+"""Networks taken apart into a module a class, and put together again."""

@@ -1,0 +1,105 @@
+"""Every number of taking a network apart into modules. No torch here, as in `seam.configs.check`."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from seam.configs.check import Ge, Gt, Le, Lt, config
+
+
+@config
+class GradSplitterConfig:
+    """GradSplitter: kernels and heads of all modules by gradient descent. `PUBLISHED` has the paper's numbers."""
+
+    loss: Literal["together", "alone"] = "together"
+    """`together`: cross-entropy over the scores of all modules. `alone`: every module by itself, its class
+    against as many images of the others. *Differs*: the original takes the sigmoid of the scores
+    before the cross-entropy."""
+    head: Literal["linear", "two_layers"] = "linear"
+    """From the network's outputs to a module's score: a linear layer that begins as the output of the
+    class, or ReLU, 10 units, ReLU, 1 unit, drawn by chance. *Differs*: the original is
+    `two_layers`."""
+    first_scores: Literal["ranked", "ones"] = "ranked"
+    """What kernels' scores begin as, which are removed at 0: 1 for all, or 0.5 to 1.5 by how much the loss
+    feels them (squared gradient, before anything is removed), so that they do not fall all at once.
+    *Differs*: the original is `ones`."""
+    rank_images: Annotated[int, Ge(1)] = 512
+    """`ranked`: training images that are looked at."""
+    head_passes: Annotated[int, Ge(0)] = 1
+    """Passes in which heads alone learn, before the first cycle. *Differs* (5)."""
+    cycles: Annotated[int, Ge(0)] = 10
+    """Each: masks and heads, then heads alone, then a look at val. *Differs* (20)."""
+    mask_passes: Annotated[int, Ge(1)] = 1
+    """Of a cycle, passes in which masks and heads learn. *Differs* (5)."""
+    settle_passes: Annotated[int, Ge(0)] = 1
+    """Of a cycle, passes in which heads alone learn. *Differs* (2)."""
+    pass_images: Annotated[int, Ge(1)] | None = 512
+    """Training images of a pass, drawn anew for each; null: all. *Differs* (all)."""
+    batch_size: Annotated[int, Ge(1)] = 64
+    """Images a step; each goes through every module. *Same* (64)."""
+    lr_scores: Annotated[float, Gt(0)] = 0.03
+    """Adam rate of the kernels' scores. *Differs* (0.001)."""
+    lr_head_first: Annotated[float, Gt(0)] = 0.01
+    """Adam rate of the heads before the first cycle. *Same* (0.01)."""
+    lr_head: Annotated[float, Gt(0)] = 0.001
+    """Adam rate of the heads in the cycles. *Same* (0.001)."""
+    alpha: Annotated[float, Ge(0)] = 0.3
+    """Weight of the kept fraction of the kernels, a term for each module, beside its loss. *Differs*: 0.1
+    over the mean of all modules."""
+    growth: Annotated[float, Ge(1)] = 1.5
+    """`alpha` is multiplied by this after a cycle that is within the tolerance, and divided by it after
+    one that is not; 1: it stays. *Differs* (1)."""
+    tolerance: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Accuracy on val that all modules together may lose against the network; of the cycles within it,
+    the one with the fewest kernels is kept. *Same* in aim (0.01, chosen by hand)."""
+    val_images: Annotated[int, Ge(1)] = 1024
+    """Of val, that a cycle is judged on, evenly spread. *Differs* (all)."""
+    shared: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the layers, from the input on, whose kernels every module keeps: computed once for all
+    modules of a composed network. *Differs* (0)."""
+    modules_at_once: Annotated[int, Ge(1)] = 16
+    """In one forward pass; more modules take several, to the same gradients."""
+
+
+PUBLISHED = GradSplitterConfig(
+    head="two_layers",
+    first_scores="ones",
+    head_passes=5,
+    cycles=20,
+    mask_passes=5,
+    settle_passes=2,
+    pass_images=None,
+    lr_scores=0.001,
+    alpha=0.1,
+    growth=1.0,
+    tolerance=0.01,
+)
+"""GradSplitter's schedule as published."""
+
+
+@config
+class DecompositionConfig:
+    """Decomposition by activations: which units of a network a class does not need."""
+
+    form: Literal["auto", "dense", "channels"] = "auto"
+    """`dense`: the rules for dense ReLU networks, on single weights. `channels`: whole kernels by how much
+    more they are active on the class than on others. `auto`: `dense` where the network is such."""
+    removal: Annotated[float, Ge(0), Lt(1)] = 0.2
+    """`channels`: largest share of each layer's kernels that is removed. *Same* (0.2, of recurrent
+    networks)."""
+    images_per_class: Annotated[int, Ge(1)] = 1000
+    """At most so many of each class are looked at. *Same* (1000)."""
+    confidence: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Images of the class count where the network is surer of it than this; all do where there are none.
+    *Same* (0.9)."""
+
+
+@config
+class ModulesConfig:
+    """Taking a network apart, by whichever method."""
+
+    gradsplitter: GradSplitterConfig = field(default_factory=GradSplitterConfig)
+    """Of `gradsplitter`."""
+    decomposition: DecompositionConfig = field(default_factory=DecompositionConfig)
+    """Of `decomposition`."""

@@ -1,0 +1,162 @@
+"""A trained network taken apart into a module a class."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seam.composition.composed import Composed
+from seam.composition.module import Module, Piece, Takes
+from seam.configs.modules import ModulesConfig
+from seam.door.asked import Device, Images, Wanted, classes_of, doubt_val, normalised, outputs_of, own_copy, read
+from seam.door.computing import computing, doubting
+from seam.door.given import Given
+from seam.door.parts import Modules, PartSize, PartsReport, modules_of
+from seam.door.progress import Shown
+from seam.errors import DataError
+from seam.measures.check_up import check_up
+from seam.measures.findings import judge
+from seam.measures.macs import Counts, count
+from seam.measures.modules import f1_by_class, jaccard, retention
+from seam.methods.catalogue import MODULES, find
+from seam.methods.modules import Classes, ModulesWatch
+from seam.methods.modules import modularize as make_modules
+from seam.networks.plain import plain
+from seam.networks.predict import accuracy, predict
+
+
+def modularize(
+    network: nn.Module,
+    train: Given,
+    *,
+    val: Given | None = None,
+    method: str = "gradsplitter",
+    class_names: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: int | None = None,
+    config: ModulesConfig | None = None,
+    name: str = "",
+    seed: int = 0,
+    folder: str | Path | None = None,
+    device: Device = "auto",
+    progress: bool = True,
+) -> Modules:
+    """Take a trained network apart: for each of its classes a module, which scores images of that class.
+
+    A module is a mask over the network's kernels and a small head, a few kilobytes. Modules of one
+    or several networks are put together by `seam.compose`, or mend a weak network by `seam.patch`;
+    neither needs training. Same arguments, machine and number of threads: same modules.
+
+    Args:
+        network: trained; maps images to a score for each of its classes. It is not changed.
+        train: images of the network's classes, with their labels: a folder with one folder a class, a
+            torch Dataset or DataLoader of (float image (channels, height, width), label), or (images,
+            labels): uint8 (n, height, width, channels), or float (n, channels, height, width).
+        val: further images, to choose on; None: the folder `val` beside `train`, or a fifth of `train`.
+        method: one that makes modules, see `seam methods`.
+        class_names: of the network's outputs, in their order; None: the folders of `train`, sorted,
+            the `classes` of a Dataset, or numbers.
+        mean: of pixels in [0, 1], 1 or 3 values, for uint8 images; None: common ones are tried on val.
+        std: see `mean`.
+        image_size: side in pixels that images of a folder are brought to; None: they must agree.
+        config: all numbers; None: those of `ModulesConfig`.
+        name: what the network is called, to tell modules of several networks apart.
+        seed: of everything drawn.
+        folder: where the state is kept, so that a call that was interrupted continues to the same
+            result; None: nothing is kept.
+        device: that computes; "auto": a GPU where there is one.
+        progress: whether to show a bar with the time left.
+
+    Raises:
+        ConfigError: no such method.
+        DataError: images, labels or classes are not what they should be.
+        SourceError: the network does not take these images or gives no class scores.
+        NoChannelsError: none of its channels can be removed, which this method needs.
+
+    Warns:
+        SuspectResultWarning: the result is doubtful; the report's `doubts` has the same texts.
+    """
+    begin, row, wanted = time.perf_counter(), find(method, MODULES), Wanted(mean, std, image_size, seed, device)
+    source, numbers = own_copy(network), config or ModulesConfig()
+    images = read(train, val, wanted)
+    images = classes_of(images, class_names, outputs_of(source, normalised(None, images, wanted)))
+    images = normalised(source, images, wanted)
+    plain(source, images.example.cpu())
+    classes = _every_class(images)
+    findings, example = check_up(source, images.example, len(classes.names)), images.example
+    place = None if folder is None else Path(folder)
+    with doubting() as doubts, computing(device, example[0, 0].numel(), seed) as runtime:
+        judge(findings, type(network).__name__)
+        doubt_val(images)
+        with Shown(progress).bar(row.label, row.cycles_of(numbers), "cycle") as on_step:
+            watch = ModulesWatch(
+                place, lambda c: on_step(c.number, f"{100 * c.kept:.0f}% kept, val {c.val_accuracy:.3f}")
+            )
+            pieces = make_modules(method, source, classes, numbers, runtime, seed, watch)
+        takes = Takes.of(images.preprocess.cpu(), example)
+        made = modules_of(source, pieces, takes, {}, len(classes.names), name)
+        numbers_of_made = _measured(made, images)
+    report = PartsReport(
+        method=row.label,
+        **numbers_of_made,
+        images={"train": len(images.train.data), "val": len(images.val.data)},
+        normalisation=images.normalisation,
+        seed=seed,
+        seconds=time.perf_counter() - begin,
+        settings=asdict(getattr(numbers, method)),
+        doubts=tuple(doubts),
+    )
+    return modules_of(source, pieces, takes, report.to_dict(), len(classes.names), name, str(report))
+
+
+def _every_class(images: Images) -> Classes:
+    """The images as methods take them.
+
+    Raises:
+        DataError: a class has no image in train or val, or there is one class alone.
+    """
+    names = images.train.classes or ()
+    if len(names) < 2:
+        raise DataError(f"expected a network of two classes or more, got {len(names)}.")
+    for side, where in ((images.train, "train"), (images.val, "val")):
+        counts = side.data.labels.bincount(minlength=len(names))
+        if missing := [name for name, count in zip(names, counts.tolist(), strict=True) if not count]:
+            shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            raise DataError(f"{where}: expected images of every class, none of: {shown}; add some.")
+    return Classes(images.train.data, images.val.data, images.preprocess, names)
+
+
+def _measured(made: Modules, images: Images) -> dict[str, Any]:
+    """Sizes, and accuracy on val."""
+    parts: dict[str, Module] = dict(made)
+    example, val = made.example, images.val.data
+    logits = predict(Composed(list(parts.values()), example).eval(), val, images.preprocess)
+    by_class, before = f1_by_class(logits, val.labels, made.classes), count(made.source, example)
+    sizes = {
+        name: _size(made.pieces[name], count(part.network, example), before, by_class[name].f1)
+        for name, part in parts.items()
+    }
+    return {
+        "modules": sizes,
+        "source_accuracy": accuracy(predict(made.source, val, images.preprocess), val.labels),
+        "composed_accuracy": accuracy(logits, val.labels),
+        "jaccard": _in_common(list(made.pieces.values())),
+    }
+
+
+def _size(piece: Piece, now: Counts, before: Counts, f1: float) -> PartSize:
+    kept = retention(piece.masks, now, before)
+    return PartSize(kernels=kept.kernels, params=kept.params, macs=kept.macs, f1=f1)
+
+
+def _in_common(pieces: Sequence[Piece]) -> float:
+    """Mean Jaccard index over pairs."""
+    pairs = jaccard([piece.masks for piece in pieces])
+    count = len(pairs)
+    return float((pairs.sum() - pairs.trace()) / (count * (count - 1)))
