@@ -12,9 +12,9 @@ from rich.console import Console
 
 import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.app import app, enter_project, interruptible, main
-from flows.commands.options import ParamsFile, Problems, Set, Targets
+from flows.commands.options import ParamsFile, Problems, Restructurings, Set, Targets
 from seam.errors import ConfigError
-from tasks.project.stages import PROBLEM, TARGET
+from tasks.project.stages import PROBLEM, RESTRUCTURING, TARGET
 
 
 @app.command()
@@ -48,6 +48,21 @@ def transfer(overrides: Set = [], params_file: ParamsFile = None, targets: Targe
         raise typer.Exit(
             run_by_hand(root, TARGET, "flows.transfer:run_transfers", overrides, params_file, targets, Console())
         )
+
+
+@app.command()
+def restructure(overrides: Set = [], params_file: ParamsFile = None, restructurings: Restructurings = []) -> None:  # noqa: B006
+    """Take redundant blocks out of the source, or train again those that need it (DeepArc).
+
+    Each of `restructurings` in params.yaml is one way to do so; the result can be the source of `seam
+    run`. Stop it any time: the next run continues.
+    """
+    from flows.commands.run import run_by_hand
+
+    params_file = params_file.absolute() if params_file else None
+    root, flow = enter_project(), "flows.restructure:run_restructurings"
+    with interruptible():
+        raise typer.Exit(run_by_hand(root, RESTRUCTURING, flow, overrides, params_file, restructurings, Console()))
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -115,12 +130,14 @@ def status(problems: Problems = []) -> None:  # noqa: B006
 def report(
     problems: Problems = [],  # noqa: B006
     targets: Targets = [],  # noqa: B006
+    restructurings: Restructurings = [],  # noqa: B006
     open_it: Annotated[bool, typer.Option("--open", help="Open in the browser.")] = False,
 ) -> None:
-    """Print the path of each report there is, of problems and of targets; or of those that are named."""
+    """Print the path of each report there is, of problems, targets and restructurings; or of those that are named."""
     from flows.commands.report import existing_reports
 
-    for path in existing_reports(enter_project(), {PROBLEM.name: problems, TARGET.name: targets}):
+    names = {PROBLEM.name: problems, TARGET.name: targets, RESTRUCTURING.name: restructurings}
+    for path in existing_reports(enter_project(), names):
         typer.echo(str(path))
         if open_it:
             webbrowser.open(path.as_uri())

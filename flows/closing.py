@@ -14,10 +14,11 @@ from seam.files import read_json
 from seam.methods.catalogue import find
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
-from tasks.project.stages import PROBLEM, TARGET, Kind
+from tasks.project.stages import PROBLEM, RESTRUCTURING, TARGET, Kind
 from tasks.project.subject import Subject, stage_folder
 from tasks.report.closing import ClosingRow, closing_table, time_of_layout
-from tasks.report.words import VAL_FROM, show
+from tasks.report.ways import rows_of, ways_of
+from tasks.report.words import NOTHING, VAL_FROM, show
 
 _COLUMNS = ("", "accuracy", "inherited", "above floor", "by noise", "white-box", "weights kept")
 _MEANS = ("accuracy", "defect_inheritance_rate", "noise", "pgd")
@@ -34,7 +35,7 @@ def show_closing(
         console.print()
         if kind.name in _TABLES:
             console.print(_TABLES[kind.name](root, params, subject))
-        lines = [*_val(root, subject), *_time(root, subject), *_doubts(root, subject)]
+        lines = [*_val(root, subject), *_time(root, subject), *_ways(root, subject), *_doubts(root, subject)]
         lines += _made(root, subject) if finished else ()
         for line in [*lines, f"report   {report.relative_to(root)}"]:
             console.print(f"  {line}", highlight=False, soft_wrap=True)
@@ -86,7 +87,18 @@ def _methods(root: Path, _params: Params, target: Subject) -> Table:
     return table
 
 
-_TABLES = {PROBLEM.name: _models, TARGET.name: _methods}
+def _restructured(root: Path, _params: Params, restructuring: Subject) -> Table:
+    """The source against what was made of it."""
+    metrics = read_json(stage_folder(root, restructuring.row.reports, restructuring) / "metrics.json")
+    table = Table(title=escape(restructuring.name), title_justify="left", title_style="bold")
+    for name in ("", "source", "restructured", "change"):
+        table.add_column(name, justify="right" if name else "left")
+    for row in rows_of(metrics):
+        table.add_row(*row)
+    return table
+
+
+_TABLES = {PROBLEM.name: _models, TARGET.name: _methods, RESTRUCTURING.name: _restructured}
 """The results of a subject by its kind; one of another kind shows its model and report alone."""
 
 
@@ -116,13 +128,29 @@ def _time(root: Path, subject: Subject) -> Iterator[str]:
         yield f"time     {found.text}"
 
 
+def _ways(root: Path, subject: Subject) -> Iterator[str]:
+    """What a restructuring removed and trained, and what other ways gave on val."""
+    path = stage_folder(root, subject.row.reports, subject) / "metrics.json"
+    metrics = read_json(path) if path.is_file() else {}
+    if "change" not in metrics:
+        return
+    for words, ours, (removed, trained, share, before, after, *_) in ways_of(metrics):
+        done = f"removed {removed}; trained {trained} ({share} of the weights); " if ours else ""
+        trained_too = "" if after == NOTHING else f", after training {after}"
+        yield escape(f"{'blocks' if ours else 'beside':<8} {words}: {done}val {before}{trained_too}")
+
+
 def _doubts(root: Path, subject: Subject) -> Iterator[str]:
-    for text in _comparison(root, subject).get("warnings", []):
+    path = stage_folder(root, subject.row.reports, subject) / "metrics.json"
+    found = read_json(path) if path.is_file() else _comparison(root, subject)
+    for text in found.get("warnings", []):
         yield f"doubt    {escape(text)}"
 
 
 def _made(root: Path, subject: Subject) -> Iterator[str]:
     """What was registered, and which gates were not met."""
+    if subject.row.registers is None:
+        return
     path = stage_folder(root, subject.row.registers, subject) / "card.json"
     if not path.is_file():
         return

@@ -107,6 +107,8 @@ def show_links(root: Path, subject: Subject) -> None:
             key=artifact_key(f"report {subject}"),
             description=str(report),
         )
+    if subject.row.registers is None:
+        return
     card_file = stage_folder(root, subject.row.registers, subject) / "card.json"
     card = read_json(card_file) if card_file.is_file() else {}
     if "run_id" in card:

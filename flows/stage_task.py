@@ -82,7 +82,7 @@ def run_stage(label: str, stage: str, subject: Subject | None, folder: str) -> S
         _run_body(cache, root, label, StageContext(stage, load_params(root / "params.yaml"), root, subject))
     else:
         display.current().cached(label, how)
-    if subject and _registers(stage):
+    if subject and stage in _LAST:
         run_page.show_links(root, subject)
     return Completed(name="Cached", message=how) if how else None
 
@@ -96,6 +96,10 @@ def without_running(cache: StageCache, root: Path, run: StageRun) -> str | None:
     if cache.is_current(run.stage, run.key):
         return "up to date"
     return "same inputs ran before, restored from the DVC cache" if cache.restore(run.stage, run.key) else None
+
+
+_LAST = tuple(kind.registers or kind.reports for kind in KINDS.values())
+"""Stages after which a subject's page and model are there."""
 
 
 def _registers(stage: str) -> bool:

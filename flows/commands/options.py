@@ -34,6 +34,15 @@ Problems = Annotated[
         show_default=False,
     ),
 ]
+Restructurings = Annotated[
+    list[str],
+    typer.Option(
+        "--restructuring",
+        metavar="NAME",
+        help="Only this one of `restructurings`. Repeatable; default, or `all`: every one.",
+        show_default=False,
+    ),
+]
 Targets = Annotated[
     list[str],
     typer.Option(

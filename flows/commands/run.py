@@ -1,4 +1,4 @@
-"""`seam run` and `seam transfer`: flows started by hand, with a clean terminal and the closing summary."""
+"""`seam run` and its like: flows started by hand, with a clean terminal and the closing summary."""
 
 from __future__ import annotations
 

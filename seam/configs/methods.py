@@ -70,7 +70,7 @@ class RestructureConfig:
     """Training images that blocks are compared on, and val images that removals are tried on."""
     batch_size: Annotated[int, Ge(8)] = 256
     """Images compared with each other. *Same* (256)."""
-    eps_pixel: Annotated[float, Gt(0), Lt(1)] = 8 / 255
+    eps_pixel: Annotated[float, Gt(0), Lt(1)] = 0.03
     """Largest change of a pixel, of [0, 1], in an attack (`adversarial`)."""
     attack_steps: Annotated[int, Ge(1)] = 7
     """Steps of an attack."""

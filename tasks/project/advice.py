@@ -32,7 +32,7 @@ ADVICE: Mapping[Hint, str] = {
     "spatial_dropout": "set {training}.spatial_dropout to 0",
     "structure": "use search.structure: weights",
     "target": "raise search.target or, with search.structure hybrid, search.channels_target",
-    "threshold": "lower restructure.threshold",
+    "threshold": "lower {own}.threshold",
     "together": "set runtime.searches_together to 1",
     "val_images": f"give {_OWN_VAL}, or set split_dataset.val_from to train",
     "val_seen": f"give {_OWN_VAL}, or set split_dataset.val_from to test",
@@ -46,6 +46,7 @@ _RATES = {
     "search": ("finetune.lr", "finetune.lr_head"),
     "finetune": ("finetune.lr", "finetune.lr_head", "finetune.rates"),
     "evaluate": ("search.lr_head", "search.lr_norms", "prepare_source.lr"),
+    "restructure": ("{own}.training.lr", "{own}.training.lr_full"),
 }
 """Learning rates of what a stage trains, where that is no student."""
 
@@ -91,6 +92,7 @@ def _names(run: StageRun | None, path: Path | None) -> dict[str, str]:
     if run is None:
         return names
     kind, subject = _kind_of(run), run.subject
+    names |= {} if subject is None else {"own": f"{kind.section}.{subject.name}"}
     names |= {"source": kind.source_section, "search": kind.search_section}
     if not kind.own_data:
         names["data"] = "data"
@@ -106,7 +108,7 @@ def _names(run: StageRun | None, path: Path | None) -> dict[str, str]:
     own: tuple[str, ...] = () if training is None else (f"{training}.lr", f"{training}.lr_head")
     if subject is not None and subject.student is not None:
         own += (f"{run.stage}.settings",)
-    rates = _RATES.get(run.stage, own)
+    rates = tuple(rate.format_map(names) for rate in _RATES.get(run.stage, own))
     if rates:
         names["rates"] = " or ".join(filter(None, (", ".join(rates[:-1]), rates[-1])))
     return names

@@ -34,13 +34,13 @@ def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | Non
         ConfigError: an override that is not KEY=VALUE, or a result that is not valid.
     """
     document = read_document(path)
-    before = flat(document)
+    before = flat(document, empty=True)
     if overlay is not None:
         _merge(document, read_document(overlay))
     for override in overrides:
         _set(document, override)
     parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
-    after = flat(document)
+    after = flat(document, empty=True)
     changes = [
         f"{k}: {before.get(k, '(default)')} -> {after.get(k, '(removed)')}"
         for k in sorted({*before, *after})

@@ -17,6 +17,7 @@ from seam.configs.check import ConfigValueError
 from seam.configs.data import DataConfig, SplitConfig
 from seam.configs.defects import AttackConfig
 from seam.configs.inference import LatencyConfig, ProfileConfig
+from seam.configs.methods import RestructureConfig
 from seam.configs.networks import SourceConfig
 from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
@@ -51,8 +52,14 @@ def _with_path(value: Any) -> Any:
     return value
 
 
+def _with_defaults(value: Any) -> Any:
+    """A restructuring of which nothing is said has its defaults."""
+    return {} if value is None else value
+
+
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(class_names)]
 TargetData = Annotated[DataConfig, BeforeValidator(_with_path)]
+Restructuring = Annotated[RestructureConfig, BeforeValidator(_with_defaults)]
 
 
 class Params(BaseModel):
@@ -78,6 +85,8 @@ class Params(BaseModel):
     targets: dict[str, TargetData] = Field(default_factory=dict)
     """Name of a data set to transfer to: where it is, with the keys of `data`."""
     transfer: TransferParams = TransferParams()
+    restructurings: dict[str, Restructuring] = Field(default_factory=dict)
+    """Name of a network of fewer blocks, or with some trained again: how it is made of the source."""
 
     @field_validator("problems")
     @classmethod
@@ -123,11 +132,18 @@ def parse_params(values: Mapping[str, Any], where: str) -> Params:
         raise ConfigError("; ".join(_explain(error, where) for error in e.errors())) from e
 
 
-def flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Sections within sections as one: {"search": {"alpha": 1.0}} is {"search.alpha": 1.0}."""
+def flat(sections: Mapping[str, Any], prefix: str = "", *, empty: bool = False) -> dict[str, Any]:
+    """Sections within sections as one: {"search": {"alpha": 1.0}} is {"search.alpha": 1.0}.
+
+    Args:
+        sections: of parameters.
+        prefix: before their names.
+        empty: whether a section without anything in it is there too, as {}.
+    """
     found: dict[str, Any] = {}
     for key, value in sections.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        inside = isinstance(value, Mapping) and not (empty and not value)
+        found |= flat(value, f"{prefix}{key}.", empty=empty) if inside else {f"{prefix}{key}": value}
     return found
 
 

@@ -44,8 +44,8 @@ class Kind:
     """Section of the parameters that names the source's checkpoint."""
     search_section: str
     """Section of the parameters of a mask search."""
-    registers: str
-    """The stage that registers a model."""
+    registers: str | None
+    """The stage that registers a model; None: nothing is registered."""
     reports: str
     """The stage that publishes its report.html."""
     split: tuple[str, str] | None = None
@@ -151,7 +151,32 @@ TARGET = Kind(
     deed="transfer",
     shaped_by=("split_dataset", "evaluate_robustness"),
 )
-KINDS = {kind.name: kind for kind in (PROBLEM, TARGET)}
+RESTRUCTURING = Kind(
+    name="restructuring",
+    section="restructurings",
+    command="restructure",
+    noun="restructuring",
+    definition="a restructuring",
+    none_yet="params.yaml has no restructuring; add one: seam restructure --set 'restructurings={flat: {}}'",
+    first=(_DESCRIBE_MACHINE, Stage("validate_data", "project"), Stage("prepare_source", "project")),
+    then=(Stage("restructure"),),
+    data="validate_data",
+    source="prepare_source",
+    source_section="prepare_source",
+    search_section="search",
+    registers=None,
+    reports="restructure",
+    next_commands=(
+        ("seam report --restructuring {name} --open", "see which blocks are alike, and the other ways"),
+        (
+            "seam run --params artifacts/{name}/restructure/source.yaml",
+            "channels after blocks: the problems, with this network as their source",
+        ),
+    ),
+    shaped_by=("runtime", "split_dataset"),
+    defined_as="restructuring",
+)
+KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING)}
 """The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
 DIGEST_STAGE = "digest_code"
 """Of DVC alone: what `dvc repro` sees of the code. It is of no kind; flows keep its file themselves."""

@@ -20,7 +20,10 @@ _WORDS = {int: "whole number", float: "number", str: "text", bool: "true or fals
 
 
 def parameters(params: type[BaseModel] = Params) -> str:
-    """A table of the parameters without a section, then a section of each config class, those inside it after it."""
+    """A table of the parameters without a section, then a section of each config class, those inside it after it.
+
+    Classes of named entries that are no section of their own come last.
+    """
     loose = [name for name, field in params.model_fields.items() if not is_dataclass(field.annotation)]
     lines = lines_under_fields(params)
     rows = [(f"`{name}`", lines[name]) for name in loose]
@@ -30,7 +33,21 @@ def parameters(params: type[BaseModel] = Params) -> str:
         if is_dataclass(field.annotation) and isinstance(field.annotation, type)
         for text in _section(name, field.annotation, field.default)
     ]
-    return "\n\n".join([table(("parameter", "meaning"), rows), *sections])
+    known = {field.annotation for field in params.model_fields.values()}
+    entries = [
+        text
+        for name, kind in get_type_hints(params, include_extras=True).items()
+        if (config := _entry(kind)) is not None and config not in known
+        for text in _section(f"{name}.NAME", config, config())
+    ]
+    return "\n\n".join([table(("parameter", "meaning"), rows), *sections, *entries])
+
+
+def _entry(annotation: Any) -> type | None:
+    """The config class of named entries; None for anything else."""
+    value = get_args(annotation)[1] if get_origin(annotation) is dict else None
+    found = get_args(value)[0] if get_origin(value) is Annotated else value
+    return found if isinstance(found, type) and is_dataclass(found) else None
 
 
 def _section(name: str, config: type, default: Any) -> Iterator[str]:

@@ -51,7 +51,18 @@ def test_help_lists_every_command_and_option(shared_project: Path) -> None:
     text = seam(shared_project, "--help").stdout
     assert all(
         command in text
-        for command in ("run", "transfer", "repro", "status", "report", "doctor", "check", "serve", "--version")
+        for command in (
+            "run",
+            "transfer",
+            "restructure",
+            "repro",
+            "status",
+            "report",
+            "doctor",
+            "check",
+            "serve",
+            "--version",
+        )
     )
     text = seam(shared_project, "run", "--help").stdout
     assert all(option in text for option in ("--set", "KEY=VALUE", "search.alpha=0.5", "--params", "--problem"))

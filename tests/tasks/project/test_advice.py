@@ -78,6 +78,7 @@ def test_the_trainings_are_found() -> None:
         "evaluate",
         "fetch_source",
         "transfer",
+        "restructure",
     }
 
 
@@ -91,9 +92,12 @@ def test_every_stage_says_what_to_change(stage: str, hint: Hint) -> None:
 
 
 def there_is(name: str) -> bool:
-    """Whether the parameters have such a name; `targets.x` is a data set."""
+    """Whether the parameters have such a name; `x` is a subject."""
     at: Any = Params
-    for part in name.replace("targets.x.", "data.").split("."):
+    for part in name.split("."):
+        if part == "x":
+            at = get_args(get_args(at)[1])[0]
+            continue
         types = {n: f.annotation for n, f in at.model_fields.items()} if at is Params else get_type_hints(at)
         if part not in types:
             return False
@@ -104,8 +108,8 @@ def there_is(name: str) -> bool:
 def test_a_parameter_that_is_not_there_is_noticed() -> None:
     assert there_is("search.lr_head")
     assert there_is("transfer.backdoor.training.lr")
-    assert there_is("targets.x.image_size")
-    for wrong in ("search.rate", "transfer.lr", "nowhere.lr", "targets.x.size"):
+    assert there_is("targets.x.image_size") and there_is("restructurings.x.training.lr_full")
+    for wrong in ("search.rate", "transfer.lr", "nowhere.lr", "targets.x.size", "restructurings.x.lr"):
         assert not there_is(wrong)
 
 
@@ -135,6 +139,11 @@ PROBLEM, FLOWERS = Subject("problem", "boot"), Subject("target", "flowers")
             StageRun("fetch_source", FLOWERS),
             "learning_rate",
             "lower transfer.backdoor.training.lr or transfer.backdoor.training.lr_head",
+        ),
+        (
+            StageRun("restructure", Subject("restructuring", "flat")),
+            "learning_rate",
+            "lower restructurings.flat.training.lr or restructurings.flat.training.lr_full",
         ),
         (StageRun("benchmark_latency", PROBLEM), "learning_rate", None),
         (None, "image_size", None),
