@@ -20,6 +20,7 @@ from seam.inference.latency import benchmark
 from seam.inference.timing import hardware
 from seam.inference.variants import InputSpec, Variant
 from seam.measures.macs import count
+from seam.measures.shipped import Claim, check_shipped
 from tasks.benchmark.frontier import COLUMNS, measured_frontier, timed_engines
 from tasks.benchmark.int8 import int8_engines, quantized
 from tasks.inputs.problem import load_compacted, load_model, problem_source
@@ -102,13 +103,14 @@ def _exported(context: StageContext, name: str, module: nn.Module, example: torc
     """Write NAME.onnx to `out`; which model it is, its hash, its deviation from torch and its size."""
     context.progress(0.05, f"export {name}")
     path = out / f"{name}.onnx"
-    difference = export_onnx(module, example, path)
+    difference, counts = export_onnx(module, example, path), asdict(count(module, example))
+    check_shipped(path, module, example, Claim(counts))
     return {
         "model": "source" if name == "source" else context.params.register_model.model,
         "sha256": sha256_file(path),
         "max_abs_diff": difference,
         "opset": OPSET,
-        **asdict(count(module, example)),
+        **counts,
     }
 
 

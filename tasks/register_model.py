@@ -13,6 +13,7 @@ from tasks.inputs.problem import load_compacted, problem_source
 from tasks.project.stage import StageContext, StageResult, main
 from tasks.report.card import Evidence, build_card, read_evidence
 from tasks.report.problem import plots, render_report
+from tasks.tracking.claims import check_counts, exported_claim
 from tasks.tracking.evidence import SEARCH_HISTORY, DataUsed, History, RunEvidence, metric_values
 from tasks.tracking.gates import Verdict, judge
 from tasks.tracking.policy import POLICY, load_policy
@@ -29,9 +30,12 @@ def register_model(context: StageContext) -> StageResult:
 
     Raises:
         ConfigError: the registry policy is not valid.
+        DataError: the sizes that a stage published are not those of its networks.
+        ExportError: the served file has other weights or multiply-adds than were published.
         TrackingError: the MLflow store cannot be used.
     """
     policy = load_policy(context.root / POLICY)
+    check_counts(context)
     evidence = read_evidence(context)
     model = context.params.register_model.model
     verdicts = judge(policy, model, evidence.evaluated, evidence.attacked)
@@ -96,6 +100,7 @@ def served_model(context: StageContext, evidence: Evidence, description: str) ->
             "form": "compacted",
         },
         network=load_compacted(context, model).module,
+        claim=exported_claim(context),
         preprocess=problem_source(context).preprocess(),
         classes=classes,
         image_shape=(height, width, channels),

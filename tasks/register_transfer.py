@@ -11,6 +11,7 @@ import torch
 from seam.data.prepared import ImageData
 from seam.errors import DataError
 from seam.files import read_json, read_rows, sha256_file, write_json
+from seam.measures.shipped import Claim
 from seam.networks.source import Source
 from seam.networks.state_dicts import load_weights
 from seam.networks.student import Student, student
@@ -91,6 +92,7 @@ def served_student(context: StageContext, chosen: Mapping[str, Any], description
     source, data = transfer_source(context), target_data(context)
     name = StudentName(chosen["method"], chosen["seed"])
     image_size = context.params.targets[context.name].image_size
+    counted = context.folder("transfer", name) / "metrics.json"
     return ServedModel(
         name=context.whole.registered_name(context.params),
         made_of={
@@ -101,6 +103,7 @@ def served_student(context: StageContext, chosen: Mapping[str, Any], description
             "image_size": image_size,
         },
         network=load_student(context, name, chosen["student_sha256"], source, data),
+        claim=Claim(read_json(counted), str(counted), "run the stages transfer and compare_transfers again"),
         preprocess=source.preprocess(),
         classes=data.classes,
         image_shape=data.image_shape,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from seam.compaction import ENGINE_BLOCK, compact
 from seam.data.prepared import ImageData, save_prepared
 from seam.files import sha256_file, write_json
 from seam.masks.masks import apply_masks, maskable
 from seam.masks.pack import save_mask_pack
+from seam.measures.macs import count
 from seam.networks.build import build
 from seam.networks.head import Reengineered, TargetHead
 from seam.networks.norms import norm_tensors, save_norms
@@ -33,6 +36,7 @@ def tiny(num_classes):
     body = (nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     return nn.Sequential(*body, nn.Linear(16, num_classes))
 """
+EXAMPLE = torch.zeros(1, 3, 8, 8)
 CLASSES = ("zero", "one", "<two>")
 
 
@@ -49,8 +53,9 @@ def make_registry_project(root: Path, store: Path, network_code: str = TINY) -> 
     context = StageContext("register_model", params, root, Subject("problem", "zero"))
     _write_data(context)
     network = _write_source(context, architecture)
-    _write_search(context, network)
-    _write_results(context)
+    whole = asdict(count(network, EXAMPLE))
+    model = _write_search(context, network)
+    _write_results(context, whole, model)
     return context
 
 
@@ -100,7 +105,8 @@ def source_info(architecture: str, classes: tuple[str, ...]) -> SourceInfo:
     )
 
 
-def _write_search(context: StageContext, network: nn.Module) -> None:
+def _write_search(context: StageContext, network: nn.Module) -> Reengineered:
+    """Mask the network, in place; it with its head."""
     source_sha256 = sha256_file(context.artifact("prepare_source", "source.safetensors"))
     generator = torch.Generator().manual_seed(1)
     masks = {name: torch.rand(p.shape, generator=generator) < 0.25 for name, p in maskable(network).items()}
@@ -153,17 +159,13 @@ def _write_search(context: StageContext, network: nn.Module) -> None:
         "warnings": ["<script>doubt</script>"],
     }
     write_json(context.artifact("search", "metrics.json"), about)
+    return Reengineered(network, head)
 
 
-def _write_results(context: StageContext) -> None:
-    def entry(accuracy: float, kept: int) -> dict[str, Any]:
-        sizes = {
-            "params_total": 180,
-            "params_nonzero": kept,
-            "density": kept / 180,
-            "macs_dense": 7000,
-            "macs_nonzero": 7000 * kept // 180,
-        }
+def _write_results(context: StageContext, whole: dict[str, Any], model: Reengineered) -> None:
+    kept = asdict(count(model.network, EXAMPLE))
+
+    def entry(accuracy: float, sizes: dict[str, Any]) -> dict[str, Any]:
         return {
             "accuracy": accuracy,
             **sizes,
@@ -172,22 +174,22 @@ def _write_results(context: StageContext) -> None:
         }
 
     evaluated = {
-        "source": entry(0.95, 180),
-        "reengineered": entry(0.94, 45),
-        "standard_finetuned": entry(0.97, 180),
-        "reengineered_finetuned": entry(0.96, 45),
+        "source": entry(0.95, whole),
+        "reengineered": entry(0.94, kept),
+        "standard_finetuned": entry(0.97, whole),
+        "reengineered_finetuned": entry(0.96, kept),
     }
     evaluated_too = {
-        "head_only": entry(0.955, 180),
-        "restricted": entry(0.951, 180),
-        "reengineered_refit": entry(0.945, 45),
+        "head_only": entry(0.955, whole),
+        "restricted": entry(0.951, whole),
+        "reengineered_refit": entry(0.945, kept),
     }
     evaluated_too |= {
-        "adapted": entry(0.96, 180),
-        "retrained": entry(0.9, 180),
-        "random_mask": entry(0.555, 45),
-        "magnitude_mask": entry(0.905, 45),
-        "taylor_mask": entry(0.935, 45),
+        "adapted": entry(0.96, whole),
+        "retrained": entry(0.9, whole),
+        "random_mask": entry(0.555, kept),
+        "magnitude_mask": entry(0.905, kept),
+        "taylor_mask": entry(0.935, kept),
     }
     write_json(context.artifact("evaluate", "metrics.json"), {**evaluated, "baselines": evaluated_too, "warnings": []})
     rates = {"source": 0.8, "reengineered": 0.5, "standard_finetuned": 0.6, "reengineered_finetuned": 0.3}
@@ -218,9 +220,11 @@ def _write_results(context: StageContext) -> None:
         "onnxruntime": {"source": timing(0.5), "reengineered": timing(0.4)},
     }
     write_json(context.artifact("benchmark_latency", "metrics.json"), measured)
+    chosen = context.params.register_model.model
+    forms = {"reengineered": model, "compacted": compact(model, EXAMPLE, ENGINE_BLOCK).module}
     export = {
-        "source": {"opset": 17, "model": "source"},
-        "reengineered": {"opset": 17, "model": "reengineered_finetuned"},
+        "source": {"opset": 17, "model": "source", **whole},
+        **{name: {"opset": 17, "model": chosen, **asdict(count(n, EXAMPLE))} for name, n in forms.items()},
         "hardware": {},
         "engines": {},
     }

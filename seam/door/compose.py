@@ -50,6 +50,10 @@ class CompositionReport:
         """JSON."""
         return asdict(self)
 
+    def counts(self) -> dict[str, int]:
+        """What is said of the composed network, under the names of `seam.measures.macs.Counts`."""
+        return {"params_nonzero": self.params, "macs_nonzero": self.macs}
+
     def __str__(self) -> str:
         """A table, and the doubts below it."""
         lines = [f"{len(self.chosen)} modules: {', '.join(self.chosen)}"]

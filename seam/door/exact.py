@@ -16,7 +16,10 @@ from seam.door.work import Small
 from seam.errors import ExportError
 from seam.inference.export import export_onnx
 from seam.masks.masks import Masks, apply_masks
+from seam.measures.shipped import Claim, check_shipped
 from seam.networks.plain import plain
+
+_CHANGED = "the network is not as it was reported; export its .network with an example, of which nothing is said"
 
 
 def compact(network: nn.Module, masks: Masks | None, example: Tensor) -> nn.Module:
@@ -49,7 +52,8 @@ def export(
 ) -> Path:
     """Write a model as ONNX: `input`, float32 (any batch, channels, height, width), to `logits`.
 
-    The file is checked against torch in ONNX Runtime, and appears whole or not at all.
+    The file is checked against torch in ONNX Runtime, and appears whole or not at all. What the
+    report of a result says of its weights and multiply-adds is counted on the file as well.
 
     Args:
         model: what another function of the door gave, or a network; it is not changed.
@@ -60,7 +64,8 @@ def export(
         The path.
 
     Raises:
-        ExportError: another kind of file, no example, or the network does not export.
+        ExportError: another kind of file, no example, the network does not export, or the file has
+            other weights or multiply-adds than the report says; it is removed then.
     """
     file = Path(path)
     if file.suffix != ".onnx":
@@ -70,4 +75,10 @@ def export(
     if shown is None:
         raise ExportError("expected an example of the network's images, got none; give example.")
     export_onnx(network, shown, file)
+    if not isinstance(model, nn.Module):
+        try:
+            check_shipped(file, network, shown, Claim(model.report.counts(), "the report", _CHANGED))
+        except ExportError:
+            file.unlink()
+            raise
     return file

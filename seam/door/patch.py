@@ -48,6 +48,10 @@ class PatchReport:
         """JSON."""
         return asdict(self)
 
+    def counts(self) -> dict[str, int]:
+        """What is said of the patched network, or of the model where it stays, as in `seam.measures.macs.Counts`."""
+        return {"params_nonzero": self.params[self.accepted], "macs_nonzero": self.macs[self.accepted]}
+
     def __str__(self) -> str:
         """A table, and the doubts below it."""
         rows = [

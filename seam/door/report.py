@@ -14,8 +14,7 @@ class Size:
     accuracy: float | None
     """On val, in [0, 1]; None: it does not know these classes."""
     params_total: int
-    """All weights but those of normalisation layers, see `seam.measures.macs`; of a smaller network, all
-    parameters that are left."""
+    """All weights but those of normalisation layers, see `seam.measures.macs`."""
     params_nonzero: int
     macs: int
     """Multiply-adds of one image, of the weights that are not zero."""
@@ -48,6 +47,15 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """JSON."""
         return asdict(self)
+
+    def counts(self) -> dict[str, int]:
+        """What is said of the result's network, under the names of `seam.measures.macs.Counts`."""
+        said = self.result
+        return {
+            "params_total": said.params_total,
+            "params_nonzero": said.params_nonzero,
+            "macs_nonzero": said.macs,
+        }
 
     def __str__(self) -> str:
         """A table, and the doubts below it."""

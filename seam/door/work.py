@@ -164,7 +164,7 @@ class Work:
         example = self.images.example
         smaller = compact(model, example, ENGINE_BLOCK).module
         preprocess = self.images.preprocess.cpu()
-        before, after = count(self.source, example), count(model.network, example)
+        before, after = count(self.source, example), count(smaller, example)
         ms, conditions = measured(self.source, smaller, example, ProfileConfig(), self.seed)
         right = accuracy(predict(smaller, val, preprocess), val.labels)
         report = Report(
@@ -179,7 +179,7 @@ class Work:
             ),
             result=Size(
                 accuracy=right,
-                params_total=sum(p.numel() for p in smaller.parameters()),
+                params_total=after.params_total,
                 params_nonzero=after.params_nonzero,
                 macs=after.macs_nonzero,
                 latency_ms_p50=ms[1],

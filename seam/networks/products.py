@@ -7,7 +7,6 @@ from other parameters, a parameter given to a function of torch.nn.functional.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,8 +17,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-_LSTM = "mkldnn_rnn_layer"
-"""A layer of an LSTM in one direction, where torch computes it in one operator."""
+from seam.networks.multiplying import multiplied, multiplies_unknown, multiply_adds
+
+_MADE = ("empty", "full", "ones", "zeros")
+_BY_SHAPE = (*(f"new_{values}" for values in _MADE), *(f"{values}_like" for values in _MADE))
+"""Operators whose result depends on nothing but the shape of what they are given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,8 @@ class Product:
     """torch's name: "convolution", "addmm"."""
     args: tuple[Any, ...]
     """Of the operator."""
+    factors: tuple[Tensor, Tensor]
+    """What is multiplied."""
     macs: int
     """Multiply-adds."""
     weight: Tensor | None = None
@@ -41,6 +45,17 @@ class Product:
     """The parameters it is made from by anything but products."""
     is_parameter: bool = False
     """Whether it is a parameter as it is, or a view of one."""
+    is_constant: bool = False
+    """Whether neither of its factors depends on the input."""
+    is_needed: bool = True
+    """Whether the network's output depends on it."""
+
+    @property
+    def macs_nonzero(self) -> int:
+        """Multiply-adds without those by a weight that is zero."""
+        if self.weight is None:
+            return self.macs
+        return self.macs * int(torch.count_nonzero(self.weight)) // self.weight.numel()
 
 
 @dataclass(frozen=True)
@@ -54,11 +69,22 @@ class _Constant:
 
 
 @dataclass(frozen=True)
+class _Step:
+    """One operator of a run; its tensors are kept, so that their memory is not another's."""
+
+    given: list[Tensor]
+    made: list[Tensor]
+    products: list[Product]
+
+
+@dataclass(frozen=True)
 class Run:
     """What one run of a network did."""
 
     output: Any
     products: tuple[Product, ...]
+    uncounted: tuple[str, ...]
+    """Operators that multiply and are not among the products, by torch's names."""
     pads: tuple[tuple[Any, ...], ...]
     """Arguments of each padding with a constant: (input, widths, value)."""
     inputs: dict[str, tuple[Any, ...]]
@@ -85,7 +111,8 @@ def record(network: nn.Module, *inputs: Any) -> Run:
             kept.callback(after.remove)
         with recorder:
             output = network(*inputs)
-    return Run(output, tuple(recorder.products), tuple(recorder.pads), recorder.inputs)
+    uncounted = tuple(sorted(recorder.uncounted))
+    return Run(output, recorder.products_of(output), uncounted, tuple(recorder.pads), recorder.inputs)
 
 
 def macs_by_parameter(network: nn.Module, image: Tensor) -> dict[str, int]:
@@ -121,9 +148,10 @@ class _Recorder(TorchDispatchMode):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.products: list[Product] = []
+        self.uncounted: set[str] = set()
         self.pads: list[tuple[Any, ...]] = []
         self.inputs: dict[str, tuple[Any, ...]] = {}
+        self._steps: list[_Step] = []
         self._stack: list[str] = []
         self._known: dict[int, _Constant] = {}
         for _, buffer in network.named_buffers():
@@ -144,41 +172,54 @@ class _Recorder(TorchDispatchMode):
         """A hook that notes the end of a module."""
         self._stack.pop()
 
+    def products_of(self, output: Any) -> tuple[Product, ...]:
+        """All products, and which of them the network's output depends on."""
+        needed = {_memory(t) for t in tree_leaves(output) if isinstance(t, Tensor)}
+        found: list[Product] = []
+        for step in reversed(self._steps):
+            is_needed = not needed.isdisjoint(map(_memory, step.made))
+            if is_needed:
+                needed.update(map(_memory, step.given))
+            found += [replace(product, is_needed=is_needed) for product in reversed(step.products)]
+        return tuple(reversed(found))
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator."""
         kwargs = kwargs or {}
         given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        constants = [self._known.get(_memory(t)) for t in given]
-        result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
+        constants = [] if name in _BY_SHAPE else [self._known.get(_memory(t)) for t in given]
+        result = func(*args, **kwargs)
         if name == "constant_pad_nd":
             self.pads.append(args)
-        factors = _factors(name, args)
-        for first, second in factors:
-            self._note(name, args, (first, second), result)
+        factors = multiplied(name, args)
+        if not factors and multiplies_unknown(name):
+            self.uncounted.add(name)
         made = [t for t in tree_leaves(result) if isinstance(t, Tensor)]
         if func._schema.is_mutable and given:
             made.append(given[0])
-        if torch.Tag.nondeterministic_seeded in func.tags or any(c is None for c in constants):
+        self._steps.append(_Step(given, made, [self._product(name, args, pair, result) for pair in factors]))
+        by_chance = torch.Tag.nondeterministic_seeded in func.tags and not factors  # attention's dropout is off
+        if by_chance or any(c is None for c in constants):
             self._forget(made)
         else:
             origins = frozenset[str]().union(*(c.origins for c in constants if c is not None and not factors))
             self._keep(made, origins)
         return result
 
-    def _note(self, name: str, args: Any, factors: tuple[Tensor, Tensor], result: Any) -> None:
+    def _product(self, name: str, args: Any, factors: tuple[Tensor, Tensor], result: Any) -> Product:
         first, second = factors
         known = [self._known.get(_memory(t)) for t in factors]
         module = self._stack[-1] if self._stack else ""
-        product = Product(module, name, tuple(args), _macs(name, first, second, args, result))
+        constant = known[0] is not None and known[1] is not None
+        macs = multiply_adds(name, first, second, args, result)
+        product = Product(module, name, tuple(args), factors, macs, is_constant=constant)
         one_constant = [at for at in (0, 1) if known[at] is not None and known[1 - at] is None]
         one_parameter = [at for at in (0, 1) if (k := known[at]) is not None and k.is_parameter]
         at = one_constant or one_parameter
-        if len(at) == 1 and (constant := known[at[0]]) is not None:
-            product = replace(
-                product, weight=factors[at[0]], origins=constant.origins, is_parameter=constant.is_parameter
-            )
-        self.products.append(product)
+        if len(at) == 1 and (factor := known[at[0]]) is not None:
+            product = replace(product, weight=factors[at[0]], origins=factor.origins, is_parameter=factor.is_parameter)
+        return product
 
     def _forget(self, tensors: Sequence[Tensor]) -> None:
         """Note what depends on the input, or on chance: new memory, or memory that was written to."""
@@ -195,25 +236,6 @@ class _Recorder(TorchDispatchMode):
                 self._known[_memory(tensor)] = _Constant(tensor, origins)
             elif not known.is_parameter:
                 self._known[_memory(tensor)] = _Constant(tensor, known.origins | origins)
-
-
-def _factors(name: str, args: Any) -> list[tuple[Tensor, Tensor]]:
-    """What an operator multiplies; nothing where it is no product."""
-    if name in ("convolution", "mm", "bmm", "mv", "dot"):
-        return [(args[0], args[1])]
-    if name == _LSTM:  # the weights of its input, and those of its state
-        return [(args[0], args[1]), (args[0], args[2])]
-    return [(args[1], args[2])] if name in ("addmm", "baddbmm", "addmv") else []
-
-
-def _macs(name: str, first: Tensor, second: Tensor, args: Any, result: Any) -> int:
-    """Multiply-adds of a product."""
-    if name == _LSTM:
-        return math.prod(first.shape[:-1]) * int(second.numel())
-    if name != "convolution":
-        return int(math.prod(result.shape) * first.shape[-1])
-    positions: Tensor = first if args[6] else result  # of a transposed convolution those it reads
-    return int(positions.numel() * second[0].numel())
 
 
 def _memory(tensor: Tensor) -> int:

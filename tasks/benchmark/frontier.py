@@ -22,6 +22,7 @@ from seam.inference.variants import InputSpec, Variant
 from seam.masks.masks import apply_masks
 from seam.masks.pack import load_mask_pack
 from seam.measures.macs import count
+from seam.measures.shipped import Claim, check_shipped
 from seam.networks.head import Reengineered
 from seam.networks.norms import load_norms
 from tasks.inputs.problem import load_model, problem_source
@@ -75,7 +76,9 @@ def measured_frontier(
             smaller, path = compact(model, example, ENGINE_BLOCK).module, Path(folder) / f"{number}.onnx"
             export_onnx(smaller, example, path)
             variants[str(number)] = Variant(path, smaller)
-            rows.append(_row(candidate["density"], smaller, example, candidate["val_accuracy"]))
+            row = _row(candidate["density"], smaller, example, candidate["val_accuracy"])
+            check_shipped(path, smaller, example, Claim({"macs_nonzero": row["macs"]}))
+            rows.append(row)
         spec = InputSpec(tuple(example.shape[1:]))
         times = _median_times(context, variants, spec, lambda done, text: progress(0.5 + 0.5 * done, text))
     return [row | taken for row, taken in zip(rows, times, strict=True)]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
@@ -27,6 +28,7 @@ from torch import nn
 
 from seam.files import sha256_file
 from seam.inference.export import export_serving_onnx
+from seam.measures.shipped import Claim, check_shipped
 from seam.networks.source import Preprocess
 
 SERVING_CODE = Path(__file__).with_name("serving_model.py")
@@ -45,6 +47,8 @@ class ServedModel:
     """Weights, classes, preprocessing, not where or when: the same content is registered once."""
     network: nn.Module
     """Normalised images to logits of the classes, eval mode, on the CPU."""
+    claim: Claim
+    """What is said of `network`; its file is not published unless that is so."""
     preprocess: Preprocess
     classes: Sequence[str]
     image_shape: tuple[int, int, int]
@@ -136,6 +140,8 @@ def save_serving_model(served: ServedModel, path: Path, about: Model | None = No
     with tempfile.TemporaryDirectory() as folder:
         classes, network = Path(folder) / "classes.json", Path(folder) / "model.onnx"
         export_serving_onnx(served.network, served.preprocess, served.image_shape, network)
+        example = served.preprocess(torch.from_numpy(served.example[:1]))
+        check_shipped(network, served.network, example, served.claim)
         about_classes = {
             "classes": list(served.classes),
             "image_shape": list(served.image_shape),

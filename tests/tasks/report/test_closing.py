@@ -19,9 +19,11 @@ def by_quantity(context: StageContext) -> dict[str, ClosingRow]:
 
 def test_every_row_of_the_closing_table_is_in_the_files(registry_project: StageContext) -> None:
     rows = by_quantity(registry_project)
-    assert rows["weights (non-zero)"].cells == ("180", "45", "45")
-    assert rows["weights (non-zero)"].change == "\N{MINUS SIGN}75.0%"
-    assert rows["MACs (non-zero)"].values == (7000, 1750, 1750)
+    assert rows["weights (non-zero)"].cells == ("163", "37", "37")  # (3 * 4 * 9 + 4) + (16 * 3 + 3)
+    assert rows["weights (non-zero)"].change == "\N{MINUS SIGN}77.3%"
+    macs = rows["MACs (non-zero)"].values
+    assert macs[0] == 3 * 4 * 9 * 64 + 4 * 64 + 16 * 3  # convolution, pooling, linear layer
+    assert macs[1] == macs[2] < macs[0]
     assert rows["accuracy (test)"].cells == ("95.00%", "94.00%", "96.00%")
     assert (rows["accuracy (test)"].change, rows["accuracy (test)"].improved) == ("+1.00 points", True)
     assert rows["defect inheritance rate"].values == (0.8, 0.5, 0.3)
