@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -11,7 +9,6 @@ from torch.nn import functional as F
 
 from seam.errors import MaskError
 
-HeadKind = Literal["read_out", "linear", "two_layers"]
 HIDDEN = 10
 """Units between the two layers. Source: GradSplitter's published code, *same*."""
 
@@ -60,10 +57,28 @@ class TwoLayerHead(nn.Module):
         return score
 
 
-HEADS: dict[str, type[ReadOut | LinearHead | TwoLayerHead]] = {
+class ContrastHead(nn.Module):
+    """ReLU, then how much more a linear layer says "of the class" than "of others".
+
+    Source: SeaM's head of a binary problem, as one score.
+    """
+
+    def __init__(self, outputs: int, index: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):  # what is drawn is replaced
+            self.linear = nn.Linear(outputs, 2)
+
+    def forward(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch 1"]:
+        """The class's score."""
+        both: Tensor = self.linear(F.relu(logits))
+        return both.narrow(1, 0, 1) - both.narrow(1, 1, 1)
+
+
+HEADS: dict[str, type[ReadOut | LinearHead | TwoLayerHead | ContrastHead]] = {
     "read_out": ReadOut,
     "linear": LinearHead,
     "two_layers": TwoLayerHead,
+    "contrast": ContrastHead,
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Literal
 
-from seam.configs.check import Ge, Gt, Le, Lt, config
+from seam.configs.check import Ge, Gt, Le, Lt, config, require
+from seam.configs.search import SearchConfig
 
 
 @config
@@ -79,6 +80,49 @@ PUBLISHED = GradSplitterConfig(
 
 
 @config
+class CnnSplitterConfig:
+    """CNNSplitter: kernels of all modules by a genetic search."""
+
+    search: Literal["genetic", "draws"] = "genetic"
+    """`draws`: a control, every generation is drawn afresh as the first one is."""
+    population: Annotated[int, Ge(2)] = 24
+    """Candidates a class. *Differs* (100)."""
+    generations: Annotated[int, Ge(1)] = 20
+    """*Differs* (200)."""
+    patience: Annotated[int, Ge(1)] = 20
+    """Generations without a better composition, after which it stops. *Same* (20)."""
+    images: Annotated[int, Ge(1)] = 300
+    """Training images that candidates are judged on, as many of each class. *Differs*: the original uses all of
+    the images that it also chooses on."""
+    elites: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """Share of a population that goes on unchanged. *Same* (20 of 100)."""
+    parents: Annotated[float, Gt(0), Le(1)] = 0.5
+    """Share of a population that the others descend from. *Same* (50 of 100)."""
+    mutation: Annotated[float, Ge(0), Le(1)] = 0.05
+    """Share of a child's genes that are drawn anew. *Same* (CIFAR-10)."""
+    genes: Annotated[int, Ge(1)] = 10
+    """Groups of similar importance that a layer's kernels are divided into, ten times as many in layers of 256
+    kernels and more: what is kept or removed together. *Same* (10, 100)."""
+    ratios: tuple[Annotated[float, Gt(0), Le(1)], ...] = (0.4, 0.5, 0.6, 0.7)
+    """Shares of a layer's genes that the first candidates keep. *Same* (SimCNN, CIFAR-10)."""
+    sensitive_ratios: tuple[Annotated[float, Gt(0), Le(1)], ...] = (0.6, 0.7, 0.8)
+    """The same of sensitive layers. *Same* (SimCNN, CIFAR-10)."""
+    sensitivity: Annotated[float, Ge(0), Le(1)] = 0.05
+    """A layer is sensitive where half of it alone costs all modules together more accuracy than this. *Differs*:
+    chosen by a person."""
+    alpha: Annotated[float, Ge(0), Le(1)] = 0.9
+    """Weight of accuracy against difference of the modules. *Same* (0.9)."""
+    gamma: Annotated[float, Ge(0), Le(1)] = 0.9
+    """Accuracy below which its weight rises. *Same* (0.9)."""
+    beam: Annotated[int, Ge(1)] = 50
+    """Compositions of some of the classes that are followed up. *Differs*: 50 to 500."""
+    confidence: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Importance is measured on images that the network is surer of than this. *Same* (0.9)."""
+    modules_at_once: Annotated[int, Ge(1)] = 16
+    """In one forward pass; no result depends on it."""
+
+
+@config
 class DecompositionConfig:
     """Decomposition by activations: which units of a network a class does not need."""
 
@@ -95,11 +139,24 @@ class DecompositionConfig:
     *Same* (0.9)."""
 
 
+SEAM = SearchConfig(target=0.3, max_rounds=10, accuracy_floor=0.0, norm_layers="frozen")
+"""A search a class, of moderate length."""
+
+
 @config
 class ModulesConfig:
     """Taking a network apart, by whichever method."""
 
     gradsplitter: GradSplitterConfig = field(default_factory=GradSplitterConfig)
     """Of `gradsplitter`."""
+    cnnsplitter: CnnSplitterConfig = field(default_factory=CnnSplitterConfig)
+    """Of `cnnsplitter`."""
+    seam_modules: SearchConfig = SEAM
+    """Of `seam_modules`: the search for each class against the rest."""
     decomposition: DecompositionConfig = field(default_factory=DecompositionConfig)
     """Of `decomposition`."""
+
+    def __post_init__(self) -> None:
+        own = self.seam_modules
+        require(own.structure == "weights", f"seam_modules needs structure weights, got {own.structure}")
+        require(own.norm_layers == "frozen", f"seam_modules needs frozen norm_layers, got {own.norm_layers}")

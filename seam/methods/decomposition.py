@@ -35,17 +35,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from seam.compaction.trace import NotFollowedError, trace
+from seam.composition.activity import activity_of, count_for_their_class, first_of_each, outputs_on
 from seam.composition.heads import LinearHead
 from seam.composition.module import Piece
 from seam.configs.modules import DecompositionConfig, ModulesConfig
-from seam.data.lazy import batches_of
+from seam.data.images import LabelledImages
+from seam.data.lazy import select
 from seam.errors import ConfigError
 from seam.masks.gate import Gated
 from seam.masks.groups import ChannelGroups, channel_groups, kinds_of
 from seam.masks.kernels import kernel_masks
 from seam.masks.masks import maskable
 from seam.methods.modules import UNWATCHED, Classes, ModulesWatch
-from seam.networks.activations import pooled
 from seam.runtime import Runtime
 
 
@@ -104,19 +105,6 @@ def _hidden_layers(source: nn.Module, example: Tensor) -> list[str]:
     return [str(n.target) for n in inside] if len(inside) == kinds.count("linear") - 1 else []
 
 
-def _rows(classes: Classes, most: int) -> Tensor:
-    """Of every class the first so many."""
-    labels = classes.train.labels.cpu()
-    return torch.cat([(labels == i).nonzero()[:most, 0] for i in range(len(classes.names))]).sort().values
-
-
-def _positive(logits: Tensor, labels: Tensor, confidence: float) -> Bool[Tensor, " batch"]:
-    """Which images count for their class: those that the network is sure of; where there are none, all of it."""
-    sure = logits.softmax(1).gather(1, labels[:, None])[:, 0] > confidence
-    some = labels[sure].bincount(minlength=logits.shape[1]) > 0
-    return sure | ~some[labels]
-
-
 @torch.no_grad()
 def active_on_each(
     activations: dict[str, Float[Tensor, "images units"]],
@@ -137,6 +125,14 @@ def _all(active: Bool[Tensor, "images units"]) -> Bool[Tensor, " units"]:
     return active.all(0) if len(active) else torch.zeros(active.shape[1], dtype=torch.bool)
 
 
+def _looked_at(classes: Classes, config: DecompositionConfig, runtime: Runtime) -> LabelledImages:
+    """The training images that count, on the device that computes."""
+    rows = first_of_each(classes.train.labels.cpu(), len(classes.names), config.images_per_class)
+    data = classes.train.to(runtime.device)
+    there = rows.to(data.labels.device)
+    return LabelledImages(select(data.images, there), data.labels[there])
+
+
 def _dense(
     source: nn.Module, hidden: list[str], classes: Classes, config: DecompositionConfig, runtime: Runtime
 ) -> list[dict[str, Tensor]]:
@@ -148,12 +144,13 @@ def _dense(
         )
         for name in hidden
     ]
-    rows = _rows(classes, config.images_per_class)
-    logits = _run(network, classes, rows, runtime)
+    data = _looked_at(classes, config, runtime)
+    logits = outputs_on(network, data, classes.preprocess.to(runtime.device))
+    classes.preprocess.cpu()
     for hook in hooks:
         hook.remove()
-    labels = classes.train.labels.cpu()[rows]
-    positive = _positive(logits, labels, config.confidence)
+    labels = data.labels.cpu()
+    positive = count_for_their_class(logits, labels, config.confidence)
     activations = {name: torch.cat(parts) for name, parts in seen.items()}
     return [_masks_of(source, found) for found in active_on_each(activations, labels, positive, len(classes.names))]
 
@@ -179,34 +176,17 @@ def _kernels(
     example = classes.example()
     groups = channel_groups(source, example)
     gated = Gated(source, groups, example).to(runtime.device)
-    seen = defaultdict[str, list[Tensor]](list)
-
-    def see(name: str, read: Tensor) -> None:
-        seen[name].append(pooled(gated.graph.get_submodule(name), read.abs()).cpu())
-
-    rows = _rows(classes, config.images_per_class)
-    with gated.reading(see):
-        logits = _run(gated.graph, classes, rows, runtime)
-    labels = classes.train.labels.cpu()[rows]
-    activity = group_activity(groups, {name: torch.cat(parts) for name, parts in seen.items()})
-    positive = _positive(logits, labels, config.confidence)
+    data = _looked_at(classes, config, runtime)
+    activity, logits = activity_of(gated, groups, data, classes.preprocess.to(runtime.device))
+    classes.preprocess.cpu()
+    labels = data.labels.cpu()
+    positive = count_for_their_class(logits, labels, config.confidence)
     masks = []
     for number in range(len(classes.names)):
         of_class = (labels == number) & positive
         score = activity[of_class].mean(0) - activity[labels != number].mean(0)
         masks.append(kernel_masks(groups, kept_groups(groups, score, config.removal)))
     return masks
-
-
-def group_activity(groups: ChannelGroups, reads: dict[str, Float[Tensor, "images channels"]]) -> Tensor:
-    """Of each image how active each group is, (images, groups): of what each layer reads, as a share of its mean."""
-    images = len(next(iter(reads.values())))
-    total = torch.zeros(images, groups.number)
-    for name, values in reads.items():
-        ids = groups.inputs[name]
-        free = ids >= 0
-        total.index_add_(1, ids[free], values[:, free] / values.mean().clamp(min=1e-12))
-    return total
 
 
 def kept_groups(groups: ChannelGroups, score: Float[Tensor, " groups"], removal: float) -> Bool[Tensor, " groups"]:
@@ -218,13 +198,3 @@ def kept_groups(groups: ChannelGroups, score: Float[Tensor, " groups"], removal:
         lowest = members[score[members].argsort(stable=True)[: int(removal * len(members))]]
         kept[lowest] = score[lowest] >= 0
     return kept
-
-
-@torch.no_grad()
-def _run(network: nn.Module, classes: Classes, rows: Tensor, runtime: Runtime) -> Float[Tensor, "images classes"]:
-    """The network's outputs on some of the training images, on the CPU."""
-    preprocess, data = classes.preprocess.to(runtime.device), classes.train.to(runtime.device)
-    batches = batches_of(data.images, rows.to(data.labels.device).split(256), 0)
-    logits = [network(preprocess(images)).cpu() for images in batches]
-    classes.preprocess.cpu()
-    return torch.cat(logits)

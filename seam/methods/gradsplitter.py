@@ -25,20 +25,17 @@ Source: H. Qi et al., "Modularizing Deep Neural Networks Using Gradient-based Sp
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import torch
 from torch import nn
 
-from seam.checkpoint import digest_of, fingerprint
 from seam.composition.heads import Heads
 from seam.composition.module import Piece
 from seam.composition.splitting import Splitting
-from seam.configs.modules import GradSplitterConfig, ModulesConfig
+from seam.configs.modules import ModulesConfig
 from seam.masks.gate import Gated, KernelScores
 from seam.masks.groups import channel_groups
 from seam.masks.kernels import kernel_masks
-from seam.methods.modules import UNWATCHED, Classes, ModulesWatch, spread
+from seam.methods.modules import UNWATCHED, Classes, ModulesWatch, key_of, spread
 from seam.networks.predict import accuracy, predict
 from seam.runtime import Runtime
 
@@ -80,13 +77,7 @@ def start(
     known = accuracy(predict(gated.graph, val, preprocess), val.labels)
     search = Splitting(gated, scores, heads, train, val, preprocess, own, runtime, seed, known)
     path = None if watch.folder is None else watch.folder / "gradsplitter.safetensors"
-    search.run(path, _key(source, classes, own, runtime, seed), watch.on_cycle)
+    search.run(path, key_of(source, classes, own, runtime, seed), watch.on_cycle)
     classes.preprocess.cpu()
     kept, shift = (scores.gates() > 0.5).cpu(), search.prior_shift().tolist()
     return {name: Piece(kernel_masks(groups, kept[i]), heads.head(i, shift[i])) for i, name in enumerate(classes.names)}
-
-
-def _key(source: nn.Module, classes: Classes, config: GradSplitterConfig, runtime: Runtime, seed: int) -> str:
-    known = dict(classes.preprocess.named_buffers())
-    content = [fingerprint(d.images, d.labels) for d in (classes.train, classes.val)]
-    return digest_of(asdict(config), seed, repr(runtime), fingerprint(source.state_dict(), known), *content)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seam.checkpoint import digest_of, fingerprint
 from seam.composition.module import Piece
 from seam.composition.splitting import Cycle
 from seam.configs.modules import ModulesConfig
@@ -90,3 +92,10 @@ def spread(data: LabelledImages, count: int) -> LabelledImages:
         return data
     rows = torch.linspace(0, len(data) - 1, count).round().long()
     return LabelledImages(select(data.images, rows), data.labels[rows.to(data.labels.device)])
+
+
+def key_of(source: nn.Module, classes: Classes, config: Any, runtime: Runtime, seed: int) -> str:
+    """A digest of all that a method's result depends on; `config` is its own."""
+    known = dict(classes.preprocess.named_buffers())
+    content = [fingerprint(d.images, d.labels) for d in (classes.train, classes.val)]
+    return digest_of(asdict(config), seed, repr(runtime), fingerprint(source.state_dict(), known), *content)

@@ -15,6 +15,22 @@ IMAGES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 OUTPUTS = 4
 
 
+class Residual(nn.Module):
+    """A stem, a residual block, a convolution that halves the side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12)
+        self.a, self.b = nn.Conv2d(12, 16, 3, padding=1), nn.Conv2d(16, 12, 1)
+        self.down, self.last = nn.Conv2d(12, 20, 3, stride=2, padding=1), nn.Linear(20, OUTPUTS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)))
+        x = F.relu(x + self.b(F.relu(self.a(x))))
+        logits: Tensor = self.last(F.relu(self.down(x)).mean((2, 3)))
+        return logits
+
+
 class Concatenating(nn.Module):
     """Two branches beside each other, one of them into the next layer as well, activations in place."""
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seam.composition.activity import group_activity
 from seam.configs.modules import DecompositionConfig, ModulesConfig
 from seam.data.images import LabelledImages
 from seam.errors import ConfigError
 from seam.masks.groups import ChannelGroups
-from seam.methods.decomposition import group_activity, kept_groups, start
+from seam.methods.decomposition import kept_groups, start
 from seam.methods.modules import Classes
 from tests.seam.methods.small import RUNTIME
 from tests.seam.methods.test_modules_conformance import classes, source
