@@ -216,7 +216,8 @@ def _difference(kept: Bool[Tensor, "classes candidates groups"]) -> Float[Tensor
     flat = kept.flatten(0, 1).float()
     both, sizes = flat @ flat.T, flat.sum(1)
     apart = 1 - both / (sizes[:, None] + sizes - both).clamp(min=1)
-    return apart.unflatten(1, kept.shape[:2]).unflatten(0, kept.shape[:2])
+    by_candidate: Tensor = apart.unflatten(1, kept.shape[:2]).unflatten(0, kept.shape[:2])
+    return by_candidate
 
 
 def _of_candidates(made: Compositions, genes: Tensor) -> Float[Tensor, "classes candidates"]:
