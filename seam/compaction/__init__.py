@@ -17,8 +17,9 @@ Zero padding makes a constant other than zero differ at the border, where it can
 All such channels that a padded convolution reads become one of them, which carries their weights;
 that is exact. In front of a grouped one they stay.
 
-Before that, a BatchNorm that follows a convolution or linear layer is folded into it, and
-self-attention becomes two linear layers without the heads that have no effect. What stays though it
+Before that, a BatchNorm that follows a convolution or linear layer is folded into it,
+self-attention becomes two linear layers without the heads that have no effect, and attention that a
+network writes out gets one form, whose heads and features are followed. What stays though it
 is dead is listed with the reason: what a layer norm or an operation that is not known reads; layers
 with hooks. Layers that are called several times, or that share a weight, have the same channels in
 all calls.

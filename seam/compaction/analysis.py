@@ -8,8 +8,10 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor, fx
 
-from seam.compaction.channels import Channels, even_out
+from seam.compaction.attending import read_by_attention
+from seam.compaction.channels import BY_HEADS, Channels, even_out
 from seam.compaction.constants import Constants
+from seam.compaction.heads import ATTENTION
 from seam.compaction.layers import Layer, read_inputs
 from seam.compaction.operations import ARITHMETIC, OUT_OF_PLACE
 
@@ -45,19 +47,15 @@ def mark_kept(known: Constants, needed: set[fx.Node], multiple: int = 1) -> None
     for channels in values:
         channels.kept = channels.live.clone()
     links = [link for link in known.links if needed.issuperset(link)]
-    blocks = [
-        (known.channels[node.all_input_nodes[0]], known.channels[node], number)
-        for node, number in known.blocks.items()
-        if node in needed
-    ]
+    blocks = [b for b in known.blocks if b.made in needed]
     count = -1
     while count != (count := sum(int(channels.kept.sum()) for channels in values)):
         for tie, node in (*ties, *reversed(ties)):
             source, result = known.channels[tie.source].kept, known.channels[node].kept
             result[tie.of_result[source[tie.of_source]]] = True
             source[tie.of_source[result[tie.of_result]]] = True
-        for read, made, number in blocks:
-            even_out(read.kept, made.kept, number)
+        for b in blocks:
+            even_out(known.channels[b.read].kept, known.channels[b.made].kept, b.number, b.all_stay)
         for one, other in links:
             known.channels[one].kept |= known.channels[other].kept
             known.channels[other].kept |= known.channels[one].kept
@@ -71,6 +69,8 @@ def _read(known: Constants, node: fx.Node) -> None:
     channels = known.channels.get(node)
     if channels is None:
         _read_all(known, node)
+    elif known.traced.kind(node) in ATTENTION:
+        read_by_attention(known.traced, known.channels, node, known.ties[node])
     elif node in known.layers:
         _read_by_layer(known, node, known.layers[node], channels)
     else:
@@ -116,9 +116,10 @@ def _read_all(known: Constants, node: fx.Node) -> None:
 
 def _asks_for_other_sizes(node: fx.Node, axis: int, rank: int) -> bool:
     """Whether `node` is about the shape of a value, and the number of channels is not used."""
+    along = (1, 3) if axis == BY_HEADS else (axis,)
 
     def other(index: Any) -> bool:
-        return isinstance(index, int) and index % rank != axis
+        return isinstance(index, int) and index % rank not in along
 
     size = node.op == "call_method" and node.target == "size"
     if size and len(node.args) == 2:
@@ -130,7 +131,7 @@ def _asks_for_other_sizes(node: fx.Node, axis: int, rank: int) -> bool:
 def _untie_constant(known: Constants, node: fx.Node, live: Bool[Tensor, " channels"]) -> None:
     """Free the channels of an operand of a sum or product if all that are live are constant."""
     ties, shapes = known.ties[node], known.traced.shapes
-    if node.target not in OUT_OF_PLACE or len(ties) != 2:
+    if node.target not in OUT_OF_PLACE or len(ties) != 2 or known.channels[node].axis == BY_HEADS:
         return
     varying = [tie for tie in ties if known.channels[tie.source].constant[live].isnan().any()]
     if len(varying) == 1 and shapes[varying[0].source] == shapes[node]:

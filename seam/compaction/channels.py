@@ -8,12 +8,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, fx
 
+BY_HEADS = -1
+"""In the place of an axis: heads of attention along the second axis, the features of each along the
+last."""
+
 
 @dataclass
 class Channels:
     """What is known of the channels of one value in the graph."""
 
     axis: int
+    """Along which they lie, from 0; or `BY_HEADS`."""
     constant: Float[Tensor, " channels"]
     """Their value, NaN where it depends on the input or the position."""
     live: Bool[Tensor, " channels"] = field(init=False)
@@ -24,6 +29,11 @@ class Channels:
     def __post_init__(self) -> None:
         self.live = torch.zeros_like(self.constant, dtype=torch.bool)
         self.kept = self.live.clone()
+
+    def shape(self, of_value: torch.Size) -> list[int]:
+        """That of one number a channel, to be spread over a value of this shape."""
+        along = (1, 3) if self.axis == BY_HEADS else (self.axis,)
+        return [size if axis in along else 1 for axis, size in enumerate(of_value)]
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,21 @@ class Tie:
     of_result: Int[Tensor, " pairs"]
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """A grouped convolution, or heads: what is read and what is made lie in as many groups.
+
+    A group that is left has as many channels as every other that is left, in both.
+    """
+
+    read: fx.Node
+    made: fx.Node
+    number: int
+    """Of groups."""
+    all_stay: bool = False
+    """Whether something that is not known has as many groups."""
+
+
 def one_to_one(source: fx.Node, count: int, offset: int = 0) -> Tie:
     """Each channel with the same one, `offset` channels later."""
     return Tie(source, torch.arange(count), torch.arange(count) + offset)
@@ -51,14 +76,14 @@ def blockwise(source: fx.Node, blocks: int, of_source: int, of_result: int) -> T
     return Tie(source, one.flatten(), other.flatten())
 
 
-def even_out(read: Bool[Tensor, " in"], made: Bool[Tensor, " out"], blocks: int) -> None:
+def even_out(read: Bool[Tensor, " in"], made: Bool[Tensor, " out"], number: int, all_stay: bool = False) -> None:
     """Add channels, in place, until a grouped convolution can have those that are kept.
 
-    Its groups of which something is kept read as many channels each, and make as many, at least
-    one. Those that are added are the first of their group that are not kept.
+    Its groups of which something is kept (of all, where all stay) read as many channels each, and
+    make as many, at least one. Those that are added are the first of their group that are not kept.
     """
-    by_block = (read.view(blocks, -1), made.view(blocks, -1))
-    left = by_block[0].any(1) | by_block[1].any(1)
+    by_block = (read.view(number, -1), made.view(number, -1))
+    left = by_block[0].any(1) | by_block[1].any(1) | all_stay
     for kept in by_block:
         missing = kept.sum(1).max().clamp(min=1) - kept.sum(1)
         kept.logical_or_(left[:, None] & ((~kept).cumsum(1) <= missing[:, None]))

@@ -8,22 +8,23 @@ channel, and of its result nothing is known.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from functools import partial
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from seam.compaction.calls import link_calls
-from seam.compaction.channels import Channels, Tie, beside_zeros, blockwise, one_to_one, pad_position
+from seam.compaction.attending import FOLLOW_HEADS, attended
+from seam.compaction.calls import Links, link_calls
+from seam.compaction.channels import BY_HEADS, Blocks, Channels, Tie, beside_zeros, one_to_one, pad_position
+from seam.compaction.heads import ATTENTION, gather_heads
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
 from seam.compaction.movement import MOVES, PICKS, SPLITS, VIEWS, gather_shuffles, has_sizes, moved, pieces
 from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, OUT_OF_PLACE, POOLS, PRODUCTS, TRAINING
+from seam.compaction.pools import Tied, averaged, normalised, normalised_over, pooled
 from seam.compaction.trace import EACH_NORM, LAYERS, PER_CHANNEL, Traced
-
-_Tied: TypeAlias = tuple[int, Tensor, list[Tie]] | None
-"""The axis of a result's channels, their constants, and what they are tied to; None: a barrier."""
 
 
 class Constants:
@@ -40,8 +41,9 @@ class Constants:
         channels: what is known of each value that has channels.
         layers: those that are known; each has weights of its own now.
         ties: between the channels of values.
-        blocks: grouped convolution -> in how many groups it reads and makes channels.
-        links: pairs of values whose channels go together, as the same layer makes or reads them.
+        blocks: of grouped convolutions, and of heads of attention.
+        links: pairs of values whose channels go together, as the same layer makes or reads them, or
+            as they are multiplied with each other and summed.
         whole: values that keep all their channels -> the reason.
         picked: operation that moves channels -> of each channel of its result, which of its source.
         pieces: split -> of each piece, its channels.
@@ -55,27 +57,32 @@ class Constants:
         self.channels: dict[fx.Node, Channels] = {}
         self.layers: dict[fx.Node, Layer] = {}
         self.ties: dict[fx.Node, list[Tie]] = {}
-        self.blocks: dict[fx.Node, int] = {}
+        self.blocks: list[Blocks] = []
+        self.links: Links = []
         self.picked: dict[fx.Node, Tensor] = {}
         self.pieces: dict[fx.Node, list[Tensor]] = {}
         self.fixed: dict[fx.Node, fx.Node] = {}
         self._own: dict[int, nn.Parameter] = {}
         self._interpreter = fx.Interpreter(traced.module)
-        self._rules: dict[str, Callable[[fx.Node, fx.Node, Channels], _Tied]] = {
+        self._rules: dict[str, Callable[[fx.Node, fx.Node, Channels], Tied]] = {
             **dict.fromkeys((*PER_CHANNEL, *ACTIVATIONS, *ARITHMETIC), self._pointwise),
-            **dict.fromkeys(POOLS, self._pool),
+            **dict.fromkeys(POOLS, partial(pooled, traced)),
+            **dict.fromkeys(("softmax", "logsoftmax"), partial(normalised_over, traced)),
             **dict.fromkeys(MOVES, self._move),
             **dict.fromkeys(SPLITS, self._split),
-            **dict.fromkeys(EACH_NORM, self._normalise),
+            **dict.fromkeys(EACH_NORM, partial(normalised, traced)),
             **dict.fromkeys(("cat", "concat", "concatenate"), self._concatenate),
-            **{"mean": self._mean, "pad": self._pad},
+            **{"mean": partial(averaged, traced), "pad": self._pad},
+            **{"splitheads": self._split_heads, "joinheads": self._join_heads},
         }
         gather_shuffles(traced)
+        gather_heads(traced)
         for node in traced.nodes:
             if (node in traced.shapes or node in traced.pieces) and node.all_input_nodes:
                 self._know(node, node.all_input_nodes[0], traced.kind(node))
 
-        self.links, self.whole = link_calls(traced, self.channels)
+        links, self.whole = link_calls(traced, self.channels)
+        self.links += links
 
     def along(self, node: fx.Node, axis: int) -> Channels | None:
         """What is known of a value whose channels are expected along `axis`."""
@@ -90,8 +97,12 @@ class Constants:
 
     def _know(self, node: fx.Node, source: fx.Node, kind: str) -> None:
         known = self.channels.get(source)
-        tied = self._rules[kind](node, source, known) if kind in self._rules and known is not None else None
-        if kind in LAYERS:
+        by_heads = known is not None and known.axis == BY_HEADS
+        rule = self._rules.get(kind) if not by_heads or kind in FOLLOW_HEADS else None
+        tied = rule(node, source, known) if rule is not None and known is not None else None
+        if kind in ATTENTION:
+            self._know_attention(node)
+        elif kind in LAYERS:
             self._know_layer(node, source, self.traced.called(node))
         elif tied is not None and known is not None:
             self.channels[node], self.ties[node] = self._channels(*tied[:2]), tied[2]
@@ -112,7 +123,7 @@ class Constants:
             if not shared:
                 fold_constants(layer, known.constant)
             if groups > 1:
-                self.blocks[node] = groups
+                self.blocks.append(Blocks(source, node, groups))
         self.layers[node] = layer
         self.channels[node] = self._channels(axis, constant_outputs(layer))
 
@@ -133,12 +144,13 @@ class Constants:
             known = self.channels.get(operand)
             if (
                 known is not None
+                and known.axis != BY_HEADS
                 and not known.constant.isnan().any()
                 and self.traced.shapes.get(other) == self.traced.shapes[node]
             ):
                 self.fixed[node] = operand
 
-    def _pointwise(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
+    def _pointwise(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         operands, rank = node.all_input_nodes, self._rank(source)
         constants = [k.constant for n in operands if (k := self.along(n, known.axis)) and self._rank(n) == rank]
         if (
@@ -148,7 +160,7 @@ class Constants:
             or self._is_random(node)
         ):
             return None
-        shape = [-1 if axis == known.axis else 1 for axis in range(rank)]
+        shape = known.shape(self.traced.shapes[source])
         values = {n: c.clone().view(shape) for n, c in zip(operands, constants, strict=True)}
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         result = getattr(self._interpreter, node.op)(node.target, args, kwargs).flatten()
@@ -171,27 +183,7 @@ class Constants:
             and node.kwargs.get("training", (*node.args, 1, 1, 1)[at]) is not False
         )
 
-    def _pool(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
-        if known.axis != 1 or self.traced.shapes[node][:2] != self.traced.shapes[source][:2]:
-            return None
-        exact = True
-        if self.traced.kind(node) == "avgpool":
-            pool = self.traced.called(node)
-            exact = len(node.args) <= 3 and not node.kwargs  # no padding and no divisor
-            if pool is not None:
-                exact = not torch.tensor(pool.padding).any() and getattr(pool, "divisor_override", None) is None
-        constant = known.constant if exact else beside_zeros(known)
-        return 1, constant, [one_to_one(source, len(constant))]
-
-    def _mean(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
-        axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        axes, rank = axes if isinstance(axes, list | tuple) else (axes,), self._rank(source)
-        if not axes or not all(isinstance(a, int) and a % rank not in (0, known.axis) for a in axes):
-            return None
-        gone = 0 if self._rank(node) == rank else sum(cast("int", a) % rank < known.axis for a in axes)
-        return known.axis - gone, known.constant, [one_to_one(source, len(known.constant))]
-
-    def _move(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
+    def _move(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         kind, shape = self.traced.kind(node), self.traced.shapes
         if kind == "getitem" and source in self.traced.pieces:
             at = node.args[1]
@@ -210,23 +202,30 @@ class Constants:
         self.picked[node] = of_source
         return axis, known.constant[of_source], [Tie(source, of_source, torch.arange(len(of_source)))]
 
-    def _split(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
+    def _split(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         parts = pieces(self.traced, node, source, known)
         if parts is None:
             return None
         self.pieces[node] = parts
         return known.axis, known.constant, [one_to_one(source, len(known.constant))]
 
-    def _normalise(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
-        """Each channel, or each group of channels, by its own statistics."""
-        norm, count = self.traced.called(node), len(known.constant)
-        groups = getattr(norm, "num_groups", count)
-        if norm is None or known.axis != 1 or groups == 1:
+    def _split_heads(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
+        if known.axis != 2:
             return None
-        tie = blockwise(source, groups, count // groups, count // groups)
-        return 1, torch.full_like(known.constant, torch.nan), [tie]
+        self.blocks.append(Blocks(source, node, self.traced.shapes[node][1]))
+        return BY_HEADS, known.constant, [one_to_one(source, len(known.constant))]
 
-    def _concatenate(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
+    def _join_heads(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
+        return (2, known.constant, [one_to_one(source, len(known.constant))]) if known.axis == BY_HEADS else None
+
+    def _know_attention(self, node: fx.Node) -> None:
+        found = attended(self.traced, self.channels, node)
+        if found is not None:
+            self.channels[node], self.ties[node] = self._channels(found.axis, found.constant), found.ties
+            self.links += found.links
+            self.blocks += found.blocks
+
+    def _concatenate(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         parts, axis = cast("tuple[Any, Any]", (*node.args, node.kwargs.get("dim", 0), None)[:2])
         if not isinstance(parts, list | tuple) or not isinstance(axis, int) or axis % self._rank(source) != known.axis:
             return None
@@ -237,7 +236,7 @@ class Constants:
         ties = [one_to_one(part, len(c), end) for part, c, end in zip(parts, constants, ends, strict=False)]
         return known.axis, torch.cat(constants), ties
 
-    def _pad(self, node: fx.Node, source: fx.Node, known: Channels) -> _Tied:
+    def _pad(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         widths = cast("Any", node.args[1]) if len(node.args) == 2 else ()
         zeros = node.kwargs.get("mode", "constant") == "constant" and not node.kwargs.get("value")
         if not widths or not zeros or not all(isinstance(w, int) and w >= 0 for w in widths):

@@ -25,13 +25,13 @@ def moved(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> tu
     The operation is run on the numbers of the channels. None: they lie along several axes, or along
     that of the batch.
     """
-    numbers = _run(traced, node, {source: _numbers(traced, source, known)})
+    numbers = run_operation(traced, node, {source: _numbers(traced, source, known)})
     return None if not isinstance(numbers, Tensor) else _along_one_axis(numbers, traced.shapes[source], known.axis)
 
 
 def pieces(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> list[Int[Tensor, " piece"]] | None:
     """Of each piece of a split along the channels, which these are; None: it is another kind of split."""
-    parts = _run(traced, node, {source: _numbers(traced, source, known)})
+    parts = run_operation(traced, node, {source: _numbers(traced, source, known)})
     if parts is None:
         return None
     found = [_along(part, known.axis) for part in parts]
@@ -105,7 +105,7 @@ def _numbers(traced: Traced, source: fx.Node, known: Channels) -> Tensor:
     return torch.arange(len(known.constant)).view(along).expand(shape).contiguous()
 
 
-def _run(traced: Traced, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+def run_operation(traced: Traced, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     """The result of an operation for these values; None where another one is not known, or it does not run."""
     found = dict(values)
     for n in node.all_input_nodes:
@@ -160,7 +160,7 @@ def _order(traced: Traced, root: fx.Node, node: fx.Node) -> Tensor | None:
     value: Any = torch.arange(shape.numel()).view(shape)
     whole, before = value, root
     for step in reversed(chain):
-        value = _run(traced, step, {before: value})
+        value = run_operation(traced, step, {before: value})
         before = step
         if value is None:
             return None

@@ -42,6 +42,8 @@ def _shrink(known: Constants, node: fx.Node, channels: Channels) -> None:
         select(known.layers[node], channels.kept, None if inputs is None else inputs.kept)
     elif kind in (*PER_CHANNEL, *EACH_NORM):
         select_per_channel(known.traced.called(node), channels.kept)
+    elif kind == "splitheads":
+        node.args = (source, int(channels.kept.view(known.traced.shapes[node][1], -1).any(1).sum()))
     elif kind == "pad":
         _shrink_padding(known, node, source, channels)
     elif node in known.pieces:

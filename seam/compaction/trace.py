@@ -21,7 +21,7 @@ PER_CHANNEL = ("batchnorm", "prelu")
 """Operations that hold one number, or a few, for each channel."""
 EACH_NORM = ("instancenorm", "groupnorm")
 """Norms of each channel, or of a few together, by statistics of their input."""
-_KNOWN_ORIGINS = ("torch", "torchvision", "_operator")
+_KNOWN_ORIGINS = ("torch", "torchvision", "_operator", "seam")
 
 
 class NotFollowedError(Exception):
@@ -46,7 +46,7 @@ class Traced:
         shapes: dict[fx.Node, torch.Size],
         changed: frozenset[fx.Node] = frozenset(),
         pieces: Mapping[fx.Node, int] | None = None,
-        sizes: Mapping[fx.Node, int] | None = None,
+        sizes: Mapping[fx.Node, int | float] | None = None,
     ) -> None:
         self.module = module
         self.pieces = dict(pieces or {})
@@ -177,7 +177,9 @@ def _traced(
             delattr(network, name)
 
 
-def _fix_sizes(traced: fx.GraphModule, sizes: dict[fx.Node, int], decisions: list[Decision], images: Tensor) -> None:
+def _fix_sizes(
+    traced: fx.GraphModule, sizes: dict[fx.Node, int | float], decisions: list[Decision], images: Tensor
+) -> None:
     """Put numbers in the place of sizes that are the same for one image more; so must be what the network decided."""
     if not decisions and not sizes:
         return
@@ -211,7 +213,7 @@ class _Recorder(fx.Interpreter):
     def __init__(self, traced: fx.GraphModule) -> None:
         super().__init__(traced, garbage_collect_values=False)  # a freed value's memory would be taken for another's
         self.shapes: dict[fx.Node, torch.Size] = {}
-        self.sizes: dict[fx.Node, int] = {}
+        self.sizes: dict[fx.Node, int | float] = {}
         self.pieces: dict[fx.Node, int] = {}
         self.changed: set[fx.Node] = set()
         self.overwritten = ""
@@ -223,7 +225,7 @@ class _Recorder(fx.Interpreter):
         result = super().run_node(n)
         if isinstance(result, Tensor):
             self.shapes[n] = result.shape
-        elif type(result) is int:
+        elif type(result) in (int, float):
             self.sizes[n] = result
         elif isinstance(result, tuple | list) and all(isinstance(piece, Tensor) for piece in result):
             self.pieces[n] = len(result)

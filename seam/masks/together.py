@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx
 
-from seam.compaction.channels import blockwise
+from seam.compaction.channels import Blocks, blockwise
 from seam.compaction.constants import Constants
 
 _Labels: TypeAlias = npt.NDArray[np.int64]
@@ -24,8 +24,8 @@ _Edges: TypeAlias = tuple[_Labels, _Labels]
 
 
 @dataclass(frozen=True)
-class _Blocks:
-    """One side of a grouped convolution."""
+class _Side:
+    """What a grouped convolution reads, or what it makes."""
 
     channels: slice
     """Of all channels, those that it reads or makes."""
@@ -44,8 +44,9 @@ def go_together(known: Constants, pinned: Iterable[fx.Node]) -> dict[fx.Node, In
     """Of every value the group of each of its channels, from 0; -1: it always stays.
 
     A grouped convolution loses whole groups, what they read with what they make, where these can go
-    one by one. Where they cannot, as behind a shuffle of channels, it keeps all groups, and each
-    loses as many of the channels it reads as every other, and of those it makes.
+    one by one; an attention its heads. Where they cannot, as behind a shuffle of channels, it keeps
+    all groups, and each loses as many of the channels it reads as every other, and of those it
+    makes.
 
     Args:
         known: of the network.
@@ -59,18 +60,20 @@ def go_together(known: Constants, pinned: Iterable[fx.Node]) -> dict[fx.Node, In
     stay = np.zeros(total, bool)
     for node in pinned:
         stay[where[node]] = True
-    grouped = [
-        tuple(_Blocks(where[value], number) for value in (node.all_input_nodes[0], node))
-        for node, number in known.blocks.items()
-    ]
-    whole = [_whole(known, node, where) for node in known.blocks]
-    labels = _labels(total, [tied, *whole])
-    numbers = _numbered(labels, stay)
-    even = [i for i, sides in enumerate(grouped) if not _go_one_by_one(sides, labels, stay)]
-    if even:
+    grouped = [[_Side(where[value], b.number) for value in (b.read, b.made)] for b in known.blocks]
+    whole = [_whole(known, b, where) for b in known.blocks]
+
+    def labelled(even: Sequence[int]) -> tuple[_Labels, npt.NDArray[np.bool_]]:
         labels = _labels(total, [tied, *(edges for i, edges in enumerate(whole) if i not in even)])
-        balanced = _numbered(*_balanced(labels, stay, [side for i in even for side in grouped[i]]))
-        numbers = max(numbers, balanced, key=lambda found: int(found.max(initial=-1)))
+        return _balanced(labels, stay, [side for i in even for side in grouped[i]]) if even else (labels, stay)
+
+    all_stay = [i for i, b in enumerate(known.blocks) if b.all_stay or b.number == 1]
+    found = labelled(all_stay)
+    numbers = _numbered(*found)
+    failing = [i for i, b in enumerate(known.blocks) if not _go_one_by_one(grouped[i], b.made in known.layers, *found)]
+    even = sorted({*all_stay, *failing})
+    if even != all_stay:
+        numbers = max(numbers, _numbered(*labelled(even)), key=lambda found: int(found.max(initial=-1)))
     return {node: torch.from_numpy(numbers[own]) for node, own in where.items()}
 
 
@@ -87,12 +90,11 @@ def _tied(known: Constants, where: dict[fx.Node, slice]) -> _Edges:
     return one, other
 
 
-def _whole(known: Constants, node: fx.Node, where: dict[fx.Node, slice]) -> _Edges:
-    """What each group of a grouped convolution reads and makes, in pairs."""
-    source, number = node.all_input_nodes[0], known.blocks[node]
-    sizes = [len(known.channels[value].constant) // number for value in (source, node)]
-    tie = blockwise(source, number, *sizes)
-    return (tie.of_source + where[source].start).numpy(), (tie.of_result + where[node].start).numpy()
+def _whole(known: Constants, blocks: Blocks, where: dict[fx.Node, slice]) -> _Edges:
+    """What each group reads and makes, in pairs."""
+    read, made = (len(known.channels[value].constant) // blocks.number for value in (blocks.read, blocks.made))
+    tie = blockwise(blocks.read, blocks.number, read, made)
+    return (tie.of_source + where[blocks.read].start).numpy(), (tie.of_result + where[blocks.made].start).numpy()
 
 
 def _labels(total: int, edges: Sequence[_Edges]) -> _Labels:
@@ -109,15 +111,15 @@ def _numbered(labels: _Labels, stay: npt.NDArray[np.bool_]) -> _Labels:
     return number_of[labels]
 
 
-def _go_one_by_one(sides: Sequence[_Blocks], labels: _Labels, stay: npt.NDArray[np.bool_]) -> bool:
-    """Whether groups of a convolution can go without the others, or nothing else can: they have one channel each."""
+def _go_one_by_one(sides: Sequence[_Side], of_layer: bool, labels: _Labels, stay: npt.NDArray[np.bool_]) -> bool:
+    """Whether groups can go without the others, or nothing else can: those of a convolution have one channel each."""
     made, number = labels[sides[1].channels], sides[1].number
     apart = len(np.unique(made)) == number and not np.isin(made, labels[stay]).all()
-    return apart or any(len(labels[side.channels]) == number for side in sides)
+    return apart or (of_layer and any(len(labels[side.channels]) == number for side in sides))
 
 
 def _balanced(
-    labels: _Labels, stay: npt.NDArray[np.bool_], sides: Sequence[_Blocks]
+    labels: _Labels, stay: npt.NDArray[np.bool_], sides: Sequence[_Side]
 ) -> tuple[_Labels, npt.NDArray[np.bool_]]:
     """Join labels, as few as possible at a time, until of each all these blocks have as many channels.
 

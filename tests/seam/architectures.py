@@ -40,3 +40,55 @@ class ShuffleUnit(nn.Module):
         y = y.view(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
         y = self.expand(self.depthwise(y))
         return F.relu(torch.cat([x, y], 1) if self.wider else x + y)
+
+
+def _attend(kind: str, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Of tensors (batch, heads, tokens, features), in one of several ways."""
+    if kind == "fused":
+        return F.scaled_dot_product_attention(q, k, v)
+    scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
+    return F.dropout((scores + bias if kind == "biased" else scores).softmax(-1), 0.1, training=False) @ v
+
+
+ATTENTIONS = ("packed", "fused", "biased", "interleaved", "separate", "transposed", "einsum", "one head")
+
+
+class WrittenAttention(nn.Module):
+    """Tokens of a patch each that attend to each other, written out as one of `ATTENTIONS`, and a residual."""
+
+    def __init__(self, kind: str, dim: int, heads: int) -> None:
+        super().__init__()
+        self.kind, self.heads = kind, heads
+        self.embed, self.out, self.fc = nn.Conv2d(3, dim, 2, 2), nn.Linear(dim, dim), nn.Linear(dim, 3)
+        if kind in ("separate", "transposed"):
+            self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))
+        else:
+            self.qkv = nn.Linear(dim, 3 * dim)
+        if kind == "biased":
+            self.bias = nn.Parameter(torch.randn(1, heads, 16, 16))
+
+    def attention(self, t: Tensor) -> Tensor:
+        (b, n, c), h = t.shape, self.heads
+        if self.kind in ("separate", "transposed"):
+            q, k, v = (layer(t).view(b, n, h, c // h).transpose(1, 2) for layer in (self.q, self.k, self.v))
+            if self.kind == "separate":
+                return _attend(self.kind, q, k, v, q).transpose(1, 2).flatten(2)
+            k = self.k(t).reshape(b, n, h, -1).permute(0, 2, 3, 1)
+            return (torch.matmul(q, k) / 1.5).softmax(-1).matmul(v).permute(0, 2, 1, 3).contiguous().view(b, n, c)
+        if self.kind == "one head":
+            q, k, v = self.qkv(t).chunk(3, -1)
+            weights = torch.einsum("bid,bjd->bij", q, k).softmax(-1)
+            return torch.einsum("bij,bjd->bid", weights, v)
+        if self.kind == "einsum":
+            q, k, v = (part.view(b, n, h, c // h) for part in self.qkv(t).split(c, -1))
+            weights = torch.einsum("bnhd, bmhd -> bhnm", q, k).softmax(dim=-1)
+            return torch.einsum("bhnm, bmhd -> bnhd", weights, v).reshape(b, n, c)
+        if self.kind == "interleaved":
+            q, k, v = self.qkv(t).view(b, n, c // h, h, 3).permute(4, 0, 3, 1, 2)
+        else:
+            q, k, v = self.qkv(t).reshape(b, n, 3, h, c // h).permute(2, 0, 3, 1, 4).unbind(0)
+        return _attend(self.kind, q, k, v, self.bias if self.kind == "biased" else q).transpose(1, 2).reshape(b, n, c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.embed(x).flatten(2).transpose(1, 2)
+        return self.fc((t + self.out(self.attention(t))).mean(1))

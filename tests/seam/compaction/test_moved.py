@@ -99,28 +99,11 @@ def test_maxout_ties_its_halves():
     assert torch.equal(done.module.a.weight, network.a.weight[[0, 2, 3, 4, 6, 7]])
 
 
-def test_tokens_with_attention_by_hand():
-    """Queries, keys and values stay whole; what goes past them does not."""
-
-    def forward(m, x):
-        t = F.relu(m.stem(x)).flatten(2).transpose(1, 2)
-        q, k, v = m.qkv(t).chunk(3, -1)
-        a = torch.softmax(torch.einsum("bid,bjd->bij", q, k) / q.shape[-1] ** 0.5, -1)
-        t = t + m.out(a @ v)
-        return m.fc(t.mean(1))
-
-    layers = {"stem": conv(3, 6, stride=2), "qkv": nn.Linear(6, 12), "out": nn.Linear(4, 6), "fc": nn.Linear(6, 2)}
-    network = Small(forward, **layers)
-    groups = channel_groups(network, torch.zeros(IMAGES))
-    assert groups.number == 6
-    assert (groups.outputs["qkv"] < 0).all()
-    for layer in (network.stem, network.out):
-        kill(layer, 3)
-    ignore(network.qkv, 3)
-    kill(network.qkv, 0)
-    done = compacted(network)
-    assert done.removed == {"stem": 1, "out": 1}
-    assert done.kept == {"qkv": "'matmul' reads every channel"}
+def test_softmax_over_positions_is_followed():
+    network = Small(lambda m, x: m.b(m.a(x).flatten(2).softmax(-1)).mean(2), a=conv(3, 4), b=nn.Conv1d(4, 2, 1))
+    assert channel_groups(network, torch.zeros(IMAGES)).number == 4
+    ignore(network.b, 2)
+    assert compacted(network).removed == {"a": 1}
 
 
 @pytest.mark.parametrize(("norm", "removed"), [(nn.InstanceNorm2d(6, affine=True), 1), (nn.GroupNorm(3, 6), 2)])
