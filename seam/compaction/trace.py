@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from seam.compaction.functional import as_layers
+from seam.compaction.recorder import Recorder
 from seam.compaction.tracer import BranchError, Decision, Tracer, functions_opened, layer_class
 
 LAYERS = ("conv", "linear")
@@ -145,14 +146,14 @@ _WAYS: tuple[Callable[[], AbstractContextManager[None]], ...] = (functions_opene
 
 
 def _followed(traced: fx.GraphModule, decisions: list[Decision], images: Tensor) -> Traced:
-    recorder = _Recorder(traced)
+    recorder = Recorder(traced)
     try:
         recorder.run(images.clone())
     except Exception as e:  # many kinds
         raise NotFollowedError(f"its graph does not run: {short(e)}") from e
     if recorder.overwritten:
         raise NotFollowedError(f"'{recorder.overwritten}' is used again after a change in place")
-    _fix_sizes(traced, recorder.sizes, decisions, images)
+    _fix(traced, recorder, decisions, images)
     traced.graph.eliminate_dead_code()
     return Traced(traced, recorder.shapes, frozenset(recorder.changed), recorder.pieces, recorder.sizes)
 
@@ -177,11 +178,9 @@ def _traced(
             delattr(network, name)
 
 
-def _fix_sizes(
-    traced: fx.GraphModule, sizes: dict[fx.Node, int | float], decisions: list[Decision], images: Tensor
-) -> None:
-    """Put numbers in the place of sizes that are the same for one image more; so must be what the network decided."""
-    if not decisions and not sizes:
+def _fix(traced: fx.GraphModule, recorder: Recorder, decisions: list[Decision], images: Tensor) -> None:
+    """Put what is the same for one image more in the place of what computes it; so must be what the network decided."""
+    if not decisions and not recorder.sizes:
         return
     larger = fx.Interpreter(traced, garbage_collect_values=False)
     try:
@@ -191,9 +190,7 @@ def _fix_sizes(
     for decision in decisions:
         if not decision.holds(larger.env[decision.node]):
             raise NotFollowedError(f"it decides by the number of images in {decision.where}")
-    same = {node: size for node, size in sizes.items() if larger.env[node] == size}
-    for user in dict.fromkeys(user for node in same for user in node.users):
-        user.args, user.kwargs = fx.node.map_arg((user.args, user.kwargs), lambda node: same.get(node, node))
+    recorder.fix(larger.env)
 
 
 @contextmanager
@@ -205,45 +202,3 @@ def _types_unchecked() -> Iterator[None]:
         yield
     finally:
         jaxtyping.config.update("jaxtyping_disable", before)
-
-
-class _Recorder(fx.Interpreter):
-    """Runs the network once; keeps the shape of every value, and whether one is read after it was changed in place."""
-
-    def __init__(self, traced: fx.GraphModule) -> None:
-        super().__init__(traced, garbage_collect_values=False)  # a freed value's memory would be taken for another's
-        self.shapes: dict[fx.Node, torch.Size] = {}
-        self.sizes: dict[fx.Node, int | float] = {}
-        self.pieces: dict[fx.Node, int] = {}
-        self.changed: set[fx.Node] = set()
-        self.overwritten = ""
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one operation."""
-        sources = [value for s in n.all_input_nodes if isinstance(value := self.env[s], Tensor)]
-        versions = [value._version for value in sources]
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.shapes[n] = result.shape
-        elif type(result) in (int, float):
-            self.sizes[n] = result
-        elif isinstance(result, tuple | list) and all(isinstance(piece, Tensor) for piece in result):
-            self.pieces[n] = len(result)
-        changed = {
-            _memory(value) for value, version in zip(sources, versions, strict=True) if value._version != version
-        }
-        if changed:
-            self._note_changed(n, changed)
-        return result
-
-    def _note_changed(self, node: fx.Node, memory: set[int]) -> None:
-        """Note the values in memory that `node` changed, above all one that an operation still to come reads."""
-        for other, value in self.env.items():
-            if isinstance(value, Tensor) and _memory(value) in memory:
-                self.changed.add(other)
-                if any(user is not node and user not in self.env for user in other.users):
-                    self.overwritten = other.name
-
-
-def _memory(value: Tensor) -> int:
-    return value.untyped_storage().data_ptr()

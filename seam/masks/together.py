@@ -32,12 +32,14 @@ class _Side:
     number: int
     """Of its groups."""
 
-    def counts(self, labels: _Labels, found: int) -> npt.NDArray[np.int64]:
-        """(found, number): how many channels of each label each group has."""
+    def counts(self, labels: _Labels, members: _Labels) -> npt.NDArray[np.int64]:
+        """(members, number): how many channels of each of these labels, in ascending order, each group has."""
         own = labels[self.channels]
-        block = np.arange(len(own)) // (len(own) // self.number)
-        counted = np.bincount(own * self.number + block, minlength=found * self.number)
-        return counted.reshape(found, self.number)
+        group = np.arange(len(own)) // (len(own) // self.number)
+        at = np.searchsorted(members, own).clip(max=max(len(members) - 1, 0))
+        known = members[at] == own if len(members) else np.zeros(len(own), bool)
+        counted = np.bincount((at * self.number + group)[known], minlength=len(members) * self.number)
+        return counted.reshape(len(members), self.number)
 
 
 def go_together(known: Constants, pinned: Iterable[fx.Node]) -> dict[fx.Node, Int[Tensor, " channels"]]:
@@ -121,27 +123,35 @@ def _go_one_by_one(sides: Sequence[_Side], of_layer: bool, labels: _Labels, stay
 def _balanced(
     labels: _Labels, stay: npt.NDArray[np.bool_], sides: Sequence[_Side]
 ) -> tuple[_Labels, npt.NDArray[np.bool_]]:
-    """Join labels, as few as possible at a time, until of each all these blocks have as many channels.
+    """Join labels, as few as possible at a time, until of each all these groups have as many channels.
 
     Returns:
         The labels, and which channels stay: those that stayed, and what cannot be balanced.
     """
     found = int(labels.max()) + 1
-    counts = np.unique(np.concatenate([_excess(side.counts(labels, found)) for side in sides], 1), axis=1)
-    free = np.ones(found, bool)
-    free[labels[stay]] = False
-    concerned = (counts != 0).any(1)
-    joined, left = np.arange(found), concerned & free
-    parts = connected_components(coo_array(counts[left] != 0) @ coo_array(counts[left] != 0).T, directed=False)[1]
-    stays = concerned & ~free
-    for part in range(parts.max(initial=-1) + 1):
-        members = np.flatnonzero(left)[parts == part]
-        for together in _zero_sums(counts[members]):
-            if counts[members[together]].sum(0).any():
+    joined, stays = np.arange(found), np.zeros(found, bool)
+    stays[labels[stay]] = True
+    for concerned in _concerned(labels, sides, stays):
+        members = np.unique(np.concatenate([labels[side.channels] for side in concerned]))
+        members = members[~stays[members]]
+        counts = np.concatenate([_excess(side.counts(labels, members)) for side in concerned], 1)
+        for together in _zero_sums(np.unique(counts, axis=1)):
+            if counts[together].sum(0).any():
                 stays[members[together]] = True
             else:
                 joined[members[together]] = members[together[0]]
     return joined[labels], stay | stays[labels]
+
+
+def _concerned(labels: _Labels, sides: Sequence[_Side], stays: npt.NDArray[np.bool_]) -> list[list[_Side]]:
+    """The sides in sets, such that no label that may go is in two of them."""
+    own = [np.unique(labels[side.channels]) for side in sides]
+    own = [ids[~stays[ids]] for ids in own]
+    first = len(stays)
+    ends = np.concatenate(own), np.repeat(np.arange(len(sides)), [len(ids) for ids in own]) + first
+    graph = coo_array((np.ones(len(ends[0]), bool), ends), shape=(first + len(sides),) * 2)
+    part = connected_components(graph, directed=False)[1][first:]
+    return [[side for side, p in zip(sides, part, strict=True) if p == number] for number in np.unique(part)]
 
 
 def _excess(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -154,6 +164,8 @@ def _zero_sums(vectors: npt.NDArray[np.int64]) -> list[list[int]]:
 
     Of vectors that are equal the first ones are taken first.
     """
+    if not len(vectors):
+        return []
     kinds, kind, left = np.unique(vectors, axis=0, return_inverse=True, return_counts=True)
     waiting = [np.flatnonzero(kind.reshape(-1) == k).tolist() for k in range(len(kinds))]
     rules = [LinearConstraint(kinds.T, 0, 0), LinearConstraint(np.ones((1, len(kinds))), 1)]

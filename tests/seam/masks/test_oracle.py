@@ -58,7 +58,7 @@ def _together(network, oracle, graph, layer, channels):
     functions = {nn.Linear: oracle.prune_linear_out_channels, nn.Conv2d: oracle.prune_conv_out_channels}
     remove = oracle.prune_depthwise_conv_out_channels if getattr(layer, "groups", 1) > 1 else functions[type(layer)]
     names = {module: name for name, module in network.named_modules()}
-    found = {}
+    found: dict[tuple[str, bool], set[int]] = {}
     for dependency, at in graph.get_pruning_group(layer, remove, list(channels)):
         module, handler = dependency.target.module, dependency.handler
         if isinstance(module, nn.Conv2d | nn.Linear):
