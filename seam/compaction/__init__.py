@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -39,7 +40,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from seam.compaction.analysis import mark_kept, mark_live
 from seam.compaction.attention import SplitAttention, split_attention
 from seam.compaction.constants import Constants
-from seam.compaction.layers import fold_norms
+from seam.compaction.layers import by_output, fold_norms
 from seam.compaction.rewrite import check, rewrite
 from seam.compaction.trace import LAYERS, NotFollowedError, trace
 
@@ -163,6 +164,5 @@ def _kept(known: Constants, needed: set[fx.Node], multiple: int) -> dict[str, st
     return reasons
 
 
-def _has_dead_filters(layer: _ConvNd | nn.Linear) -> bool:
-    by_output = layer.weight.transpose(0, 1) if getattr(layer, "transposed", False) else layer.weight
-    return not bool(by_output.flatten(1).any(1).all())
+def _has_dead_filters(layer: Any) -> bool:
+    return not bool(by_output(layer).flatten(1).any(1).all())

@@ -12,7 +12,7 @@ from seam.compaction.attending import read_by_attention
 from seam.compaction.channels import BY_HEADS, Channels, even_out
 from seam.compaction.constants import Constants
 from seam.compaction.heads import ATTENTION
-from seam.compaction.layers import Layer, read_inputs
+from seam.compaction.layers import Layer, read_inputs, silence
 from seam.compaction.operations import ARITHMETIC, OUT_OF_PLACE
 
 
@@ -80,7 +80,7 @@ def _read(known: Constants, node: fx.Node) -> None:
 
 def _read_by_layer(known: Constants, node: fx.Node, layer: Layer, channels: Channels) -> None:
     if not known.traced.is_shared(node):
-        layer.weight[~channels.live] = 0
+        silence(layer, ~channels.live)
     source = known.along(node.all_input_nodes[0], channels.axis)
     if source is None:
         _read_all(known, node)

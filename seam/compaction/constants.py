@@ -23,7 +23,7 @@ from seam.compaction.heads import ATTENTION, gather_heads
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
 from seam.compaction.movement import MOVES, PICKS, SPLITS, VIEWS, gather_shuffles, has_sizes, moved, pieces
 from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, OUT_OF_PLACE, POOLS, PRODUCTS, TRAINING
-from seam.compaction.pools import Tied, averaged, normalised, normalised_over, pooled
+from seam.compaction.pools import Tied, averaged, gated, normalised, normalised_over, pooled, shuffled
 from seam.compaction.trace import EACH_NORM, LAYERS, PER_CHANNEL, Traced
 
 
@@ -72,7 +72,8 @@ class Constants:
             **dict.fromkeys(SPLITS, self._split),
             **dict.fromkeys(EACH_NORM, partial(normalised, traced)),
             **dict.fromkeys(("cat", "concat", "concatenate"), self._concatenate),
-            **{"mean": partial(averaged, traced), "pad": self._pad},
+            **dict.fromkeys(("pixelshuffle", "pixelunshuffle"), partial(shuffled, traced)),
+            **{"mean": partial(averaged, traced), "pad": self._pad, "glu": partial(gated, traced)},
             **{"splitheads": self._split_heads, "joinheads": self._join_heads},
         }
         gather_shuffles(traced)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from seam.compaction.trace import LAYERS, Traced
 
-Layer: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+_Transposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+Layer: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | _Transposed | nn.Linear
 
 
 def parameter(value: Tensor) -> nn.Parameter:
@@ -23,8 +24,43 @@ def groups_of(layer: Layer) -> int:
     return 1 if isinstance(layer, nn.Linear) else layer.groups
 
 
+def is_transposed(layer: nn.Module) -> bool:
+    """Whether a layer is a transposed convolution, in whose weight the inputs come first."""
+    return bool(getattr(layer, "transposed", False))
+
+
+def by_output(layer: Layer) -> Float[Tensor, "out inputs *kernel"]:
+    """The weights, the outputs first; of a transposed convolution a copy."""
+    if not is_transposed(layer):
+        return layer.weight
+    by_group = layer.weight.unflatten(0, (groups_of(layer), -1)).transpose(1, 2)
+    weight: Tensor = by_group.flatten(0, 1).contiguous()
+    return weight
+
+
+def put_weight(layer: Layer, weight: Float[Tensor, "out inputs *kernel"]) -> None:
+    """Give a layer weights whose outputs come first."""
+    if is_transposed(layer):
+        weight = weight.unflatten(0, (groups_of(layer), -1)).transpose(1, 2).flatten(0, 1)
+    layer.weight = parameter(weight.contiguous())
+
+
+def silence(layer: Layer, outputs: Bool[Tensor, " out"]) -> None:
+    """Zeros, in place, for the weights of these outputs."""
+    if is_transposed(layer):
+        by_group = layer.weight.unflatten(0, (groups_of(layer), -1))
+        by_group.masked_fill_(outputs.view(len(by_group), 1, -1, *[1] * (by_group.dim() - 3)), 0)
+    else:
+        layer.weight[outputs] = 0
+
+
 def is_zero_padded(layer: Layer) -> bool:
-    """Whether a convolution reads zeros around its input, so that a constant input is none at the border."""
+    """Whether a constant input is none at the border, or adds another number to each position.
+
+    So it is where a convolution reads zeros around its input, or is transposed.
+    """
+    if is_transposed(layer):
+        return True
     if isinstance(layer, nn.Linear) or layer.padding_mode != "zeros":
         return False
     return layer.padding == "same" or (layer.padding != "valid" and any(width != 0 for width in layer.padding))
@@ -32,13 +68,15 @@ def is_zero_padded(layer: Layer) -> bool:
 
 def constant_outputs(layer: Layer) -> Float[Tensor, " out"]:
     """The bias of every output whose weights are all zero, NaN for the others."""
-    bias = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
-    return bias.masked_fill(layer.weight.flatten(1).any(1), torch.nan)
+    weight = by_output(layer)
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
+    return bias.masked_fill(weight.flatten(1).any(1), torch.nan)
 
 
 def read_inputs(layer: Layer) -> Bool[Tensor, " in"]:
     """The inputs of a layer for which some weight is not zero."""
-    by_group = layer.weight.reshape(groups_of(layer), -1, layer.weight.shape[1], _positions(layer))
+    weight = by_output(layer)
+    by_group = weight.reshape(groups_of(layer), -1, weight.shape[1], _positions(layer))
     return by_group.any(3).any(1).flatten()
 
 
@@ -57,15 +95,16 @@ def fold_constants(layer: Layer, constants: Float[Tensor, " in"]) -> None:
     if not constant.any():
         return
     foldable = constants == 0 if is_zero_padded(layer) else constant
-    groups, inputs = groups_of(layer), layer.weight.shape[1]
-    weight = layer.weight.to(torch.float64, copy=True).reshape(len(layer.weight), inputs, -1)
+    before = by_output(layer)
+    groups, inputs = groups_of(layer), before.shape[1]
+    weight = before.to(torch.float64, copy=True).reshape(len(before), inputs, -1)
     if groups == 1:
         _merge(weight, constants.double(), constant & ~foldable)
     by_group = weight.view(groups, -1, inputs, _positions(layer))
     values = constants.double().where(foldable, 0).view(groups, 1, inputs)
     shift = (by_group.sum(3) * values).sum(2).flatten()
     by_group.masked_fill_(foldable.view(groups, 1, inputs, 1), 0)
-    layer.weight = parameter(weight.view_as(layer.weight).to(layer.weight))
+    put_weight(layer, weight.view_as(before).to(before))
     if shift.any():
         layer.bias = parameter((shift if layer.bias is None else layer.bias + shift).to(layer.weight))
 
@@ -93,13 +132,14 @@ def select(layer: Layer, outputs: Bool[Tensor, " out"], inputs: Bool[Tensor, " i
         inputs: those that stay, of all groups as many; None: all, the layer has one group.
     """
     groups = groups_of(layer)
-    by_group, made = layer.weight.reshape(groups, -1, *layer.weight.shape[1:]), outputs.view(groups, -1)
-    read = (torch.ones(layer.weight.shape[1], dtype=torch.bool) if inputs is None else inputs).view(groups, -1)
+    before = by_output(layer)
+    by_group, made = before.reshape(groups, -1, *before.shape[1:]), outputs.view(groups, -1)
+    read = (torch.ones(before.shape[1], dtype=torch.bool) if inputs is None else inputs).view(groups, -1)
     left = made.any(1)
     weight = torch.cat([w[o][:, i] for w, o, i in zip(by_group[left], made[left], read[left], strict=True)])
     if not isinstance(layer, nn.Linear):
         layer.groups = int(left.sum())
-    layer.weight = parameter(weight)
+    put_weight(layer, weight)
     if layer.bias is not None:
         layer.bias = parameter(layer.bias[outputs])
     if isinstance(layer, nn.Linear):
@@ -146,8 +186,9 @@ def _fold_norm(layer: Layer, norm: Any) -> None:
         scale = scale * norm.weight.double()
     shift = -norm.running_mean.double() if layer.bias is None else layer.bias.double() - norm.running_mean.double()
     bias = shift * scale if not norm.affine else shift * scale + norm.bias.double()
-    weight = layer.weight.double() * scale.view(-1, *[1] * (layer.weight.dim() - 1))
-    layer.weight, layer.bias = parameter(weight.to(layer.weight)), parameter(bias.to(layer.weight))
+    weight = by_output(layer).double() * scale.view(-1, *[1] * (layer.weight.dim() - 1))
+    layer.bias = parameter(bias.to(layer.weight))
+    put_weight(layer, weight.to(layer.weight))
 
 
 def _positions(layer: Layer) -> int:

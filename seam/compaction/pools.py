@@ -1,8 +1,8 @@
-"""Pooling, means and norms by statistics of their input: what they do to channels."""
+"""Pooling, means, norms by statistics of their input, gates and pixel shuffles: what they do to channels."""
 
 from __future__ import annotations
 
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, fx
@@ -55,3 +55,31 @@ def normalised(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) 
         return None
     tie = blockwise(source, groups, count // groups, count // groups)
     return 1, torch.full_like(known.constant, torch.nan), [tie]
+
+
+def gated(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
+    """Gated linear units (GLU): the first half of the channels, each times the sigmoid of one of the second."""
+    layer = traced.called(node)
+    axis: Any = layer.dim if layer is not None else node.kwargs.get("dim", (*node.args, -1)[1])
+    if axis % len(traced.shapes[source]) != known.axis:
+        return None
+    one, gate = known.constant.chunk(2)
+    constant = (one * gate.sigmoid()).masked_fill(one == 0, 0)
+    count = len(one)
+    halves = (torch.arange(count), torch.arange(count) + count)
+    return known.axis, constant, [Tie(source, half, torch.arange(count)) for half in halves]
+
+
+def shuffled(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
+    """Pixels made of channels (pixel shuffle), or channels of pixels: several channels for one."""
+    if known.axis != 1 or len(traced.shapes[source]) != 4:
+        return None
+    before, after = len(known.constant), traced.shapes[node][1]
+    if after < before:
+        ratio = before // after
+        of_each = known.constant.view(after, ratio)
+        constant = of_each[:, 0].masked_fill((of_each != of_each[:, :1]).any(1), torch.nan)
+        return 1, constant, [Tie(source, torch.arange(before), torch.arange(before) // ratio)]
+    ratio = after // before
+    of_source = torch.arange(before).repeat_interleave(ratio)
+    return 1, known.constant[of_source], [Tie(source, of_source, torch.arange(after))]

@@ -17,7 +17,7 @@ from seam.compaction.functional import as_layers
 from seam.compaction.recorder import Recorder
 from seam.compaction.tracer import BranchError, Decision, Tracer, functions_opened, layer_class
 
-LAYERS = ("conv", "linear")
+LAYERS = ("conv", "convtranspose", "linear")
 PER_CHANNEL = ("batchnorm", "prelu")
 """Operations that hold one number, or a few, for each channel."""
 EACH_NORM = ("instancenorm", "groupnorm")

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from seam.compaction.analysis import reads_every_channel
 from seam.compaction.constants import Constants
-from seam.compaction.layers import Layer, groups_of
+from seam.compaction.layers import Layer, by_output, groups_of, is_transposed
 from seam.compaction.trace import NotFollowedError, trace
 from seam.errors import NoChannelsError
 from seam.masks.together import go_together
@@ -33,6 +33,8 @@ class ChannelGroups:
     dispensable: frozenset[str] = frozenset()
     """Layers that may lose all their channels, all of them at once: what they make is added to
     something that does not need them."""
+    transposed: frozenset[str] = frozenset()
+    """Transposed convolutions, in whose weights the inputs come first."""
 
 
 def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> ChannelGroups:
@@ -57,10 +59,11 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> 
         outputs[name] = groups[node]
         read = known.along(source, known.channels[node].axis)
         inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups[source]
+    transposed = frozenset(str(node.target) for node, layer in known.layers.items() if is_transposed(layer))
     number = max((int(ids.max()) for ids in groups.values()), default=-1) + 1
     if not number:
         raise NoChannelsError(f"none of the channels of {kind} can be removed", hint="structure")
-    return ChannelGroups(number, outputs, inputs, _dispensable(known, outputs))
+    return ChannelGroups(number, outputs, inputs, _dispensable(known, outputs), transposed)
 
 
 def kinds_of(groups: ChannelGroups) -> Int[Tensor, " groups"]:
@@ -77,7 +80,8 @@ def made_and_read(
 ) -> tuple[Int[Tensor, "groups made"], Int[Tensor, "groups read"]]:
     """Groups of the channels a parameter's weights make, and of those they read, for each group of its layer.
 
-    `groups.number`: of a channel that always stays.
+    `groups.number`: of a channel that always stays. The two are exchanged, as the axes of the weight
+    are, for a transposed convolution.
     """
     layer, _, kind = name.rpartition(".")
     always = torch.full((1, 1), groups.number)
@@ -86,6 +90,8 @@ def made_and_read(
     made, read = (ids[layer].where(ids[layer] >= 0, always[0]) for ids in (groups.outputs, groups.inputs))
     if kind == "bias":
         return made[None], always
+    if layer in groups.transposed:
+        made, read = read, made
     read = read.view(-1, weight.shape[1])
     return made.view(len(read), -1), read
 
@@ -134,4 +140,4 @@ def _pinned(known: Constants) -> list[fx.Node]:
 
 
 def _inputs_of(layer: Layer) -> int:
-    return layer.weight.shape[1] * groups_of(layer)
+    return by_output(layer).shape[1] * groups_of(layer)

@@ -103,14 +103,15 @@ def test_what_is_dead_in_layers_that_are_not_followed_is_listed():
         return m.last(m.twice(m.twice(m.grouped(m.up(x).softmax(1)))).flatten(1))
 
     layers = {
-        "up": nn.ConvTranspose2d(3, 4, 1),
+        "up": conv(3, 4, 1),
         "grouped": conv(4, 4, groups=2),
         "twice": conv(4, 4),
         "last": nn.Linear(4 * 4, 2),
     }
     network = Small(forward, **layers)
     with torch.no_grad():
-        network.up.weight[:, 1] = 0
+        network.up.weight[1] = 0
+    network.up.register_forward_hook(lambda m, inputs, output: output * 2)
     for layer in (network.grouped, network.twice):
         kill(layer, 3)
     done = compacted(network)
