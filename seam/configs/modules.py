@@ -85,13 +85,13 @@ class CnnSplitterConfig:
 
     search: Literal["genetic", "draws"] = "genetic"
     """`draws`: a control, every generation is drawn afresh as the first one is."""
-    population: Annotated[int, Ge(2)] = 24
+    population: Annotated[int, Ge(2)] = 16
     """Candidates a class. *Differs* (100)."""
-    generations: Annotated[int, Ge(1)] = 20
+    generations: Annotated[int, Ge(1)] = 15
     """*Differs* (200)."""
     patience: Annotated[int, Ge(1)] = 20
     """Generations without a better composition, after which it stops. *Same* (20)."""
-    images: Annotated[int, Ge(1)] = 300
+    images: Annotated[int, Ge(1)] = 200
     """Training images that candidates are judged on, as many of each class. *Differs*: the original uses all of
     the images that it also chooses on."""
     elites: Annotated[float, Gt(0), Lt(1)] = 0.2
