@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seam.errors import ExportError
 from seam.files import write_bytes
+from seam.inference.pooling import ExportablePooling
 
 OPSET = 17
 """DeepSparse 1.8 reads up to opset 19 and IR 9; the TorchScript exporter writes both for opset
@@ -90,14 +91,21 @@ def export_serving_onnx(
 def write_unchecked(
     model: nn.Module, example_input: Tensor, path: Path, input_name: str = "input", output_name: str = "logits"
 ) -> None:
-    """Write `model`, in eval mode and on the CPU, as ONNX with any batch size; raises whatever the exporter does."""
+    """Write `model`, in eval mode and on the CPU, as ONNX with any batch size; raises whatever the exporter does.
+
+    Nothing is printed. Attention and adaptive pooling are written in operators that ONNX has.
+    """
     axes = {name: {0: "batch"} for name in (input_name, output_name)}
     names: dict[str, Any] = {"input_names": [input_name], "output_names": [output_name], "dynamic_axes": axes}
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # attention as one operator, which ONNX has not
+    log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *_: None  # the whole graph of what cannot be exported, whatever `verbose` says
     try:
-        torch.onnx.export(model, (example_input,), str(path), opset_version=OPSET, dynamo=False, **names)
+        with ExportablePooling():
+            torch.onnx.export(model, (example_input,), str(path), opset_version=OPSET, dynamo=False, **names)
     finally:
+        torch._C._jit_onnx_log = log
         torch.backends.mha.set_fastpath_enabled(fast)
 
 

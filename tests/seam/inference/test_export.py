@@ -117,8 +117,11 @@ class Unsupported(nn.Module):
         (Unsupported(), "expected a model that exports"),
     ],
 )
-def test_a_model_that_does_not_carry_over_leaves_no_file(model: nn.Module, message: str, tmp_path: Path) -> None:
+def test_a_model_that_does_not_carry_over_leaves_no_file(
+    model: nn.Module, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ExportError, match=message) as caught:
         export_onnx(model, EXAMPLE, tmp_path / "m.onnx")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+    assert not capfd.readouterr().out, "torch would print the graph"
