@@ -49,6 +49,7 @@ from seam.methods.protocol import SILENT, Target, Watch
 from seam.methods.restructuring import Change, Ways, beside, few, on_val, within_share
 from seam.networks.source import Preprocess
 from seam.runtime import Runtime
+from seam.training.doubts import doubt_training
 
 
 @dataclass(frozen=True)
@@ -121,18 +122,20 @@ def restructure(
         config: the numbers.
         runtime: device and precision.
         seed: of trainings and random draws.
-        watch: where a killed call continues, and whom it tells. `on_setting` is told the number of each
-            training, from 0.
+        watch: where a killed call continues, and whom it tells.
 
     Raises:
         SourceError: no block of it can be removed.
         DataError: fewer than 4 images.
         DivergedError: the loss of a training is not finite.
+
+    Warns:
+        SuspectResultWarning: nothing was removed; or see `seam.training.doubts.doubt_training`.
     """
     source, target = source.to(runtime.device), target.to(runtime.device)
+    found = segments(source, target.train, target.preprocess, config)
     if config.aim == "adversarial":
         target = with_attacked(source, target, config)
-    found = segments(source, target.train, target.preprocess, config)
     removed: tuple[str, ...] = ()
     if config.aim == "compress":
         removed = choose(source, found.redundant, target, config)
@@ -142,13 +145,22 @@ def restructure(
     parts = within_share(without_blocks(source, removed), wanted, found.chain.head, config.trained_share)
     known = on_val(source, target, target.val)[1]
     if not wanted:
-        nearest = float(found.cka.diagonal(1).max())
-        text = f"nothing was removed: of neighbours the most alike have a CKA of {nearest:.3f}"
-        warnings.warn(SuspectResultWarning(text, hint="threshold"), stacklevel=2)
+        warnings.warn(_nothing_removed(found), stacklevel=2)
         return Restructured(source, found, Change("deeparc", (), (), 0.0, known, known), (), known)
     ways = Ways(source, found.chain, target, config, runtime, seed, watch)
     network, change = ways.changed("deeparc", removed, parts)
+    if change.epochs:
+        doubt_training("training of parts", change.epochs, target.num_classes)
     return Restructured(network, found, change, tuple(ways.controls(change)), known)
+
+
+def _nothing_removed(found: Segments) -> SuspectResultWarning:
+    if found.redundant:
+        text = f"nothing was removed: accuracy on val falls too far without any of {', '.join(found.redundant)}"
+        return SuspectResultWarning(text, hint="max_drop")
+    nearest = float(found.cka.diagonal(1).max())
+    text = f"nothing was removed: no block repeats its segment, the most alike neighbours have a CKA of {nearest:.3f}"
+    return SuspectResultWarning(text, hint="threshold")
 
 
 def choose(source: nn.Module, candidates: Sequence[str], target: Target, config: RestructureConfig) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ ADVICE: Mapping[Hint, str] = {
     "features": "set finetune.features to 0",
     "image_size": "set {data}.image_size",
     "learning_rate": "lower {rates}",
+    "max_drop": "raise {own}.max_drop, or set {own}.blocks",
     "more_rates": "add others to finetune.rates",
     "normalisation": "check {source}.checkpoint and the normalisation, {source}.mean and {source}.std",
     "num_classes": "give data with the classes it was trained for, or set transfer.num_classes and `seam transfer` it",

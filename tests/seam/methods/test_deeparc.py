@@ -128,6 +128,8 @@ def test_compress_trains_the_neighbours_and_shows_its_controls(tmp_path: Path) -
     again = restructure(network, TARGET, config, RUNTIME, 0, Watch(tmp_path, on_epoch=told.append))
     assert len(told) == 6, "a finished training is not repeated"
     assert all(torch.equal(v, after[k]) for k, v in again.network.state_dict().items())
+    still = restructure(network, TARGET, replace(config, training=PartlyConfig(epochs=0)), RUNTIME, 0)
+    assert still.change.removed == ("rest.1",) and still.change.epochs == ()
     alone = restructure(network, TARGET, replace(config, controls=False, random_draws=0), RUNTIME, 0)
     assert alone.controls == () and all(torch.equal(v, after[k]) for k, v in alone.network.state_dict().items())
 
@@ -145,10 +147,25 @@ def test_random_draws_are_as_many_blocks_that_can_go_and_follow_the_seed() -> No
 
 def test_nothing_redundant_is_a_doubt_and_the_network_as_it_was() -> None:
     network = drawn(Chain())
-    with pytest.warns(SuspectResultWarning, match="^nothing was removed: of neighbours the most alike"):
+    with pytest.warns(SuspectResultWarning, match=r"^nothing was removed: no block repeats.* lower the threshold\.$"):
         made = restructure(network, TARGET, replace(CONFIG, threshold=0.99999999), RUNTIME, 0)
     assert made.change.removed == made.change.trained == () == made.controls
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in made.network.state_dict().items())
+
+
+def test_blocks_that_are_alike_and_needed_stay_with_a_doubt() -> None:
+    network, config = with_idle_block(), replace(CONFIG, max_drop=0.0)
+    nn.init.normal_(network.rest[1].norm.weight, std=9.0)
+    nn.init.normal_(network.rest[1].norm.bias, std=9.0)
+    head = nn.functional.linear
+    with torch.no_grad():
+        values = network.rest(network.wider(network.first(network.gate(network.stem(GREY(TRAIN.images)))))).mean((2, 3))
+        fitted = torch.linalg.lstsq(values - values.mean(0), torch.eye(4)[TRAIN.labels] - 0.25).solution.T
+        network.fc.weight.copy_(fitted)
+        network.fc.bias.copy_(-head(values.mean(0), fitted))
+    with pytest.warns(SuspectResultWarning, match=r"^nothing was removed: accuracy on val falls too far without any"):
+        made = restructure(network, TARGET, replace(config, threshold=0.0), RUNTIME, 0)
+    assert made.change.removed == ()
 
 
 class Scrambled(Residual):
