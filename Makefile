@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check duel reproduce-rq1 reproduce-rq3 networks clean
+.PHONY: help install run test check docs format benchmark gpu-check duel reproduce-rq1 reproduce-rq3 reproduce-restructure networks clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Make .venv from requirements.txt (pinned).
 
@@ -56,6 +56,9 @@ reproduce-rq1: install ## Repeat the paper's RQ1; ARGS="--problems airplane --se
 
 reproduce-rq3: install ## Repeat the paper's RQ3; ARGS="--data mit67=/path/to/mit67" (docs/results.md).
 	$(BIN)/python benchmarks/reproduce_rq3.py $(ARGS)
+
+reproduce-restructure: install ## Repeat DeepArc's claims; ARGS="--seeds 0,1,2" (docs/results.md).
+	$(BIN)/python benchmarks/reproduce_restructure.py $(ARGS)
 
 networks: install ## What can be removed from torchvision's and timm's networks; ARGS="--jobs 2" (docs/networks.md).
 	$(BIN)/python benchmarks/network_families.py $(ARGS)

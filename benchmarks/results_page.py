@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import results_restructure
+import results_rq3
 from projects import ROOT
 from results_engines import LIVING, engines, operators, saved
-from results_rq3 import section
 
 from seam.files import read_json, write_text
 from tasks.project.measured import MEASURED
@@ -67,8 +68,8 @@ def render() -> None:
         for suite in TITLES
         if any(c["suite"] == suite for c in cards)
     ]
-    inherited = section()
-    page = "\n".join([INTRODUCTION, *sections, *([inherited] if inherited else [])])
+    others = filter(None, (results_rq3.section(), results_restructure.section()))
+    page = "\n".join([INTRODUCTION, *sections, *others])
     write_text(PAGE, wrapped(page))
 
 
