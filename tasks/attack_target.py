@@ -102,13 +102,13 @@ def _triggered(context: StageContext, source: Source, data: ImageData) -> Float3
 def _attacked(context: StageContext, source: Source, data: ImageData, runtime: Runtime) -> Float32Array:
     """The adversarial images, in a file that they are written to piece by piece."""
     config, seed, count = context.params.evaluate_robustness, context.params.seed, len(data.x_test)
-    height, width, _ = data.image_shape
+    shape = (count, *source.example().shape[1:])
     space, content = (source.info.mean, source.info.std), fingerprint(data.x_test[:], data.y_test)
     folder, key = context.work_folder, digest_of(asdict(config), seed, repr(runtime), source.info.sha256, content)
     folder.mkdir(parents=True, exist_ok=True)
     done = _resumed(context, key)
     path = folder / "adversarial.raw"
-    made = np.memmap(path, np.float32, "r+" if done else "w+", shape=(count, 3, height, width))
+    made = np.memmap(path, np.float32, "r+" if done else "w+", shape=shape)
     with tqdm(total=count, desc=f"attack {context.name}", unit="image", disable=None, initial=done) as bar:
         for number, rows in _pieces(context, count):
             if rows.stop <= done:

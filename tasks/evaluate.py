@@ -29,6 +29,7 @@ from seam.networks.head import Reengineered, TargetHead, fit_head
 from seam.networks.norms import norm_parameters
 from seam.networks.plain import plain
 from seam.networks.predict import predict
+from seam.networks.scores import give_scores
 from seam.networks.source import Preprocess, Source
 from seam.runtime import Runtime, start
 from seam.training.finetune import adapt, train_from_scratch
@@ -188,7 +189,8 @@ def _retrain(
     params, problem = context.params, context.target_problem(source.info.classes)
     config = replace(params.prepare_source, epochs=params.evaluate.retrain_epochs)
     torch.manual_seed(params.seed)
-    network = build(source.info.architecture, problem.num_classes)
+    network = build(source.info.architecture, problem.num_classes).eval()
+    give_scores(network, torch.cat([source.example()] * 2), problem.num_classes)
     content = fingerprint(images.train.images, images.train.labels, images.val.images, images.val.labels)
     normalised = (source.info.mean, source.info.std)
     key = digest_of(asdict(config), params.seed, repr(runtime), source.info.architecture, normalised, content)

@@ -9,7 +9,8 @@ import torch
 
 from seam.networks.build import build
 from seam.networks.plain import load_either_form, plain
-from seam.networks.source import Preprocess, SourceInfo, save_source, three_values
+from seam.networks.scores import give_scores
+from seam.networks.source import Preprocess, SourceInfo, channels_taken, per_channel, save_source
 from tasks.inputs.backdoored_source import planted
 from tasks.inputs.check_up import checked
 from tasks.inputs.checkpoint import digests_of_files, fetch_checkpoint
@@ -32,14 +33,16 @@ def fetch_source(context: StageContext) -> StageResult:
     network = build(config.architecture, config.num_classes)
     context.progress(0.0, f"checkpoint {config.checkpoint}")
     found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
-    mean, std = three_values(config.mean), three_values(config.std)
     data = target_data(context)
+    channels = channels_taken(network.eval(), data.image_shape)
+    mean, std = per_channel(config.mean, channels), per_channel(config.std, channels)
     images = Preprocess(mean, std)(torch.from_numpy(data.x_train[:3]))
     with collect_warnings(context) as doubts:
         where = found.fetched_from or str(context.root / config.checkpoint)
         load_either_form(network, found.tensors, where, images[:1], config.weights)
-        checked(network.eval(), images, config.num_classes, f"architecture '{config.architecture}'")
+        checked(network, images, config.num_classes, f"architecture '{config.architecture}'")
         plain(network, images[:1])
+        give_scores(network, images, config.num_classes)
     backdoor = None
     if config.defect == "backdoor":
         network, backdoor = planted(context, network, mean, std)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
@@ -23,7 +23,8 @@ from seam.files import sha256_file, write_csv
 from seam.networks.build import build
 from seam.networks.plain import load_either_form, plain
 from seam.networks.predict import accuracy, predict
-from seam.networks.source import Preprocess, SourceInfo, save_source, three_values
+from seam.networks.scores import give_scores
+from seam.networks.source import Preprocess, SourceInfo, channels_taken, per_channel, save_source
 from seam.runtime import Runtime, start
 from seam.training.finetune import train_from_scratch
 from seam.training.loop import Epoch
@@ -47,14 +48,16 @@ def prepare_source(context: StageContext) -> StageResult:
     data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
     split = problem_split(context.params, data)
     train_data, val_data = images_of(data, "train", split.train), images_of(data, split.val_split, split.val)
-    mean, std = _normalisation(config.mean, config.std, data.x_train)
-    preprocess = Preprocess(mean, std)
     height, width, _ = data.image_shape
     runtime = start(context.params.runtime, height * width)
     torch.manual_seed(context.params.seed)
-    examples = preprocess(train_data.images[:3])
     with collect_warnings(context) as doubts:
-        network = _built(config.architecture, examples, len(data.classes))
+        network = _built(config.architecture, len(data.classes))
+        mean, std = _normalisation(config, data.x_train, channels_taken(network, data.image_shape))
+        preprocess = Preprocess(mean, std)
+        examples = preprocess(train_data.images[:3])
+        checked(network, examples, len(data.classes), f"architecture '{config.architecture}'")
+        give_scores(network, examples, len(data.classes))
         if config.checkpoint is None:
             history, fetched_from = _train(context, network, preprocess, train_data, val_data, runtime), None
         else:
@@ -87,26 +90,26 @@ def prepare_source(context: StageContext) -> StageResult:
 
 
 def _normalisation(
-    mean: Sequence[float] | None, std: Sequence[float] | None, images: ImageArray
+    config: SourceConfig, images: ImageArray, channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Three values each; those of the training images unless given."""
+    """Mean and std, a value for each channel; those of the training images unless given."""
+    mean, std = config.mean, config.std
     if mean is None or std is None:
         mean, std = (np.round(values, 6).tolist() for values in channel_statistics(images))
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) not in (1, 3):
-            raise SourceError(f"prepare_source.{name}: expected 1 or 3 values, got {len(values)}.")
-    return three_values(mean), three_values(std)
+    try:
+        return per_channel(mean, channels), per_channel(std, channels)
+    except SourceError as e:
+        raise SourceError(f"prepare_source.mean, std: {e.what}") from e
 
 
-def _built(architecture: str, example: torch.Tensor, num_classes: int) -> nn.Module:
-    """A new network that can be worked on, see `seam.measures.check_up`; a SourceError otherwise."""
-    network = build(architecture, num_classes)
+def _built(architecture: str, num_classes: int) -> nn.Module:
+    """A new network, in eval mode; a SourceError where it has no weights."""
+    network = build(architecture, num_classes).eval()
     if not list(network.parameters()):
         raise SourceError(
             f"architecture '{architecture}': expected a network with weights, got one without any; there is nothing to"
             " search."
         )
-    checked(network.eval(), example, num_classes, f"architecture '{architecture}'")
     return network
 
 

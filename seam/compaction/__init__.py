@@ -108,8 +108,6 @@ def _compact(
 ) -> tuple[nn.Module, dict[str, int], dict[str, str]]:
     traced = trace(network, images)
     expected, before = network(images.clone()), _widths(traced.module)
-    if not isinstance(expected, Tensor):
-        raise NotFollowedError("its output is not one tensor")
     kept_heads = split_attention(traced)
     if folded:
         fold_norms(traced)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from seam.compaction.channels import Channels, pad_position
 from seam.compaction.constants import Constants
@@ -95,12 +96,17 @@ def _put_constant(known: Constants, node: fx.Node, operand: fx.Node) -> None:
     node.target = OUT_OF_PLACE[node.target]
 
 
-def check(smaller: nn.Module, images: Tensor, expected: Tensor, tolerance: float) -> None:
+def check(smaller: nn.Module, images: Tensor, expected: Any, tolerance: float) -> None:
     """Compare the smaller network's outputs with the given one's; NotFollowedError where they differ."""
     try:
         got = smaller(images.clone())
     except Exception as e:  # torch raises many kinds when shapes do not fit
         raise NotFollowedError(f"the smaller network does not run: {' '.join(str(e).split())[:160]}") from e
-    difference = float((got - expected).abs().max()) if got.shape == expected.shape else torch.inf
-    if not difference <= tolerance * float(expected.abs().max()):  # also when it is NaN
-        raise NotFollowedError(f"the smaller network differs by {difference:.3g}")
+    for one, other in zip(*(_values(output) for output in (got, expected)), strict=True):
+        difference = float((one - other).abs().max()) if one.shape == other.shape else torch.inf
+        if not difference <= tolerance * float(other.abs().max()):  # also when it is NaN
+            raise NotFollowedError(f"the smaller network differs by {difference:.3g}")
+
+
+def _values(output: Any) -> list[Tensor]:
+    return [value for value in tree_leaves(output) if isinstance(value, Tensor)]

@@ -49,7 +49,7 @@ def clip_bounds(
     """Lowest and highest value per channel, in normalised space, that `config.clip` allows."""
     if config.clip == "published":
         return torch.full((3, 1, 1), -PUBLISHED_CLIP), torch.full((3, 1, 1), PUBLISHED_CLIP)
-    means, deviations = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+    means, deviations = torch.tensor(mean).view(-1, 1, 1), torch.tensor(std).view(-1, 1, 1)
     return -means / deviations, (1 - means) / deviations
 
 
@@ -211,5 +211,5 @@ def describe_attack(
         "share_values_beyond_eps": beyond / values,
         "mean_abs_delta_normalized": float(moved.sum()) / values,
         "max_abs_delta_normalized": largest,
-        "mean_abs_delta_pixel": [float(d) * 3 / values * s for d, s in zip(moved, std, strict=True)],
+        "mean_abs_delta_pixel": [float(d) * len(std) / values * s for d, s in zip(moved, std, strict=True)],
     }

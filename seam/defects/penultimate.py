@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seam.errors import SourceError
 from seam.networks.activations import executed_layers, pooled
 
-Images = Float[Tensor, "batch 3 height width"]
+Images = Float[Tensor, "batch channels height width"]
 
 
 class PenultimateFeatures(nn.Module):

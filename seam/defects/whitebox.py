@@ -19,7 +19,7 @@ from seam.configs.defects import WhiteboxConfig
 from seam.data.images import LabelledImages
 from seam.defects._advertorch import LinfFABAttack, LinfPGDAttack
 
-Pixels = Float[Tensor, "batch 3 height width"]
+Pixels = Float[Tensor, "batch channels height width"]
 Attack = Literal["pgd", "fab"]
 _ROUNDING = 1e-6
 """By how much a float32 image may be beyond the budget."""
@@ -46,11 +46,11 @@ class OnPixels(nn.Module):
     std: Tensor
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take the normalisation of pixels in [0, 1], three values each."""
+        """Take the normalisation of pixels in [0, 1], a value for each channel."""
         super().__init__()
         self.model = copy.deepcopy(model)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
         self.eval().requires_grad_(False)
 
     def forward(self, pixels: Pixels) -> Float[Tensor, "batch classes"]:
@@ -89,7 +89,7 @@ def whitebox_accuracy(
     with torch.random.fork_rng(devices=[data.labels.device] if data.labels.is_cuda else []):
         torch.manual_seed(seed)
         for images, labels in zip(data.images.split(size), data.labels.split(size), strict=True):
-            pixels = (images.permute(0, 3, 1, 2).float() / 255).expand(-1, 3, -1, -1).contiguous()
+            pixels = (images.permute(0, 3, 1, 2).float() / 255).expand(-1, len(mean), -1, -1).contiguous()
             attacked = attack_pixels(on_pixels, pixels, labels, attack, config)
             with torch.no_grad():
                 correct = on_pixels(pixels).argmax(1) == labels

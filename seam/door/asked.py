@@ -10,23 +10,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seam.data.images import LabelledImages
 from seam.data.problems import TargetProblem
 from seam.data.splits import carve_val
-from seam.data.statistics import channel_statistics
 from seam.door.given import Given, Labelled, folder_split, labelled, named
 from seam.errors import DataError, SourceError, SuspectResultWarning
+from seam.networks.activations import executed_layers
 from seam.networks.plain import copy_of
-from seam.networks.predict import predict
-from seam.networks.source import Preprocess, three_values
+from seam.networks.scores import give_scores, shown_output
 
 Device = Literal["auto", "cpu", "cuda"]
 VAL_SHARE = 0.2
 """Of the training images that become val where none are given."""
-_TRIED_ON = 512
-"""Images that a normalisation is chosen on."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +148,13 @@ def _renumbered(side: Labelled, wanted: tuple[str, ...], name: str) -> Labelled:
     return named(replace(side, data=LabelledImages(side.data.images, labels)), wanted)
 
 
-def outputs_of(network: nn.Module, images: Images) -> int:
-    """How many class scores the network gives.
+def outputs_of(network: nn.Module, images: Images, class_names: Sequence[str] | None = None) -> int:
+    """Let the network give its class scores alone, in place, where they are one of several outputs; how many it gives.
+
+    Args:
+        network: of which one logit counts as those of two classes.
+        images: as it takes them.
+        class_names: of its outputs; None: it may have other classes than the images.
 
     Raises:
         SourceError: it does not take such images, or gives no finite class scores.
@@ -161,68 +162,28 @@ def outputs_of(network: nn.Module, images: Images) -> int:
     shape = tuple(images.example.shape[1:])
     try:
         with torch.no_grad():
+            known = None if class_names is None else len(class_names)
+            if give_scores(network, images.example, known) is None and known is None:
+                give_scores(network, images.example, _width(network, images.example))
             scores = network(images.example)
     except Exception as e:  # whatever the network's own code raises
         why = " ".join(str(e).split())[:160]
         raise SourceError(f"the network does not take images of shape {shape}: {why}", hint="image_size") from e
     if not isinstance(scores, Tensor) or scores.ndim != 2:
-        got = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
-        raise SourceError(f"expected class scores of shape (images, classes) from the network, got {got}.")
+        several = "" if isinstance(scores, Tensor) else "; let it return them by the name 'logits'"
+        raise SourceError(
+            f"expected class scores of shape (images, classes) from the network, got {shown_output(scores)}{several}."
+        )
     if not bool(torch.isfinite(scores).all()):
         raise SourceError("expected finite class scores, got NaN or infinite ones", hint="normalisation")
     return scores.shape[1]
 
 
-def normalised(network: nn.Module | None, images: Images, wanted: Wanted) -> Images:
-    """The same with what brings its images to the network's input.
-
-    Images of a loader are taken as they are. Images as stored are normalised by the numbers given;
-    without any, by those of a few common ones at which the network's cross-entropy on val is lowest.
-
-    Args:
-        network: whose classes the labels are; None: they are other classes, and ImageNet's numbers
-            are taken where none are given.
-        images: of the network's classes.
-        wanted: mean and std.
-
-    Raises:
-        DataError: mean or std alone, not 1 or 3 values each, or given for images of a loader.
-    """
-    if (wanted.mean is None) != (wanted.std is None):
-        raise DataError("mean and std: expected both or neither, got one alone.")
-    if not images.train.as_stored:
-        if wanted.mean is not None:
-            raise DataError("mean and std: expected none for images that are float already; normalise in the loader.")
-        return replace(images, normalisation="as the images come")
-    if wanted.mean is not None and wanted.std is not None:
-        if {len(wanted.mean), len(wanted.std)} - {1, 3}:
-            raise DataError(f"mean and std: expected 1 or 3 values, got {len(wanted.mean)} and {len(wanted.std)}.")
-        chosen = Preprocess(three_values(wanted.mean), three_values(wanted.std))
-        return replace(images, preprocess=chosen, normalisation="as given")
-    common = _common(images)
-    if network is None:
-        return replace(images, preprocess=Preprocess(*common["ImageNet's"]), normalisation="ImageNet's")
-    few = images.val.rows(torch.arange(len(images.val.data))[:: max(1, len(images.val.data) // _TRIED_ON)])
-    losses = {name: _loss(network, few, Preprocess(*numbers)) for name, numbers in common.items()}
-    best = min(losses, key=lambda name: losses[name])
-    text = f"{best} (mean {common[best][0]}, std {common[best][1]}), the best of {len(common)} on val"
-    return replace(images, preprocess=Preprocess(*common[best]), normalisation=text)
-
-
-def _common(images: Images) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
-    some = images.train.data.images[slice(4 * _TRIED_ON)].numpy()
-    mean, std = (three_values(np.round(values, 4).tolist()) for values in channel_statistics(some))
-    return {
-        "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        "the training images' own": (mean, tuple(max(value, 1e-3) for value in std)),
-        "-1 to 1": ((0.5,) * 3, (0.5,) * 3),
-        "0 to 1": ((0.0,) * 3, (1.0,) * 3),
-    }
-
-
-def _loss(network: nn.Module, data: LabelledImages, preprocess: nn.Module) -> float:
-    loss = float(F.cross_entropy(predict(network, data, preprocess), data.labels))
-    return loss if np.isfinite(loss) else float("inf")
+def _width(network: nn.Module, example: Tensor) -> int | None:
+    """Outputs of the last layer that the network runs."""
+    executed, _ = executed_layers(network, example)
+    last = network.get_submodule(executed[-1]) if executed else None
+    return last.out_features if isinstance(last, nn.Linear) else None
 
 
 def problem_of(classes: Sequence[str | int], images: Images) -> TargetProblem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from seam.compaction import compact as remove_channels
@@ -14,10 +15,12 @@ from seam.door.restructure import Restructured
 from seam.door.transfer import Transferred
 from seam.door.work import Small
 from seam.errors import ExportError
+from seam.files import write_bytes
 from seam.inference.export import export_onnx
 from seam.masks.masks import Masks, apply_masks
 from seam.measures.shipped import Claim, check_shipped
-from seam.networks.plain import plain
+from seam.networks.plain import copy_of, plain
+from seam.networks.scores import give_scores, shown_output
 
 _CHANGED = "the network is not as it was reported; export its .network with an example, of which nothing is said"
 
@@ -56,7 +59,8 @@ def export(
     report of a result says of its weights and multiply-adds is counted on the file as well.
 
     Args:
-        model: what another function of the door gave, or a network; it is not changed.
+        model: what another function of the door gave, or a network; it is not changed. Of several
+            outputs the class scores are written.
         path: of the file, its name ends in .onnx.
         example: images as the network takes them; needed for a network, only their shape counts.
 
@@ -65,7 +69,7 @@ def export(
 
     Raises:
         ExportError: another kind of file, no example, the network does not export, or the file has
-            other weights or multiply-adds than the report says; it is removed then.
+            other weights or multiply-adds than the report says; the file is as before then.
     """
     file = Path(path)
     if file.suffix != ".onnx":
@@ -74,11 +78,32 @@ def export(
     shown = example if isinstance(model, nn.Module) else model.example
     if shown is None:
         raise ExportError("expected an example of the network's images, got none; give example.")
+    if isinstance(model, nn.Module):
+        export_onnx(_with_one_output(network, shown.cpu()), shown, file)
+        return file
+    before = file.read_bytes() if file.is_file() else None
     export_onnx(network, shown, file)
-    if not isinstance(model, nn.Module):
-        try:
-            check_shipped(file, network, shown, Claim(model.report.counts(), "the report", _CHANGED))
-        except ExportError:
-            file.unlink()
-            raise
+    try:
+        check_shipped(file, network, shown, Claim(model.report.counts(), "the report", _CHANGED))
+    except ExportError:
+        file.unlink() if before is None else write_bytes(file, before)
+        raise
     return file
+
+
+def _with_one_output(network: nn.Module, example: Tensor) -> nn.Module:
+    """A copy that gives its class scores alone, where they are one of several outputs."""
+    copied, images = copy_of(network).cpu().eval(), torch.cat([example[:1]] * 2)
+    try:
+        with torch.no_grad():
+            copied(images.clone())
+    except Exception:  # whatever the network's own code raises, the export says it
+        return copied
+    give_scores(copied, images, one_logit=True)
+    output = copied(images)
+    if not isinstance(output, Tensor):
+        raise ExportError(
+            f"{type(network).__name__}: expected class scores, shape (images, classes), got {shown_output(output)};"
+            " return one of them alone, or by the name 'logits'."
+        )
+    return copied

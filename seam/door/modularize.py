@@ -13,9 +13,10 @@ from torch import nn
 from seam.composition.composed import Composed
 from seam.composition.module import Module, Piece, Takes
 from seam.configs.modules import ModulesConfig
-from seam.door.asked import Device, Images, Wanted, classes_of, doubt_val, normalised, outputs_of, own_copy, read
+from seam.door.asked import Device, Images, Wanted, doubt_val, own_copy, read
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
+from seam.door.normalisation import as_taken
 from seam.door.parts import Modules, PartSize, PartsReport, modules_of
 from seam.door.progress import Shown
 from seam.errors import DataError
@@ -85,8 +86,7 @@ def modularize(
     begin, row, wanted = time.perf_counter(), find(method, MODULES), Wanted(mean, std, image_size, seed, device)
     source, numbers = own_copy(network), config or ModulesConfig()
     images = read(train, val, wanted)
-    images = classes_of(images, class_names, outputs_of(source, normalised(None, images, wanted)))
-    images = normalised(source, images, wanted)
+    images = as_taken(source, images, class_names, wanted)
     plain(source, images.example.cpu())
     classes = _every_class(images)
     findings, example = check_up(source, images.example, len(classes.names)), images.example

@@ -128,7 +128,7 @@ def patch(
         raise DataError(f"module: expected one of seam.modularize, modules['name'], got {type(module).__name__}.")
     model, module = own_copy(weak), copy.deepcopy(module).cpu().eval()
     images = _as_the_module_takes(read(train, val, Wanted(None, None, image_size, seed, device)), module)
-    images = classes_of(images, class_names, outputs_of(model, images))
+    images = classes_of(images, class_names, outputs_of(model, images, class_names or images.train.classes))
     names = images.train.classes or ()
     column = _column(of or module.of, names)
     example = images.example

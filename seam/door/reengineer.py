@@ -14,16 +14,14 @@ from seam.configs.training import FinetuneConfig
 from seam.door.asked import (
     Device,
     Wanted,
-    classes_of,
     doubt_val,
-    normalised,
-    outputs_of,
     own_copy,
     problem_of,
     read,
 )
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
+from seam.door.normalisation import as_taken
 from seam.door.progress import Shown
 from seam.door.work import Small, Work
 from seam.measures.check_up import check_up
@@ -74,10 +72,11 @@ def reengineer(
         val: further images, to choose on; None: the folder `val` beside `train`, or a fifth of `train`.
         class_names: of the network's outputs, in their order; None: the folders of `train`, sorted,
             the `classes` of a Dataset, or numbers.
-        mean: of pixels in [0, 1], 1 or 3 values, for uint8 images; None: common ones are tried on val.
+        mean: of pixels in [0, 1], one value or one a channel, for uint8 images; None: common ones are tried on val.
         std: see `mean`.
         image_size: side in pixels that images of a folder are brought to; None: they must agree.
-        target: share of the cost that is kept, in (0, 1]; None: 0.4 of the milliseconds.
+        target: share of the cost that is kept, in (0, 1]; None: 0.4 of the milliseconds or, where no
+            widths of the layers reach that, of the multiply-adds, or as near as they can.
         search_config: all numbers of the search; None: as above.
         training: all numbers of the training after it; None: 20 epochs, see `TRAINING`.
         seed: of everything drawn.
@@ -98,11 +97,10 @@ def reengineer(
     wanted = Wanted(mean, std, image_size, seed, device)
     source = own_copy(network)
     images = read(train, val, wanted)
-    images = classes_of(images, class_names, outputs_of(source, normalised(None, images, wanted)))
-    images = normalised(source, images, wanted)
+    images = as_taken(source, images, class_names, wanted)
     plain(source, images.example.cpu())
     problem = problem_of(classes, images)
-    config = search_config or SEARCH
+    as_near, config = target is None and search_config is None, search_config or SEARCH
     config = config if target is None else replace(config, target=target)
     training = training or TRAINING
     if not images.train.as_stored:  # images vary by what their own loader draws
@@ -112,7 +110,7 @@ def reengineer(
     with doubting() as doubts, computing(device, shape[2] * shape[3], seed) as runtime:
         judge(findings, type(network).__name__)
         doubt_val(images)
-        work = Work(source, images, problem, config, training, runtime, seed, place, Shown(progress))
+        work = Work(source, images, problem, config, training, runtime, seed, place, Shown(progress), as_near)
         made = work.done()
     report = replace(made.report, doubts=tuple(doubts), seconds=time.perf_counter() - begin)
     return replace(made, report=report)

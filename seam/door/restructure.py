@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from seam.configs.inference import ProfileConfig
 from seam.configs.methods import RestructureConfig
-from seam.door.asked import Device, Wanted, classes_of, doubt_val, normalised, outputs_of, own_copy, read
+from seam.door.asked import Device, Wanted, doubt_val, own_copy, read
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
+from seam.door.normalisation import as_taken
 from seam.door.progress import Shown
 from seam.door.report import Report, Size
 from seam.door.times import measured
@@ -111,8 +112,7 @@ def restructure(
     wanted, numbers = Wanted(mean, std, image_size, seed, device), config or RestructureConfig()
     source = own_copy(network)
     images = read(train, val, wanted)
-    images = classes_of(images, class_names, outputs_of(source, normalised(None, images, wanted)))
-    images = normalised(source, images, wanted)
+    images = as_taken(source, images, class_names, wanted)
     plain(source, images.example.cpu())
     if not images.train.as_stored:  # images vary by what their own loader draws
         numbers = replace(numbers, training=replace(numbers.training, augment="none"))

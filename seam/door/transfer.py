@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from seam.configs.methods import SETTINGS, TransferConfig
-from seam.door.asked import Device, Images, Wanted, classes_of, normalised, outputs_of, own_copy, read
+from seam.door.asked import Device, Images, Wanted, classes_of, outputs_of, own_copy, read
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
+from seam.door.normalisation import normalised
 from seam.door.progress import Shown
 from seam.door.report import Report, Size
 from seam.hardware import describe
@@ -74,7 +75,7 @@ def transfer(
         removal: share of the convolutions' weights to remove, in [0, 1); None: as `config` has it.
         class_names: of the new classes, by label; None: the folders of `train`, the `classes` of a
             Dataset, or numbers.
-        mean: of pixels in [0, 1], 1 or 3 values, for uint8 images; None: ImageNet's.
+        mean: of pixels in [0, 1], one value or one a channel, for uint8 images; None: ImageNet's.
         std: see `mean`.
         image_size: side in pixels that images of a folder are brought to; None: they must agree.
         config: all numbers of search and training; None: those of `TransferConfig`, and the best on val of
@@ -99,7 +100,7 @@ def transfer(
     numbers = config or TransferConfig(settings=SETTINGS)
     numbers = numbers if removal is None else row.with_removal(numbers, removal)
     source = own_copy(network)
-    images = normalised(None, read(train, val, wanted), wanted)
+    images = normalised(source, read(train, val, wanted), wanted, on_val=False)
     findings = check_up(source, images.example, outputs_of(source, images))
     plain(source, images.example.cpu())
     images = classes_of(images, class_names, _number_of_classes(images, class_names))

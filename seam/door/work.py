@@ -22,7 +22,7 @@ from seam.door.asked import Images
 from seam.door.progress import Shown
 from seam.door.report import Report, Size
 from seam.door.times import measured, time_table
-from seam.errors import NoChannelsError, SuspectResultWarning
+from seam.errors import NoChannelsError, SearchError, SuspectResultWarning
 from seam.hardware import describe
 from seam.masks.masks import apply_masks
 from seam.measures.macs import count, weight_macs
@@ -38,6 +38,9 @@ from seam.training.probe import choose_rate
 
 WEIGHTS = SearchConfig(target=0.2)
 """Where no channels can go: single weights."""
+_UNITS = {"weights": "weights", "macs": "multiply-adds", "milliseconds": "milliseconds"}
+_MOST = 0.97
+"""Share of the costs beyond which a target is not raised."""
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,20 @@ class Work:
     seed: int
     folder: Path | None
     shown: Shown
+    as_near: bool = False
+    """Whether, where no layout of the channels keeps to the target, it is one of multiply-adds, and
+    raised until one does, with a doubt."""
 
     def done(self) -> Small:
         """All steps."""
         train, spare, val = self._rows()
-        found = self._searched(train, spare, val)
+        found, config = self._searched(train, spare, val)
         network = copy.deepcopy(self.source)
         apply_masks(network, found.masks)
         put_norm_tensors(network, found.norms)
         model = Reengineered(network, copy.deepcopy(found.head))
         self._train(model, found, train, spare, val)
-        return self._result(model.cpu(), found, train, val)
+        return self._result(model.cpu(), found, config, train, val)
 
     def _rows(self) -> tuple[LabelledImages, LabelledImages | None, LabelledImages]:
         """Train, further negatives of a binary problem, and val, with target labels."""
@@ -97,7 +103,10 @@ class Work:
 
         return of("train", train), of("train", spare) if len(spare) else None, of("val", val)
 
-    def _searched(self, train: LabelledImages, spare: LabelledImages | None, val: LabelledImages) -> SearchResult:
+    def _searched(
+        self, train: LabelledImages, spare: LabelledImages | None, val: LabelledImages
+    ) -> tuple[SearchResult, SearchConfig]:
+        """What was found, and by which numbers."""
         here = val.to(self.runtime.device)
         original = SourceOnProblem(self.source, self.problem.target_indices, len(self.problem.source_classes))
         logits = predict(original.to(self.runtime.device), here, self.images.preprocess.to(self.runtime.device))
@@ -113,7 +122,7 @@ class Work:
         weights = replace(WEIGHTS, augment=self.config.augment)
         return self._search(problem, weights)
 
-    def _search(self, problem: SearchProblem, config: SearchConfig) -> SearchResult:
+    def _search(self, problem: SearchProblem, config: SearchConfig) -> tuple[SearchResult, SearchConfig]:
         macs = None if config.cost == "weights" else weight_macs(self.source, self.images.example)
         times = None
         if config.cost == "milliseconds":
@@ -121,6 +130,27 @@ class Work:
             example, path, block = self.images.example, self._path("times.json"), config.channel_block
             times = time_table(self.source, example, block, profile, self.seed, path, self.shown)
         problem = replace(problem, weight_macs=macs, times=times)
+        wanted = config
+        while True:
+            try:
+                found = self._run(problem, config)
+                break
+            except SearchError as e:
+                if e.hint != "target" or not self.as_near or config.target > _MOST:
+                    raise
+            if config.cost == "milliseconds":
+                config = replace(config, cost="macs")
+            else:
+                config = replace(config, target=(1 + config.target) / 2)
+        if config != wanted:
+            text = (
+                f"no layout of the channels takes {wanted.target:.0%} of the {_UNITS[wanted.cost]}, as layers are few"
+            )
+            kept = f"up to {config.target:.0%} of the {_UNITS[config.cost]} are kept instead"
+            warnings.warn(SuspectResultWarning(f"{text} or narrow: {kept}"), stacklevel=2)
+        return found, config
+
+    def _run(self, problem: SearchProblem, config: SearchConfig) -> SearchResult:
         with self.shown.bar("search", config.rounds, "round") as on_step:
             return search(
                 problem,
@@ -160,7 +190,9 @@ class Work:
             )
         self.source.cpu()
 
-    def _result(self, model: Reengineered, found: SearchResult, train: LabelledImages, val: LabelledImages) -> Small:
+    def _result(
+        self, model: Reengineered, found: SearchResult, config: SearchConfig, train: LabelledImages, val: LabelledImages
+    ) -> Small:
         example = self.images.example
         smaller = compact(model, example, ENGINE_BLOCK).module
         preprocess = self.images.preprocess.cpu()
@@ -168,7 +200,7 @@ class Work:
         ms, conditions = measured(self.source, smaller, example, ProfileConfig(), self.seed)
         right = accuracy(predict(smaller, val, preprocess), val.labels)
         report = Report(
-            method=_method(found, self.config),
+            method=_method(found, config),
             classes=self.problem.classes,
             source=Size(
                 accuracy=found.source_val_accuracy,
@@ -188,7 +220,7 @@ class Work:
             normalisation=self.images.normalisation,
             seed=self.seed,
             seconds=0.0,
-            settings={"search": asdict(self.config), "training": asdict(self.training)},
+            settings={"search": asdict(config), "training": asdict(self.training)},
             conditions={**conditions, "torch": torch.__version__, "machine": describe()},
             doubts=(),
         )
@@ -205,5 +237,4 @@ def _method(found: SearchResult, config: SearchConfig) -> str:
     if found.chosen is None:
         return f"single weights, {100 * found.best.density:.0f}% kept"
     share = 100 * found.chosen.cost / found.chosen.cost_of_all
-    unit = {"weights": "weights", "macs": "multiply-adds", "milliseconds": "milliseconds"}[config.cost]
-    return f"whole channels, {share:.0f}% of the {unit} kept, layout proposed by {found.chosen.rule}"
+    return f"whole channels, {share:.0f}% of the {_UNITS[config.cost]} kept, layout proposed by {found.chosen.rule}"

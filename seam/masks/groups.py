@@ -37,7 +37,7 @@ class ChannelGroups:
     """Transposed convolutions, in whose weights the inputs come first."""
 
 
-def channel_groups(network: nn.Module, images: Float[Tensor, "batch 3 h w"]) -> ChannelGroups:
+def channel_groups(network: nn.Module, images: Float[Tensor, "batch channels h w"]) -> ChannelGroups:
     """Find the groups of channels that can be removed from a network, each as a whole.
 
     Args:

@@ -46,8 +46,17 @@ def units_of(groups: ChannelGroups, block: int) -> tuple[Unit, ...]:
     Args:
         groups: of the network's channels.
         block: widths are multiples of it, and all; where these are more than `MOST_WIDTHS`, so many
-            of them, evenly spaced, the least and all among them.
+            of them, evenly spaced, the least and all among them. Where no layer has a choice then,
+            half of it counts, and so on.
     """
+    units = _units(groups, block)
+    while block > 1 and all(len(unit.widths) == 1 for unit in units):
+        block //= 2
+        units = _units(groups, block)
+    return units
+
+
+def _units(groups: ChannelGroups, block: int) -> tuple[Unit, ...]:
     kind = kinds_of(groups)
     made = {name: set(kind[ids[ids >= 0]].tolist()) for name, ids in groups.outputs.items()}
     units: list[Unit] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from seam.masks.groups import channel_groups
 from seam.masks.masks import counted, maskable, outside_mask
 from seam.measures.findings import Finding
 from seam.networks.plain import copy_of, plain
+from seam.networks.scores import Scores, find_scores, give_scores, shown_output
 
 Images = Float[Tensor, "batch channels height width"]
 _ALIKE = 1e-3
@@ -62,8 +63,8 @@ def _input(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fin
         wanted = None if first is None else first.in_channels
         if wanted is not None and wanted != channels and f"{wanted} channels" in str(e):
             text = (
-                f"expected a network that takes images of {channels} channels (grey ones are repeated to 3), got one of"
-                f" {wanted}; give one whose first layer takes {channels}."
+                f"expected a network that takes images of {channels} channels, got one of {wanted}; give images of"
+                f" {wanted} channels, or a network whose first layer takes {channels}."
             )
             yield Finding("input", text, "stop")
         elif other is not None:
@@ -87,22 +88,34 @@ def _input(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fin
 
 
 def _output(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
-    scores, expected = network(images), (len(images), num_classes)
-    if not isinstance(scores, Tensor) or tuple(scores.shape) != expected:
-        text = f"expected class scores of shape {expected}, got {_shape(scores)}; give a network that returns them."
-        yield Finding("scores", text, "stop")
+    """What is looked at after it gives its class scores alone."""
+    output, expected = network(images), (len(images), num_classes)
+    found = find_scores(output, len(images), num_classes)
+    if found is None:
+        several = ", under the name 'logits' where there are several outputs"
+        text = (
+            f"expected class scores of shape {expected}, got {shown_output(output)}; give a network that returns them"
+        )
+        yield Finding("scores", f"{text}{'' if isinstance(output, Tensor) else several}.", "stop")
         return
+    bounded = _within_bounds(network, images, found)
+    give_scores(network, images, num_classes)
+    scores = network(images)
     if not bool(torch.isfinite(scores).all()):
         yield Finding("scores", "expected finite class scores, got NaN or infinite ones", "stop", "normalisation")
-    elif bool((scores >= 0).all()) and bool(((scores.sum(1) - 1).abs() < _ALIKE).all()):
+    elif bounded and found.alone:
+        text = "expected one logit for two classes, got what lies in 0 to 1 as a probability; leave out its sigmoid."
+        yield Finding("scores", text, "stop")
+    elif bounded:
         text = (
             "it gives probabilities, not logits: their gradients vanish where it is sure, and a head on them learns"
-            " slowly; leave out its softmax."
+            " slowly; leave out its softmax or sigmoid."
         )
         yield Finding("scores", text, "doubt")
     else:
         kind = "log-probabilities" if bool((scores.logsumexp(1).abs() < _ALIKE).all()) else "logits"
-        yield Finding("scores", f"{num_classes} {kind}")
+        parts = (str(found),) if found.alone else (f"{num_classes} {kind}", str(found))
+        yield Finding("scores", ", ".join(filter(None, parts)))
 
 
 def _repeated(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
@@ -153,7 +166,7 @@ def _training(network: nn.Module, images: Images, num_classes: int) -> Iterator[
         yield Finding("training", f"it cannot be run in training mode: {_line(e)}; mend its forward.", "stop")
         return
     if not isinstance(scores, Tensor) or scores.shape != (len(images), num_classes):
-        got = _shape(scores)
+        got = shown_output(scores)
         text = (
             f"expected class scores alone while it trains, got {got}; build it without auxiliary outputs (of"
             " torchvision's: aux_logits=False), or return the scores of the last head."
@@ -219,11 +232,11 @@ def _differ(one: Tensor, other: Tensor) -> bool:
     return one.shape != other.shape or bool((one - other).abs().max() > _ALIKE * max(1e-3, float(one.abs().max())))
 
 
-def _shape(output: Any) -> str:
-    """What a network gives, in words."""
-    if isinstance(output, Tensor):
-        return str(tuple(output.shape))
-    return type(output).__name__ + (f" with {', '.join(map(str, output))}" if isinstance(output, dict) else "")
+def _within_bounds(network: nn.Module, images: Images, found: Scores) -> bool:
+    """Whether scores lie in 0 to 1 whatever the images: those given, their negatives, and both magnified; not all 0."""
+    scores = [replace(found, alone=False).take(network(images * scale)) for scale in (1, -1, 100, -100)]
+    inside = all(bool(((some >= 0) & (some <= 1)).all()) for some in scores)
+    return inside and any(bool((some > 0).any()) for some in scores)
 
 
 def _line(error: Exception) -> str:

@@ -40,7 +40,7 @@ class Target:
         """The same on `device`."""
         return Target(self.train.to(device), self.val.to(device), self.preprocess.to(device), self.num_classes)
 
-    def example(self, device: torch.device) -> Float[Tensor, "1 3 height width"]:
+    def example(self, device: torch.device) -> Float[Tensor, "1 channels height width"]:
         """One normalised training image, on `device`."""
         image: Tensor = self.preprocess.to(device)(self.train.images[:1].to(device))
         return image

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 
 def executed_layers(
-    network: nn.Module, example_input: Float[Tensor, "batch 3 height width"]
+    network: nn.Module, example_input: Float[Tensor, "batch channels height width"]
 ) -> tuple[list[str], object]:
     """Names of the convolutions and linear layers that one pass executes, in their order; and the network's output.
 

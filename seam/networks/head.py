@@ -33,7 +33,7 @@ class Reengineered(nn.Module):
         self.network = network
         self.head = head
 
-    def forward(self, x: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch classes"]:
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch classes"]:
         """Logits over the target labels."""
         scores: Tensor = self.head(self.network(x))
         return scores
@@ -54,7 +54,7 @@ class SourceOnProblem(nn.Module):
         self.target = list(target_indices)
         self.others = [i for i in range(num_source_classes) if i not in target_indices]
 
-    def forward(self, x: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch columns"]:
+    def forward(self, x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch columns"]:
         """Logits of the target classes, then the largest other one."""
         logits: Tensor = self.network(x)
         if not self.others:

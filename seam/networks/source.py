@@ -6,6 +6,7 @@ import copy
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from seam.errors import SourceError
 from seam.files import read_json, sha256_file, write_text
 from seam.networks.build import build
 from seam.networks.plain import plain
+from seam.networks.scores import give_scores
 from seam.networks.state_dicts import load_weights, save_weights
 
 _KEPT = 2
@@ -36,7 +38,7 @@ class SourceInfo:
     classes: tuple[str, ...] = ()
     """In the order of the logits; empty where their names are not known."""
     mean: tuple[float, ...]
-    """Normalisation, three values, pixels in [0, 1]."""
+    """Normalisation, a value for each channel that the network takes, pixels in [0, 1]."""
     std: tuple[float, ...]
     image_shape: tuple[int, int, int]
     """(height, width, channels) of the images as stored that it is used on."""
@@ -74,10 +76,10 @@ class Source:
         """Images as stored, to the network's input; a new module on the CPU."""
         return Preprocess(self.info.mean, self.info.std)
 
-    def example(self, images: UInt8[Tensor, "batch h w c"] | None = None) -> Float[Tensor, "batch 3 h w"]:
+    def example(self, images: UInt8[Tensor, "batch h w c"] | None = None) -> Float[Tensor, "batch channels h w"]:
         """An input of the network, on the CPU: `images` normalised, or one of zeros of its image size."""
         if images is None:
-            return torch.zeros(1, 3, *self.info.image_shape[:2])
+            return torch.zeros(1, len(self.info.mean), *self.info.image_shape[:2])
         made: Tensor = self.preprocess()(images)
         return made
 
@@ -89,20 +91,45 @@ class Preprocess(nn.Module):
     shift: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take the normalisation of pixels in [0, 1], three values each."""
+        """Take the normalisation of pixels in [0, 1], a value each for every channel of the network's input."""
         super().__init__()
-        deviation = torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1)
+        deviation = torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1)
         self.register_buffer("scale", 1 / (255 * deviation))
-        self.register_buffer("shift", -torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1) / deviation)
+        self.register_buffer("shift", -torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1) / deviation)
 
-    def forward(self, images: UInt8[Tensor, "batch h w c"]) -> Float[Tensor, "batch 3 h w"]:
-        """Normalised float32 NCHW; one grey channel is repeated to three."""
+    def forward(self, images: UInt8[Tensor, "batch h w c"]) -> Float[Tensor, "batch channels h w"]:
+        """Normalised float32 NCHW; one grey channel is repeated where the network takes more."""
         return images.permute(0, 3, 1, 2).float() * self.scale + self.shift
 
 
-def three_values(values: Sequence[float]) -> tuple[float, ...]:
-    """A value a channel, of one value or three."""
-    return tuple(values) * (3 // len(values))
+def per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A value for each channel, of one value for all of them or one for each.
+
+    Raises:
+        SourceError: another number of values.
+    """
+    if len(values) not in (1, channels):
+        wanted = "1 value" if channels == 1 else f"1 or {channels} values"
+        raise SourceError(f"expected {wanted}, got {len(values)}, for a network that takes {channels} channels.")
+    return tuple(values) * (channels // len(values))
+
+
+def channels_taken(network: nn.Module, image_shape: Sequence[int]) -> int:
+    """Channels of what a network is given of such images: theirs; grey ones are repeated if it takes three.
+
+    Args:
+        network: in eval mode, on the CPU.
+        image_shape: (height, width, channels) of the images as stored.
+    """
+    height, width, stored = image_shape
+    if stored != 1:
+        return stored
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for channels in (3, 1):
+            with suppress(Exception):  # whatever the network's own code raises
+                network(torch.zeros(2, channels, height, width))
+                return channels
+    return 3
 
 
 def save_source(network: nn.Module, info: SourceInfo, folder: Path) -> None:
@@ -160,5 +187,6 @@ def _read_source(path: Path, weights: Path) -> Source:
         network = build(info.architecture, info.num_classes)
     source = Source(network.eval(), info)
     plain(network, source.example())
+    give_scores(network, torch.cat([source.example()] * 2), info.num_classes)
     load_weights(network, weights)
     return source

@@ -14,8 +14,9 @@ from seam.errors import SourceError
 from seam.networks.activations import executed_layers, pooled
 from seam.networks.head import fit_head
 from seam.networks.predict import predict
+from seam.networks.scores import give_all_scores
 
-Images = Float[Tensor, "batch 3 height width"]
+Images = Float[Tensor, "batch channels height width"]
 
 
 class Student(nn.Module):
@@ -85,6 +86,7 @@ def student(network: nn.Module, example_input: Images, num_classes: int, seed: i
             " nothing to transfer."
         )
     copied = copy.deepcopy(network)
+    give_all_scores(copied)
     old = copied.get_submodule(name)
     copied.set_submodule(name, _fresh(old, num_classes, seed))
     return Student(copied, name, f"{name}: {old}").eval().requires_grad_(True)
@@ -97,6 +99,7 @@ def classifier_name(network: nn.Module, example_input: Images) -> str:
         SourceError: it is another layer, or none is executed.
     """
     probe = copy.deepcopy(network).eval()
+    give_all_scores(probe)
     executed, scores = executed_layers(probe, example_input[:1])
     expected = (
         f"{type(network).__name__}: expected the last executed layer to be a linear layer or a 1x1 convolution that"

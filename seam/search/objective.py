@@ -17,7 +17,7 @@ from seam.masks.scores import Scores
 from seam.networks.norms import norm_parameters, norm_tensors, put_norm_tensors
 from seam.runtime import Runtime
 
-Images = Float[Tensor, "batch 3 height width"]
+Images = Float[Tensor, "batch channels height width"]
 
 
 @runtime_checkable

@@ -52,7 +52,7 @@ class Narrowed:
 
     network: nn.Module
     """Its eval mode counts; it is not changed."""
-    example_input: Float[Tensor, "batch 3 h w"]
+    example_input: Float[Tensor, "batch channels h w"]
     """Only the shape of its images is used."""
     groups: ChannelGroups
     units: tuple[Unit, ...]

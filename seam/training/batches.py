@@ -15,7 +15,7 @@ from seam.data.lazy import batches_of
 
 def training_batches(
     data: LabelledImages, preprocess: nn.Module, batch_size: int, augment: str, seed: int, epoch: int
-) -> Iterator[tuple[Float[Tensor, "batch 3 h w"], Int[Tensor, " batch"]]]:
+) -> Iterator[tuple[Float[Tensor, "batch channels h w"], Int[Tensor, " batch"]]]:
     """One epoch, shuffled, augmented and normalised; a function of (seed, epoch) alone, so a resumed run sees the same.
 
     The last batch is dropped when it is smaller than half a batch (and not the only one).
@@ -93,7 +93,9 @@ def _resized_windows(count: int, generator: torch.Generator) -> Float[Tensor, "i
     return maps
 
 
-def _resize(images: Float[Tensor, "batch 3 h w"], windows: Float[Tensor, "batch 2 3"]) -> Float[Tensor, "batch 3 h w"]:
+def _resize(
+    images: Float[Tensor, "batch channels h w"], windows: Float[Tensor, "batch 2 3"]
+) -> Float[Tensor, "batch channels h w"]:
     """Each image's window, brought to the image's size (bilinear)."""
     grid = nn.functional.affine_grid(windows, list(images.shape), align_corners=False)
     return nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)

@@ -44,7 +44,7 @@ class Features:
 def features_of(
     network: nn.Module,
     source: nn.Module,
-    images: Float[Tensor, "batch 3 h w"],
+    images: Float[Tensor, "batch channels h w"],
     weight: float,
     stages: int,
     *,

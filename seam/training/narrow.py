@@ -57,7 +57,7 @@ class Narrowed:
 
 
 @torch.no_grad()
-def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch 3 h w"]) -> Narrowed | None:
+def narrow(network: nn.Module, masks: Masks, images: Float[Tensor, "batch channels h w"]) -> Narrowed | None:
     """Take out of a masked network what nothing reads. Norms stay, and what is constant is not folded: it may learn.
 
     Args:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from seam.errors import SourceError
 from seam.networks.student import classifier_name
 
-Images = Float[Tensor, "batch 3 height width"]
+Images = Float[Tensor, "batch channels height width"]
 Resolution = tuple[int, int]
 
 

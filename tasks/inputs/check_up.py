@@ -14,7 +14,7 @@ from seam.measures.check_up import check_up
 from seam.measures.findings import Finding, judge
 from seam.networks.build import build
 from seam.networks.plain import load_either_form
-from seam.networks.source import Preprocess
+from seam.networks.source import Preprocess, channels_taken
 from tasks.inputs.checkpoint import fetch_checkpoint
 from tasks.project.params import Params
 
@@ -59,12 +59,14 @@ def look(root: Path, params: Params) -> list[Finding]:
     prepared = root / "artifacts" / "validate_data" / "dataset.safetensors"
     if prepared.is_file():
         found = load_prepared(prepared)
-        images, classes = Preprocess((0.5,) * 3, (0.25,) * 3)(torch.from_numpy(found.x_train[:3])), found.classes
+        network = build(config.architecture, len(found.classes)).eval()
+        channels, classes = channels_taken(network, found.image_shape), found.classes
+        images = Preprocess((0.5,) * channels, (0.25,) * channels)(torch.from_numpy(found.x_train[:3]))
     else:
-        side = data.image_size or 32
-        images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
-        classes = class_names(data.kind, root / data.path)
-    network = build(config.architecture, len(classes))
+        side, classes = data.image_size or 32, class_names(data.kind, root / data.path)
+        network = build(config.architecture, len(classes)).eval()
+        channels = channels_taken(network, (side, side, 1))
+        images = torch.rand(3, channels, side, side, generator=torch.Generator().manual_seed(0))
     if config.checkpoint is not None:
         tensors = fetch_checkpoint(config.checkpoint, config.architecture, root)
         load_either_form(network, tensors.tensors, str(root / config.checkpoint), images, config.weights)

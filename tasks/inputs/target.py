@@ -90,7 +90,7 @@ class Adversarial:
         self.piece = AT_ONCE * int(about["batch_size"])
         """Images of a piece, but for the last one."""
 
-    def __iter__(self) -> Iterator[Float[Tensor, "piece 3 height width"]]:
+    def __iter__(self) -> Iterator[Float[Tensor, "piece channels height width"]]:
         """Normalised images, on the CPU, in the order of the test split."""
         with safe_open(self._path, framework="pt") as f:
             images = f.get_slice(_IMAGES)

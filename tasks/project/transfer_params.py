@@ -36,7 +36,7 @@ class TransferParams:
     weights: str | None = None
     """Which of several sets of them, as `prepare_source.weights`."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    """Its normalisation, pixels in [0, 1]: one or three values. ImageNet's."""
+    """Its normalisation, pixels in [0, 1]: one value, or one for each channel that the network takes. ImageNet's."""
     std: tuple[Annotated[float, Gt(0)], ...] = (0.229, 0.224, 0.225)
     """Likewise."""
     num_classes: Annotated[int, Ge(2)] = 1000

@@ -20,6 +20,15 @@ from tasks.project.stage import StageContext
 
 NETWORK = """
 from torch import nn
+class Grey(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(1, 4, 3), nn.Linear(4, num_classes)
+    def forward(self, x):
+        features = self.conv(x).relu().mean((2, 3))
+        return {"logits": self.linear(features), "features": features}
+def grey(num_classes):
+    return Grey(num_classes)
 def small(num_classes):
     body = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return nn.Sequential(*body, nn.Linear(4, num_classes))
@@ -243,3 +252,15 @@ def test_the_files_that_the_network_and_its_weights_are_in_are_recorded(stage):
     stage(checkpoint="all.index.json", **RIGHT)
     files = read_json(stage.folder / "source.json")["files"]
     assert files == {n: sha256_file(stage.root / n) for n in ("all.index.json", *names, "net.py", "parts.py")}
+
+
+def test_a_network_of_grey_images_that_gives_a_mapping(stage):
+    stage(architecture="net.py:grey", epochs=1)
+    source = load_source(stage.folder)
+    assert len(source.info.mean) == len(source.info.std) == 1
+    assert source.example().shape == (1, 1, 8, 8)
+    data = load_prepared(stage.root / "artifacts/validate_data/dataset.safetensors")
+    images = source.example(torch.from_numpy(data.x_train[:5]))
+    assert images.shape == (5, 1, 8, 8)
+    features = source.network.conv(images).relu().mean((2, 3))
+    assert torch.equal(source.network(images), source.network.linear(features))

@@ -169,7 +169,6 @@ class Augmented(nn.Module):
         (Branches(), "of test_not_followed.py, `return x if x.sum() > 0 else -x`"),
         (Counted(), "decides by the number of images in line"),
         (Small(lambda m, x: torch.cat([y * 2 for y in x])), "the number of images"),
-        (Small(lambda m, x: (x, x)), "not one tensor"),
         (Small(lambda m, x: F.relu(x, inplace=True) + x), "in place"),
         (Small(lambda m, x: x.view(-1).mul_(2) is x or x), "in place"),
         (Small(lambda m, x: operator.iadd(x, 1) + x), "in place"),

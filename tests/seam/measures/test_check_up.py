@@ -39,7 +39,12 @@ class Auxiliary(Base):
 
 class Mapping(Base):
     def forward(self, x: Tensor) -> object:
-        return {"logits": super().forward(x)}
+        return {"logits": super().forward(x), "images": x}
+
+
+class Twice(Base):
+    def forward(self, x: Tensor) -> object:
+        return {"one": super().forward(x), "two": super().forward(x)}
 
 
 class Dropped(Base):
@@ -121,6 +126,11 @@ class Probabilities(Base):
         return super().forward(x).softmax(1)  # type: ignore[attr-defined]
 
 
+class ProbabilityOfEach(Base):
+    def forward(self, x: Tensor) -> object:
+        return super().forward(x).sigmoid()  # type: ignore[attr-defined]
+
+
 class LogProbabilities(Base):
     def forward(self, x: Tensor) -> object:
         return super().forward(x).log_softmax(1)  # type: ignore[attr-defined]
@@ -150,8 +160,16 @@ class Broken(Base):
 
 
 BAD = {
-    Auxiliary: ("training", "stop", r"expected class scores alone while it trains, got tuple; .*aux_logits=False"),
-    Mapping: ("scores", "stop", r"expected class scores of shape \(3, 4\), got dict with logits"),
+    Auxiliary: (
+        "training",
+        "stop",
+        r"alone while it trains, got tuple of 0 \(3, 4\), 1 \(3, 4\); .*aux_logits=False",
+    ),
+    Twice: (
+        "scores",
+        "stop",
+        r"scores of shape \(3, 4\), got dict of one \(3, 4\), two \(3, 4\); .*'logits'",
+    ),
     Dropped: ("repeated", "stop", r"F\.dropout\(x\) without training=self\.training"),
     OfBatch: ("alone", "stop", r"norm is a BatchNorm with track_running_stats=False"),
     OfBatchAfterPooling: ("alone", "stop", r"last is a BatchNorm with track_running_stats=False"),
@@ -170,6 +188,7 @@ BAD = {
     Broken: ("training", "stop", r"cannot be run in training mode: 'targets'"),
     SingularValues: ("export", "stop", r"does not export to ONNX.*linalg_svdvals"),
     Probabilities: ("scores", "doubt", r"probabilities, not logits"),
+    ProbabilityOfEach: ("scores", "doubt", r"probabilities, not logits"),
     Positions: ("weights", "doubt", r"516 of 20,516 weights can be masked \(3%\).*: position \(Positions\) 20,000\."),
 }
 
@@ -203,7 +222,7 @@ def test_a_fault_is_found_and_named(kind: type[nn.Module]) -> None:
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", [Base, LogProbabilities], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [Base, LogProbabilities, Mapping], ids=lambda kind: kind.__name__)
 def test_a_sound_network_passes(kind: type[nn.Module]) -> None:
     found = found_in(kind())
     assert {f.verdict for f in found.values()} == {"ok"}
@@ -213,7 +232,7 @@ def test_a_sound_network_passes(kind: type[nn.Module]) -> None:
 
 
 def test_a_network_of_other_channels() -> None:
-    with pytest.raises(SourceError, match=r"takes images of 3 channels .*, got one of 1; give one whose first layer"):
+    with pytest.raises(SourceError, match=r"takes images of 3 channels, got one of 1; give images of 1 channels"):
         judge(check_up(Base(channels=1), IMAGES, 4), "shop")
 
 
@@ -229,3 +248,14 @@ def test_a_vision_transformer_exports() -> None:
     found = found_in(network)
     assert found["export"].verdict == "ok"
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_one_logit_is_two_classes_and_a_probability_is_none() -> None:
+    network = Base()
+    network.linear = nn.Linear(16, 1)
+    found = {finding.what: finding for finding in check_up(network, IMAGES, 2)}
+    assert found["scores"].found == "one logit, of the second class against the first"
+    assert {f.verdict for f in found.values()} == {"ok"}
+    found = {finding.what: finding for finding in check_up(nn.Sequential(network, nn.Sigmoid()), IMAGES, 2)}
+    assert found["scores"].verdict == "stop"
+    assert "leave out its sigmoid" in found["scores"].found

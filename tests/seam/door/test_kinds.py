@@ -1,0 +1,76 @@
+"""The front door to networks of other kinds: grey images, several outputs, one logit, layers too narrow for blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import seam
+from seam.configs.methods import TransferConfig
+from seam.configs.training import FinetuneConfig, StudentTraining
+from seam.errors import SuspectResultWarning
+from tests.seam.door.stripes import pixels
+
+BRIEF = FinetuneConfig(epochs=1, lr=0.02, lr_head=0.02, momentum=0.9, schedule="cosine")
+SHORT = TransferConfig(training=StudentTraining(epochs=1))
+
+
+class Narrow(nn.Module):
+    """Twelve channels: less than a block of those that engines compute at once."""
+
+    def __init__(self, channels: int, outputs: int, form: Any = lambda scores, features: scores) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.linear, self.form = nn.Conv2d(channels, 12, 3), nn.Linear(12, outputs), form
+
+    def forward(self, x: Tensor) -> Any:
+        features = F.relu(self.conv(x)).mean((2, 3))
+        return self.form(self.linear(features), features)
+
+
+KINDS: dict[str, tuple[int, int, Any]] = {
+    "grey": (1, 4, lambda scores, features: scores),
+    "four channels": (4, 4, lambda scores, features: scores),
+    "mapping": (3, 4, lambda scores, features: {"logits": scores, "features": features}),
+    "tuple": (3, 4, lambda scores, features: (features, scores)),
+    "one logit": (3, 1, lambda scores, features: scores),
+}
+
+
+def images(channels: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    x, y = pixels(48, 0)
+    return np.concatenate([x, x], 3)[..., :channels], y % classes
+
+
+@pytest.mark.filterwarnings("ignore::seam.errors.SuspectResultWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_is_reengineered_transferred_and_exported(kind: str, tmp_path) -> None:
+    channels, outputs, form = KINDS[kind]
+    network, given = Narrow(channels, outputs, form), images(channels, max(outputs, 2))
+    classes = [0, 2] if outputs > 1 else [1]
+    small = seam.reengineer(network, given, classes, training=BRIEF, progress=False)
+    assert type(network) is Narrow, "the caller's is as it was"
+    assert small.example.shape[1] == channels
+    assert 0 < int(small.masks["conv.weight"][:, 0, 0, 0].sum()) < 12
+    x = small.preprocess(torch.from_numpy(given[0][:5]))
+    session = onnxruntime.InferenceSession(seam.export(small, tmp_path / "small.onnx"))
+    (got,) = session.run(None, {"input": x.numpy()})
+    assert np.abs(got - small.network(x).numpy()).max() < 1e-4
+    exact = seam.compact(network, small.masks, small.example)
+    all_stay = kind in ("mapping", "tuple")  # the features are an output, too
+    assert (exact.conv.out_channels == 12) is all_stay
+    student = seam.transfer(
+        network, (given[0], given[1] % 2), method="standard", config=SHORT, class_names=["a", "b"], progress=False
+    )
+    assert student.network(x).shape == (5, 2)
+
+
+def test_a_share_of_the_time_that_no_layout_reaches_is_said() -> None:
+    with pytest.warns(SuspectResultWarning, match="takes 40% of the milliseconds.*up to 70% of the multiply-adds"):
+        seam.reengineer(Narrow(3, 4), images(3, 4), [0, 2], training=BRIEF, progress=False)
