@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from seam.networks.kept_tensors import forget_gradients
 from seam.networks.multiplying import multiplied, multiplies_unknown, multiply_adds
 
 _MADE = ("empty", "full", "ones", "zeros")
@@ -111,6 +112,7 @@ def record(network: nn.Module, *inputs: Any) -> Run:
             kept.callback(after.remove)
         with recorder:
             output = network(*inputs)
+        forget_gradients(network)
     uncounted = tuple(sorted(recorder.uncounted))
     return Run(output, recorder.products_of(output), uncounted, tuple(recorder.pads), recorder.inputs)
 
