@@ -168,6 +168,7 @@ def _traced(
         with _types_unchecked(), torch.no_grad(), torch.random.fork_rng(devices), opened():
             traced = fx.GraphModule(network, tracer.trace(network), type(network).__name__)
         as_layers(traced, network)
+        _take_defaults(traced)
         return traced, tracer.decisions
     except BranchError as e:
         raise NotFollowedError(str(e)) from e
@@ -176,6 +177,15 @@ def _traced(
     finally:
         for name in set(vars(network)) - attributes:  # constants that torch.fx leaves there
             delattr(network, name)
+
+
+def _take_defaults(traced: fx.GraphModule) -> None:
+    """Use what further arguments of a network, such as a mask of its attention, are where only images are given."""
+    for node in [n for n in traced.graph.nodes if n.op == "placeholder" and n.args]:
+        for user in list(node.users):
+            given = fx.node.map_arg((user.args, user.kwargs), lambda n, node=node: node.args[0] if n is node else n)
+            user.args, user.kwargs = given
+    traced.recompile()
 
 
 def _fix(traced: fx.GraphModule, recorder: Recorder, decisions: list[Decision], images: Tensor) -> None:
