@@ -76,7 +76,7 @@ def examined(name: str) -> Row:
         row["plain"] = len(plain(network, images))
         _thin(network, images, row)
     except SeamError as e:
-        row["lost"].append(str(e))
+        row["lost"].append(re.sub(rf"{tempfile.gettempdir()}/seam-\w+/", "", str(e)))
     return row
 
 
@@ -127,7 +127,7 @@ def _thin(network: nn.Module, images: Tensor, row: Row) -> None:
         row["lost"].append(f"compaction: {smaller.kept['']}")
     expected, got = network(images), smaller.module(images)
     row["difference_torch"] = _difference(got, expected)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="seam-") as folder:
         export_onnx(smaller.module, images, path := Path(folder) / "network.onnx")
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         found = session.run(None, {"input": images.numpy()})[0]
