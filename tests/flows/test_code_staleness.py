@@ -35,7 +35,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("DVC_SITE_CACHE_DIR", str(folder / "site"))
         patch.setenv("DVC_NO_ANALYTICS", "1")
         root: Path = sitecustomize.make_project(folder / "project")
-        changes = ["targets={digits: {kind: npz, path: data/digits.npz}}", "transfer.methods=[standard]"]
+        changes = [
+            "targets={digits: {kind: npz, path: data/digits.npz}}",
+            "transfer.methods=[standard]",
+            "restructurings={flat: {}}",
+        ]
         change_params(root / "params.yaml", changes)
         dvc(root, "repro")
         ran(root)

@@ -45,4 +45,5 @@ def test_every_stage_that_computes_with_floats_depends_on_it():
         "fetch_source",
         "attack_target",
         "transfer",
+        "restructure",
     }

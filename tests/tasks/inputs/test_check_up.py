@@ -16,7 +16,8 @@ def network(channels, num_classes):
     layers = nn.Conv2d(channels, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes)
     return nn.Sequential(*layers)
 def fits(num_classes): return network(3, num_classes)
-def odd(num_classes): return network(1, num_classes)
+def grey(num_classes): return network(1, num_classes)
+def odd(num_classes): return network(2, num_classes)
 """
 PARAMS = """
 data: {{kind: npz, path: data.npz}}
@@ -25,7 +26,10 @@ prepare_source: {{architecture: "net.py:{name}"}}
 """
 
 
-@pytest.mark.parametrize(("name", "status", "words"), [("fits", 0, "3 logits"), ("odd", 1, "one of 1; give one whose")])
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [("fits", 0, "3 logits"), ("grey", 0, "1 channels"), ("odd", 1, "3 channels, got one of 2; give images of 2")],
+)
 def test_says_what_it_found(
     name: str, status: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
