@@ -182,9 +182,10 @@ def _traced(
 def _take_defaults(traced: fx.GraphModule) -> None:
     """Use what further arguments of a network, such as a mask of its attention, are where only images are given."""
     for node in [n for n in traced.graph.nodes if n.op == "placeholder" and n.args]:
+        default = node.args[0]
         for user in list(node.users):
-            given = fx.node.map_arg((user.args, user.kwargs), lambda n, node=node: node.args[0] if n is node else n)
-            user.args, user.kwargs = given
+            given = {n: default if n is node else n for n in user.all_input_nodes}
+            user.args, user.kwargs = fx.node.map_arg((user.args, user.kwargs), given.__getitem__)
     traced.recompile()
 
 
