@@ -19,8 +19,8 @@ from tasks.project.change_params import change_params
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params, load_params
-from tasks.project.stages import Kind
-from tasks.project.subject import StageRun, Subject, chosen, runs_of
+from tasks.project.stages import KINDS, Kind
+from tasks.project.subject import StageRun, Subject, chosen, entries, named_in, parts_of, runs_of
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,9 @@ def check(root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], c
         SeamError: what is missing, and what to do.
     """
     _check_disk(root)
-    for section, config in dict(subject.data(params) for subject in subjects).items():
+    for subject in subjects:
+        _check_parts(root, params, subject)
+    for section, config in dict(s.data(params) for s in (*parts_of(params, subjects), *subjects)).items():
         _check_data(root, config, section, cache)
     _check_http(tracking_uri(root))
     stale = [run for run in runs_of(params, kind, subjects) if not cache.is_current(run.stage, run.key)]
@@ -120,6 +122,19 @@ def _check_data(root: Path, config: DataConfig, section: str, cache: StageCache)
             f"{section}.path: {data} does not exist; name a file or folder, for example --set"
             f" {section}.path=data/digits.npz"
         )
+
+
+def _check_parts(root: Path, params: Params, subject: Subject) -> None:
+    """What it is made of is in the parameters, or a folder."""
+    known = {part.name for part in parts_of(params, [subject])}
+    for name in named_in(params, subject):
+        if name not in known and not (root / name).is_dir():
+            kind = KINDS[subject.row.made_of or ""]
+            names = ", ".join(entries(params, kind)) or "none yet"
+            raise ConfigError(
+                f"{subject.row.section}.{subject.name}.of: expected {kind.definition} ({names}) or a folder with"
+                f" modules that were made elsewhere, got '{name}'; correct it, or add it under `{kind.section}`."
+            )
 
 
 def _check_http(uri: str) -> None:

@@ -107,7 +107,13 @@ def _registers(stage: str) -> bool:
 
 
 def source_changed(root: Path, run: StageRun) -> bool:
-    """Whether a stage has to read its source again though its parameters are the same: DVC compares names alone."""
+    """Whether a stage has to read its source again though its parameters are the same: DVC compares names alone.
+
+    Or modules that were made elsewhere.
+    """
+    if run.subject is not None and run.subject.row.made_of and run.stage == run.subject.row.reports:
+        made = stage_folder(root, run.stage, run.subject) / "metrics.json"
+        return made.is_file() and _own_files_changed(root, read_json(made))
     section = next((kind.source_section for kind in KINDS.values() if kind.source == run.stage), None)
     if section is None:
         return False

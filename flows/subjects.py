@@ -16,7 +16,7 @@ from flows.stage_task import Failure, run_one
 from seam.errors import SeamError
 from tasks.project.params import Params
 from tasks.project.stages import Kind, all_stages
-from tasks.project.subject import StageRun, Subject, runs_of, stage_folder
+from tasks.project.subject import StageRun, Subject, parts_of, runs_of, stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def run_subjects(
             return Failed(message=str(e))
         # a task with the run's tags asks the server for their concurrency limits: seconds a stage
         with TagsContext(current_tags=set()):
-            return verdict(kind, run_stages(root, params, kind, subjects, before or {}), subjects)
+            return verdict(params, kind, run_stages(root, params, kind, subjects, before or {}), subjects)
 
 
 def run_stages(
@@ -56,13 +56,15 @@ def run_stages(
 ) -> list[Failure]:
     """Run the stages in order; a subject of which a stage fails is left, the others go on.
 
-    A stage of the project that fails ends all. A student that fails leaves the other students: what
-    follows is without it, and nothing is registered.
+    A stage of the project that fails ends all. What a subject is made of and fails leaves the
+    subject. A student that fails leaves the other students: what follows is without it, and nothing
+    is registered.
     """
     failures: list[Failure] = []
     waiting = dict(before)
     for run in runs_of(params, kind, subjects):
         left = {f.subject for f in failures if f.subject is None or f.subject.student is None}
+        left |= {subject for subject in subjects if left.intersection(parts_of(params, [subject]))}
         if None in left or left.issuperset(subjects):
             break
         if (run.subject and run.subject.whole in left) or _lacks_students(root, params, kind, run, failures):
@@ -90,13 +92,14 @@ def _lacks_students(root: Path, params: Params, kind: Kind, run: StageRun, failu
     )
 
 
-def verdict(kind: Kind, failures: Sequence[Failure], subjects: Sequence[Subject]) -> State[Any]:
+def verdict(params: Params, kind: Kind, failures: Sequence[Failure], subjects: Sequence[Subject]) -> State[Any]:
     """The end of the flow: one readable line."""
     total = f"{len(subjects)} {kind.noun}s"
     if not failures:
         return Completed(message=f"{len(subjects)} of {total} done: {', '.join(s.name for s in subjects)}.")
     lines = "; ".join(f.line.rstrip(".;") for f in failures)
-    failed = {f.subject.whole for f in failures if f.subject is not None}
+    found = {f.subject.whole for f in failures if f.subject is not None}
+    failed = [s for s in subjects if s in found or found.intersection(parts_of(params, [s]))]
     if any(f.subject is None for f in failures):
         return Failed(message=lines)
     ended = "failed or are incomplete" if kind.has_students else "failed"

@@ -19,7 +19,7 @@ from pathlib import Path
 from seam.files import write_json
 from tasks.project.mentions import Mentions, MentionsCache
 from tasks.project.own_code import OwnFiles, digest_with, link_files
-from tasks.project.stages import DIGEST_STAGE, all_stages
+from tasks.project.stages import DIGEST_STAGE, MODULARIZED, all_stages
 
 PACKAGES = ("seam", "tasks")
 """What stages are made of; flows only call them."""
@@ -179,6 +179,7 @@ def write_digests(root: Path, own: Mapping[str, list[Path]] | None = None) -> di
     code, path = read_code(root), digests_path(root)
     own = OwnFiles(root).by_stage() if own is None else own
     link_files(root, {file for files in own.values() for file in files})
+    (root / "artifacts" / MODULARIZED).mkdir(parents=True, exist_ok=True)  # DVC refuses a dependency that is not there
     digests = {
         stage: digest_with(code.digest_of(stage), own.get(stage, ()))
         for stage in sorted(all_stages())

@@ -25,13 +25,13 @@ from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
 from tasks.project.names_as_text import names_as_text
 from tasks.project.stage_configs import EvaluateConfig, RegisterConfig
-from tasks.project.stages import DIGEST_STAGE, KINDS, all_stages
+from tasks.project.stages import DIGEST_STAGE, KINDS, MODULARIZED, all_stages
 from tasks.project.transfer_params import TransferParams
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 SUBJECTS = {kind.section: kind for kind in KINDS.values()}
 """Sections of names the user chose, by what they name: another file's take the place of all of them."""
-STAGE_FOLDERS = {DIGEST_STAGE, *(stage.name for stage in all_stages().values() if stage.of == "project")}
+STAGE_FOLDERS = {DIGEST_STAGE, MODULARIZED, *(stage.name for stage in all_stages().values() if stage.of == "project")}
 """Folders of artifacts/ that are no subject's."""
 
 

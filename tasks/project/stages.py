@@ -61,6 +61,8 @@ class Kind:
     """Sections of the parameters that shape its results, beside `seed` and those called as its stages."""
     defined_as: str | None = None
     """What its entry is called in the lineage of its results; None: its data set stands for it."""
+    made_of: str | None = None
+    """The kind of subjects that its own are made of, which come first: those that the key `of` of an entry names."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -178,6 +180,9 @@ RESTRUCTURING = Kind(
 )
 KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING)}
 """The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
+MODULARIZED = "modularized"
+"""Folder of artifacts/ with a small file a modularization, which changes with it: what DVC compares for whatever is
+made of modularizations, since it takes no lists of dependencies."""
 DIGEST_STAGE = "digest_code"
 """Of DVC alone: what `dvc repro` sees of the code. It is of no kind; flows keep its file themselves."""
 

@@ -120,10 +120,33 @@ def chosen(params: Params, kind: Kind, names: Sequence[str] = ()) -> tuple[Subje
     return tuple(Subject(kind.name, name) for name in known if every or name in named)
 
 
+def named_in(params: Params, subject: Subject) -> tuple[str, ...]:
+    """What an entry names under `of`: subjects that it is made of, or folders with modules made elsewhere.
+
+    Nothing where its kind is made of no other.
+    """
+    if subject.row.made_of is None:
+        return ()
+    of: str | Sequence[str] = entries(params, subject.row)[subject.name].of
+    return (of,) if isinstance(of, str) else tuple(of)
+
+
+def parts_of(params: Params, subjects: Sequence[Subject]) -> tuple[Subject, ...]:
+    """The subjects that others of one kind are made of, in the order of the parameters."""
+    kind = subjects[0].row.made_of if subjects else None
+    if kind is None:
+        return ()
+    named = {name for subject in subjects for name in named_in(params, subject)}
+    return tuple(Subject(kind, name) for name in entries(params, KINDS[kind]) if name in named)
+
+
 def runs_of(params: Params, kind: Kind, subjects: Sequence[Subject]) -> list[StageRun]:
-    """Every stage of these subjects of one kind, in the order they run."""
-    runs = [run for stage in kind.first for run in _runs(stage, params, subjects)]
-    return runs + [run for subject in subjects for stage in kind.then for run in _runs(stage, params, [subject])]
+    """Every stage of these subjects of one kind, in the order they run; before them those of what they are made of."""
+    parts = parts_of(params, subjects)
+    runs = runs_of(params, parts[0].row, parts) if parts else []
+    runs += [run for stage in kind.first for run in _runs(stage, params, subjects)]
+    runs += [run for subject in subjects for stage in kind.then for run in _runs(stage, params, [subject])]
+    return list(dict.fromkeys(runs))
 
 
 def _runs(stage: Stage, params: Params, subjects: Sequence[Subject]) -> list[StageRun]:

@@ -128,8 +128,8 @@ def test_one_row_gives_a_kind_its_registration_checks_failure_rules_and_verdict(
         *("gather_modules [pair]", "gather_modules [trio]"),
         *("compose [pair]", "compose [trio]", "register_composition [trio]"),
     ]
-    assert verdict(composition, failures, subjects).message == "1 of 2 compositions failed: it broke"
-    assert verdict(composition, [], subjects).message == "2 of 2 compositions done: pair, trio."
+    assert verdict(params, composition, failures, subjects).message == "1 of 2 compositions failed: it broke"
+    assert verdict(params, composition, [], subjects).message == "2 of 2 compositions done: pair, trio."
 
 
 def test_one_row_gives_a_kind_its_closing(
