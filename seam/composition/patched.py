@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 WEIGHT_DECAY = 1e-3
 """Of the calibration, on standardised evidence."""
-_STEPS = 64
-"""Cautions that are tried, from none to a shift by the whole bound."""
+CAUTION = 1.0
+"""Standard errors by which images of other classes have to gain."""
+FOLDS = 5
+"""Of cross-validation."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +51,26 @@ class Patched(nn.Module):
         """
         super().__init__()
         self.model, self.module, self.column = model, module, column
-        values = (calibration.own, calibration.module, calibration.shift, calibration.bound)
-        self.register_buffer("numbers", torch.tensor(values))
+        self.register_buffer("numbers", torch.tensor(astuple(calibration)))
 
     def forward(self, images: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """Logits of the model's classes."""
-        return self.combined(self.model(images), self.module(images))
+        return _combined(self.model(images), self.module(images), self.column, self.numbers)
 
-    def combined(
-        self, logits: Float[Tensor, "batch classes"], scores: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch classes"]:
-        """Logits made of the model's and of the module's scores."""
-        own, module, shift, bound = self.numbers
-        evidence = own * log_odds(logits, self.column) + module * scores + shift
-        held = torch.minimum(torch.maximum(evidence, -bound), bound)
-        patched = others_together(logits, self.column) + held
-        return torch.cat([logits[:, : self.column], patched[:, None], logits[:, self.column + 1 :]], 1)
+
+def combined(
+    logits: Float[Tensor, "batch classes"], scores: Float[Tensor, " batch"], column: int, calibration: Calibration
+) -> Float[Tensor, "batch classes"]:
+    """Logits made of a model's and of a module's scores, as `Patched` gives them."""
+    return _combined(logits, scores, column, torch.tensor(astuple(calibration), dtype=logits.dtype))
+
+
+def _combined(logits: Tensor, scores: Tensor, column: int, numbers: Tensor) -> Tensor:
+    own, module, shift, bound = numbers
+    evidence = own * log_odds(logits, column) + module * scores + shift
+    held = torch.minimum(torch.maximum(evidence, -bound), bound)
+    patched = others_together(logits, column) + held
+    return torch.cat([logits[:, :column], patched[:, None], logits[:, column + 1 :]], 1)
 
 
 def others_together(logits: Float[Tensor, "images classes"], column: int) -> Float[Tensor, " images"]:
@@ -77,54 +83,98 @@ def log_odds(logits: Float[Tensor, "images classes"], column: int) -> Float[Tens
     return logits[:, column] - others_together(logits, column)
 
 
-def put_evidence(
-    logits: Float[Tensor, "images classes"], column: int, evidence: Float[Tensor, " images"]
-) -> Float[Tensor, "images classes"]:
-    """The same logits but for those of one class, which are of this evidence."""
-    changed = logits.clone()
-    changed[:, column] = others_together(logits, column) + evidence
-    return changed
-
-
 def calibrate(
     logits: Float[Tensor, "images classes"],
     scores: Float[Tensor, " images"],
     labels: Tensor,
     column: int,
+    caution: float = CAUTION,
 ) -> Calibration:
-    """Learn how much a module and a model count, on train-side images.
+    """Learn how much a module and a model count, on images that neither was trained on.
 
-    A logistic regression of "is of the class" on both, and then the least caution (a shift away from
-    the class) at which no more images of other classes are wrong than before; of equals, the best
-    F1. The bound is the largest evidence that the model itself has on these images.
+    A logistic regression of "is of the class" on both, and then the shift of the best F1 among those
+    at which images of other classes gain: `won - lost >= caution * sqrt(won + lost)`, where won and
+    lost are those that are right after and not before, and the other way round. The bound is the
+    largest evidence that the model itself has on these images. Where no shift will do, the module
+    is left out.
 
     Args:
         logits: of the model.
         scores: of the module.
         labels: of the images, as columns of the logits.
         column: of the class.
+        caution: standard errors; the more, the fewer images of other classes are lost on new images.
     """
     known, own = logits.double(), log_odds(logits.double(), column)
-    positive = labels == column
+    positive, bound = labels == column, float(own.abs().max())
     first, second, shift = _logistic(own, scores.double(), positive)
-    bound = float(own.abs().max())
-    rest_before = _rest_right(known, labels, positive)
-    best, best_f1 = 0.0, -1.0
-    for step in range(_STEPS + 1):
-        caution = bound * step / _STEPS
-        evidence = (first * own + second * scores.double() + shift - caution).clamp(-bound, bound)
-        changed = put_evidence(known, column, evidence)
-        said = changed.argmax(1) == column
-        f1 = 2 * int((said & positive).sum()) / max(1, int(said.sum()) + int(positive.sum()))
-        if _rest_right(changed, labels, positive) >= rest_before and f1 > best_f1:
-            best, best_f1 = caution, f1
-    if best_f1 < 0:  # no caution is enough: the module is left out
+    evidence = first * own + second * scores.double() + shift
+    needed = _needed(known, column)  # by the class, to have the largest logit
+    least = _least(evidence - needed, known, labels, column, caution)
+    if least is None:
         return Calibration(1.0, 0.0, 0.0, bound)
-    return Calibration(first, second, shift - best, bound)
+    return Calibration(first, second, shift - least, bound)
 
 
-def _rest_right(logits: Tensor, labels: Tensor, positive: Bool[Tensor, " images"]) -> int:
-    return int(((logits.argmax(1) == labels) & ~positive).sum())
+def unseen(
+    logits: Float[Tensor, "images classes"],
+    scores: Float[Tensor, " images"],
+    labels: Tensor,
+    column: int,
+    caution: float = CAUTION,
+) -> Float[Tensor, "images classes"]:
+    """Patched logits of each image, by numbers that are learned without it: what to accept a patch on.
+
+    Cross-validation in `FOLDS`, of which each has the same share of every class.
+
+    Args:
+        logits: of the model.
+        scores: of the module.
+        labels: of the images, as columns of the logits.
+        column: of the class.
+        caution: see `calibrate`.
+    """
+    fold, after = _folds(labels), logits.clone()
+    for number in range(FOLDS):
+        held = fold == number
+        if bool(held.any()) and bool((~held).any()):
+            numbers = calibrate(logits[~held], scores[~held], labels[~held], column, caution)
+            after[held] = combined(logits[held], scores[held], column, numbers)
+    return after
+
+
+def _folds(labels: Tensor) -> Tensor:
+    """Number of the fold of each image: those of a class take turns."""
+    fold = torch.zeros_like(labels)
+    for label in labels.unique():
+        rows = (labels == label).nonzero()[:, 0]
+        fold[rows] = torch.arange(len(rows)) % FOLDS
+    return fold
+
+
+def _needed(logits: Tensor, column: int) -> Float[Tensor, " images"]:
+    """The evidence above which the class has the largest logit."""
+    others = torch.cat([logits[:, :column], logits[:, column + 1 :]], 1)
+    return others.amax(1) - others.logsumexp(1)
+
+
+def _least(margins: Tensor, logits: Tensor, labels: Tensor, column: int, caution: float) -> float | None:
+    """The margin from which on an image is said to be of the class; None: there is none that is cautious enough."""
+    order = margins.argsort(descending=True, stable=True)
+    margins, positive = margins[order], (labels == column)[order]
+    silent = logits.index_fill(1, torch.tensor([column]), -torch.inf)
+    before, without = ((given.argmax(1) == labels)[order] & ~positive for given in (logits, silent))
+    said, hits = torch.arange(1, len(margins) + 1), positive.double().cumsum(0)
+    lost, back = before.double().cumsum(0), (without & ~before).double()
+    won = back.sum() - back.cumsum(0)
+    f1 = 2 * hits / (said + int(positive.sum()))
+    last_of_equals = torch.cat([margins[1:] != margins[:-1], torch.ones(1, dtype=torch.bool)])
+    allowed = (won - lost >= caution * (won + lost).sqrt()) & last_of_equals
+    if not bool(allowed.any()):
+        return None
+    at = int(torch.where(allowed, f1, -1.0).argmax())
+    below = float(margins[at + 1]) if at + 1 < len(margins) else float(margins[at]) - 1
+    return (float(margins[at]) + below) / 2
 
 
 def _logistic(own: Tensor, scores: Tensor, positive: Bool[Tensor, " images"]) -> tuple[float, float, float]:

@@ -98,7 +98,7 @@ def config(cls: type[T]) -> type[T]:
             between_fields(self)
 
     cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
-    cls.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+    cls.__pydantic_config__ = {"extra": "forbid", "serialize_by_alias": True}  # type: ignore[attr-defined]
     return dataclass(frozen=True, kw_only=True)(cls)
 
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from seam.composition.module import Module, Takes
-from seam.composition.patched import Calibration, Patched, calibrate
-from seam.door.asked import Device, Images, Wanted, classes_of, doubt_val, outputs_of, own_copy, read
+from seam.composition.patched import CAUTION, Calibration, Patched, calibrate, unseen
+from seam.door.asked import Device, Images, Wanted, classes_of, outputs_of, own_copy, read
 from seam.door.computing import computing, doubting
-from seam.door.given import Given
+from seam.door.given import Given, folder_split
 from seam.door.parts import same_images
 from seam.errors import DataError, SuspectResultWarning
 from seam.measures.macs import count
-from seam.measures.modules import Found, found
+from seam.measures.modules import Found, mended
 from seam.networks.predict import predict
 
 
@@ -32,12 +32,13 @@ class PatchReport:
     """The class."""
     before: Found
     after: Found
-    """How well the class is found."""
+    """How well the class is found, each image by numbers that are learned without it."""
     rest_before: float
     rest_after: float
     """Fraction of the images of other classes that are right, all classes being possible."""
     accepted: bool
     calibration: Calibration
+    """Learned on all of val."""
     params: tuple[int, int]
     """Weights of the model, and of the patched one."""
     macs: tuple[int, int]
@@ -93,26 +94,31 @@ def patch(
     of: str | None = None,
     class_names: Sequence[str] | None = None,
     image_size: int | None = None,
+    caution: float = CAUTION,
     seed: int = 0,
     device: Device = "auto",
 ) -> Patch:
     """Let a module say how sure a model may be of one class, without training either.
 
     The logit of the class is made anew from the model's own evidence and the module's score, by
-    three numbers that are learned on `train`; the others stay as they are. The class can never be
-    surer than the model itself was of any image of `train`. The patch is accepted where, on val, F1
-    of the class rises and no more images of other classes are wrong.
+    three numbers that are learned on val; the others stay as they are. The class can never be surer
+    than the model itself was of any image of val. The patch is accepted where F1 of the class rises
+    and no more images of other classes are wrong, each image of val being judged by numbers that are
+    learned without it.
 
     Args:
         weak: maps images to a score for each of its classes. It is not changed.
         module: `seam.modularize(...)["boot"]`, of a network that takes the same images.
-        train: images of the model's classes, see `seam.modularize`; best such that the model has not
-            been trained on.
-        val: further images, to accept on; None: the folder `val` beside `train`, or a fifth of `train`.
+        train: images of the model's classes, see `seam.modularize`; they stand for val where there is
+            none.
+        val: images that neither network was trained on, to learn the numbers and accept on; None: the
+            folder `val` beside `train`, or `train` itself.
         of: the class, among the model's; None: it is called as the module's.
         class_names: of the model's outputs, in their order; None: as in `seam.modularize`.
         image_size: side in pixels that images of a folder are brought to; None: they must agree.
-        seed: of the split, where val is carved out of `train`.
+        caution: standard errors by which images of other classes have to gain: the more, the fewer are
+            lost on new images, and the less is gained for the class.
+        seed: of the computation.
         device: that computes; "auto": a GPU where there is one.
 
     Raises:
@@ -121,36 +127,43 @@ def patch(
         SourceError: the model does not take these images or gives no class scores.
 
     Warns:
-        SuspectResultWarning: the patch was not accepted, or val was carved out of train.
+        SuspectResultWarning: the patch was not accepted, or there was no val.
     """
     begin = time.perf_counter()
     if not isinstance(module, Module):
         raise DataError(f"module: expected one of seam.modularize, modules['name'], got {type(module).__name__}.")
     model, module = own_copy(weak), copy.deepcopy(module).cpu().eval()
-    images = _as_the_module_takes(read(train, val, Wanted(None, None, image_size, seed, device)), module)
+    given = val if val is not None else folder_split(train, "val") or train
+    asked = Wanted(None, None, image_size, seed, device)
+    images = _as_the_module_takes(read(train, given, asked), module)
     images = classes_of(images, class_names, outputs_of(model, images, class_names or images.train.classes))
     names = images.train.classes or ()
     column = _column(of or module.of, names)
     example = images.example
     with doubting() as doubts, computing(device, example[0, 0].numel(), seed) as runtime, torch.no_grad():
-        doubt_val(images)
+        if given is train:
+            text = "there is no val: a network that was trained on these images is surer of them than of others"
+            warnings.warn(SuspectResultWarning(text, hint="val_seen"), stacklevel=2)
         model.to(runtime.device), module.to(runtime.device)
-        sides = {s: getattr(images, s).data.to(runtime.device) for s in ("train", "val")}
-        preprocess = images.preprocess.to(runtime.device)
-        logits, scores = (
-            {s: predict(m, data, preprocess).cpu() for s, data in sides.items()} for m in (model, module.network)
-        )
-        labels = {s: getattr(images, s).data.labels for s in ("train", "val")}
-        numbers = calibrate(logits["train"], scores["train"][:, 0], labels["train"], column)
+        seen, preprocess = images.val.data.to(runtime.device), images.preprocess.to(runtime.device)
+        logits, scores = (predict(m, seen, preprocess).cpu() for m in (model, module.network))
+        labels = images.val.data.labels
         model.cpu(), module.cpu(), images.preprocess.cpu()
+        numbers = calibrate(logits, scores[:, 0], labels, column, caution)
+        judged = mended(logits, unseen(logits, scores[:, 0], labels, column, caution), labels, column)
         patched = Patched(model, module, column, numbers).eval().requires_grad_(False)
-        after = patched.combined(logits["val"], scores["val"][:, 0])
-        report = _report(names[column], numbers, logits["val"], after, labels["val"], column)
-        if not report.accepted:
-            warnings.warn(SuspectResultWarning(_why_not(report)), stacklevel=2)
+        if not judged.accepted:
+            text = f"patch of '{names[column]}' not accepted: on val {judged.why_not}"
+            warnings.warn(SuspectResultWarning(text), stacklevel=2)
         sizes = count(model, example[:1]), count(patched, example[:1])
-    report = replace(
-        report,
+    report = PatchReport(
+        of=names[column],
+        before=judged.before,
+        after=judged.after,
+        rest_before=judged.rest_before,
+        rest_after=judged.rest_after,
+        accepted=judged.accepted,
+        calibration=numbers,
         params=(sizes[0].params_nonzero, sizes[1].params_nonzero),
         macs=(sizes[0].macs_nonzero, sizes[1].macs_nonzero),
         seconds=time.perf_counter() - begin,
@@ -178,18 +191,3 @@ def _column(of: str, names: tuple[str, ...]) -> int:
     if of not in names:
         raise DataError(f"expected a class of the model ({', '.join(names[:8])}), got '{of}'; say which one: of.")
     return names.index(of)
-
-
-def _report(of: str, numbers: Calibration, before: Tensor, after: Tensor, labels: Tensor, column: int) -> PatchReport:
-    positive = labels == column
-    one, other = (found(logits.argmax(1) == column, positive) for logits in (before, after))
-    rest = [float((logits.argmax(1) == labels)[~positive].double().mean()) for logits in (before, after)]
-    accepted = other.f1 > one.f1 and rest[1] >= rest[0]
-    return PatchReport(of, one, other, rest[0], rest[1], accepted, numbers, (0, 0), (0, 0), 0.0, ())
-
-
-def _why_not(report: PatchReport) -> str:
-    if report.rest_after < report.rest_before:
-        fall = 100 * (report.rest_before - report.rest_after)
-        return f"patch of '{report.of}' not accepted: on val {fall:.2f} points fewer images of other classes are right"
-    return f"patch of '{report.of}' not accepted: on val F1 does not rise ({100 * report.before.f1:.1f}%)"

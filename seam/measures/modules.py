@@ -88,3 +88,38 @@ def f1_by_class(
     """Of each class, how well the largest logit finds it."""
     said = logits.argmax(1)
     return {name: found(said == i, labels == i) for i, name in enumerate(classes)}
+
+
+@dataclass(frozen=True)
+class Mended:
+    """How a model finds one class, and the others, before and after a change."""
+
+    before: Found
+    after: Found
+    """How well the class is found."""
+    rest_before: float
+    rest_after: float
+    """Fraction of the images of other classes that are right, all classes being possible."""
+
+    @property
+    def accepted(self) -> bool:
+        """F1 of the class rises, and no more images of other classes are wrong."""
+        return self.after.f1 > self.before.f1 and self.rest_after >= self.rest_before
+
+    @property
+    def why_not(self) -> str:
+        """In words, of one that is not accepted."""
+        if self.rest_after < self.rest_before:
+            fall = 100 * (self.rest_before - self.rest_after)
+            return f"{fall:.2f} points fewer images of other classes are right"
+        return f"F1 does not rise ({100 * self.before.f1:.1f}%, then {100 * self.after.f1:.1f}%)"
+
+
+def mended(
+    before: Float[Tensor, "images classes"], after: Float[Tensor, "images classes"], labels: Tensor, column: int
+) -> Mended:
+    """Compare the logits of two networks on the same images, for the class of one column and for the rest."""
+    positive = labels == column
+    one, other = (found(logits.argmax(1) == column, positive) for logits in (before, after))
+    rest = [float((logits.argmax(1) == labels)[~positive].double().mean()) for logits in (before, after)]
+    return Mended(one, other, rest[0], rest[1])

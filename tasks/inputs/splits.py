@@ -27,6 +27,15 @@ def problem_split(params: Params, data: ImageData) -> DataSplit:
     return split_data(data, params.split_dataset, params.seed, seen=params.prepare_source.checkpoint is not None)
 
 
+def unseen_split(params: Params, data: ImageData, seen: bool) -> DataSplit:
+    """The same for several networks at once, of which any may have been trained on the training images if `seen`.
+
+    Raises:
+        DataError: there are no images for val where they should come from.
+    """
+    return split_data(data, params.split_dataset, params.seed, seen)
+
+
 def split_bytes(rows: Mapping[str, IntArray], val_from: ValFrom) -> bytes:
     """A safetensors file of indices, which says what `val` indexes unless that is the training images."""
     return save(dict(rows), None if val_from == "train" else {_VAL_FROM: val_from})

@@ -9,9 +9,15 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-_STRING = "tag:yaml.org,2002:str"
-_ALL, _KEYS = "problems", "targets"
-"""Sections of which all is names, and of which the keys are."""
+from tasks.project.stages import KINDS
+
+_STRING, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+_ALL = "problems"
+"""The section of which all is names."""
+_KEYS = {kind.section for kind in KINDS.values()}
+"""Sections of which the keys are."""
+_VALUES = {"class", "classes", "of"}
+"""Keys of their entries whose values are names."""
 
 
 def names_as_text(text: str, section: Sequence[str] = ()) -> str:
@@ -52,8 +58,13 @@ def _names(node: Node, section: Sequence[str]) -> Iterator[Any]:
     if section:
         if section[0] == _ALL:
             yield from _scalars(node)
-        elif list(section) == [_KEYS] and isinstance(node, MappingNode):
-            yield from (key for key, _ in node.value)
+        elif section[0] in _KEYS and len(section) == 3:
+            is_named = section[2] in _VALUES and node.tag != _NULL  # null: all
+            yield from _scalars(node) if is_named else ()
+        elif section[0] in _KEYS and isinstance(node, MappingNode):
+            for key, value in node.value:
+                yield from [key] if len(section) == 1 else ()
+                yield from _names(value, [*section, str(key.value)])
     elif isinstance(node, MappingNode):
         for key, value in node.value:
             yield from _names(value, [str(key.value)])

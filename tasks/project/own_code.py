@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from seam.errors import SeamError
 from seam.files import sha256_file
 from seam.networks.own_imports import own_code
 from tasks.project.params import load_params
 from tasks.project.stages import KINDS
+from tasks.project.subject import entries
 
 LINKS = Path("tasks") / ".own"
 """Where the links are, in the project."""
@@ -75,10 +77,22 @@ def _by_stage(root: Path) -> dict[str, list[Path]]:
         return {}  # whoever uses them says what is wrong
     found: dict[str, list[Path]] = {}
     for kind in KINDS.values():
-        file, is_python, _ = getattr(params, kind.source_section).architecture.rpartition(".py:")
-        if is_python and (root / f"{file}.py").is_file():
-            found[kind.source] = own_code(root / f"{file}.py").files
+        own = [(kind.source, getattr(params, kind.source_section).architecture)]
+        own += [(kind.reports, architecture) for entry in entries(params, kind).values() for architecture in _of(entry)]
+        for stage, architecture in own:
+            file, is_python, _ = architecture.rpartition(".py:")
+            if is_python and (root / f"{file}.py").is_file():
+                known = found.setdefault(stage, [])
+                known += [f for f in own_code(root / f"{file}.py").files if f not in known]
     return found
+
+
+def _of(entry: Any) -> Iterator[str]:
+    """Architectures of sources that an entry has of its own."""
+    for key in ("source", "weak"):
+        changes = getattr(entry, key, None)
+        if isinstance(changes, Mapping) and isinstance(changes.get("architecture"), str):
+            yield changes["architecture"]
 
 
 def _name(file: Path) -> str:

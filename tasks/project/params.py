@@ -24,7 +24,7 @@ from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
 from tasks.project.names_as_text import names_as_text
-from tasks.project.stage_configs import EvaluateConfig, RegisterConfig
+from tasks.project.stage_configs import EvaluateConfig, PatchConfig, RegisterConfig
 from tasks.project.stages import DIGEST_STAGE, KINDS, MODULARIZED, all_stages
 from tasks.project.transfer_params import TransferParams
 
@@ -87,6 +87,8 @@ class Params(BaseModel):
     transfer: TransferParams = TransferParams()
     restructurings: dict[str, Restructuring] = Field(default_factory=dict)
     """Name of a network of fewer blocks, or with some trained again: how it is made of the source."""
+    patches: dict[str, PatchConfig] = Field(default_factory=dict)
+    """Name of a weak model that is mended: by whose module, for which class."""
 
     @field_validator("problems")
     @classmethod
@@ -179,7 +181,7 @@ def _explain(error: Any, where: str) -> str:
     location = [str(part) for part in error["loc"]]
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, ConfigValueError):
-        location.append(cause.name)
+        location.append(key_of(cause.name))
     key = ".".join(location)
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(location[:-1])
@@ -211,4 +213,9 @@ def _known_keys(location: Sequence[str]) -> list[str]:
             if get_args(kind)
             else get_type_hints(kind).get(part)
         )
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+    return [key_of(f.name) for f in fields(kind)] if is_dataclass(kind) else []
+
+
+def key_of(field: str) -> str:
+    """What a field of a config is called in YAML, where Python has the word for itself: `class` for `class_`."""
+    return field.removesuffix("_")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from seam.configs.check import Ge, config
+from pydantic import BeforeValidator, Field
+
+from seam.configs.check import Ge, NotEmpty, config
 from tasks.project.measured import Registrable
+from tasks.project.source_changes import SourceChanges
+
+
+def _text(value: Any) -> Any:
+    """Names are text, from Python too, where one may be a number."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 @config
@@ -30,3 +38,19 @@ class RegisterConfig:
     """The registered model is called <name_prefix><problem>."""
     experiment: str = "seam"
     """MLflow experiment."""
+
+
+@config
+class PatchConfig:
+    """A weak model, and a module for the class that it is weak at."""
+
+    of: Annotated[str, NotEmpty(), BeforeValidator(_text)]
+    """Whose module: a name under `modularizations`, or a folder that `seam modularize` made elsewhere."""
+    class_: Annotated[str, NotEmpty(), BeforeValidator(_text), Field(alias="class")]
+    """The class."""
+    weak: SourceChanges = None
+    """The weak model: keys of `prepare_source` that differ, as {epochs: 1} or {architecture: ..., checkpoint: ...};
+    null: the source itself."""
+    caution: Annotated[float, Ge(0)] = 1.0
+    """Standard errors by which images of other classes have to gain on val: the more, the fewer are lost on
+    new images, and the less is gained for the class."""

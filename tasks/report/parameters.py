@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import BaseModel
 
 from seam.configs.check import bounds
-from tasks.project.params import Params
+from tasks.project.params import Params, key_of
 from tasks.report.markdown import table
+from tasks.report.words import NOTHING
 
 _WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
@@ -38,7 +39,7 @@ def parameters(params: type[BaseModel] = Params) -> str:
         text
         for name, kind in get_type_hints(params, include_extras=True).items()
         if (config := _entry(kind)) is not None and config not in known
-        for text in _section(f"{name}.NAME", config, config())
+        for text in _section(f"{name}.NAME", config, None)
     ]
     return "\n\n".join([table(("parameter", "meaning"), rows), *sections, *entries])
 
@@ -56,22 +57,32 @@ def _section(name: str, config: type, default: Any) -> Iterator[str]:
     Args:
         name: dotted, as in `params.yaml`.
         config: the class.
-        default: the instance whose values are the defaults here.
+        default: the instance whose values are the defaults here; None: those of the class, where it has any.
     """
+    known = {f.name: _default(f) for f in fields(config)} if default is None else vars(default)
     kinds, lines = get_type_hints(config, include_extras=True), lines_under_fields(config)
     inside = [field for field in fields(config) if is_dataclass(kinds[field.name])]
     listed = {field.name: get_args(kinds[field.name])[0] for field in fields(config) if _lists(kinds[field.name])}
     rows = [
-        (f"`{field.name}`", f"`{_shown(getattr(default, field.name))}`", allowed(kinds[field.name]), lines[field.name])
+        (
+            f"`{key_of(field.name)}`",
+            NOTHING if known[field.name] is MISSING else f"`{_shown(known[field.name])}`",
+            allowed(kinds[field.name]),
+            lines[field.name],
+        )
         for field in fields(config)
         if field not in inside
     ]
     about = " ".join((inspect.getdoc(config) or "").partition("\n\n")[0].split())
     yield f"## {name}\n\n{about}\n\n{table(('key', 'default', 'allowed', 'meaning'), rows)}"
     for field in inside:
-        yield from _section(f"{name}.{field.name}", kinds[field.name], getattr(default, field.name))
+        yield from _section(f"{name}.{field.name}", kinds[field.name], known[field.name])
     for field_name, kind in listed.items():
         yield from _section(f"One of {name}.{field_name}", kind, kind())
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _lists(annotation: Any) -> bool:
@@ -104,6 +115,8 @@ def allowed(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, UnionType):
         return "null or " + " or ".join(allowed(kind) for kind in arguments if kind is not NoneType)
+    if origin is Mapping:
+        return "sections"
     if origin is tuple:
         return f"list of: {allowed(arguments[0])}"
     return "sections, see below" if is_dataclass(annotation) else _WORDS[annotation]

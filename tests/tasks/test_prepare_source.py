@@ -14,7 +14,8 @@ from seam.errors import ConfigError, SourceError
 from seam.files import read_json, sha256_file
 from seam.networks.build import build
 from seam.networks.source import load_source
-from tasks.prepare_source import _is_near_chance, prepare_source
+from tasks.inputs.made_source import _is_near_chance
+from tasks.prepare_source import prepare_source
 from tasks.project.params import parse_params
 from tasks.project.stage import StageContext
 
@@ -135,7 +136,7 @@ def test_a_source_trained_here_learns_from_all_training_images_where_val_is_not_
         learnt.append((len(train), len(val)))
         return []
 
-    monkeypatch.setattr("tasks.prepare_source.train_from_scratch", train)
+    monkeypatch.setattr("tasks.inputs.made_source.train_from_scratch", train)
     for val_from in ("auto", "train", "test"):
         stage(val_from=val_from)
     assert learnt == [(48, 12), (48, 12), (60, 3)]

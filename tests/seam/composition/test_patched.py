@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seam.composition.patched import Calibration, Patched, calibrate, log_odds
+from seam.composition.patched import Calibration, Patched, calibrate, combined, log_odds, unseen
 
 
 class Given(nn.Module):
@@ -88,3 +88,65 @@ def test_a_module_that_is_wrong_about_everything_is_left_out() -> None:
     after = patched(numbers)(torch.cat([logits, scores[:, None]], 1))
     assert numbers.module >= 0
     assert right(after, labels, False) >= right(logits, labels, False)
+
+
+def test_numbers_without_the_networks_give_what_the_patched_network_gives() -> None:
+    numbers = Calibration(0.5, 2.0, -1.0, 3.0)
+    assert torch.equal(combined(X[:, :3], X[:, 3], 1, numbers), patched(numbers)(X))
+
+
+def by_hand(margins: Tensor, logits: Tensor, labels: Tensor, caution: float) -> tuple[float, int]:
+    """The best F1 among thresholds between all pairs of margins at which others gain, and how many are allowed."""
+    best, allowed = -1.0, 0
+    before = (logits.argmax(1) == labels) & (labels != 1)
+    for threshold in margins.tolist():
+        said = margins >= threshold
+        silent = logits.clone()
+        silent[:, 1] = -torch.inf
+        after = torch.where(said, 1, silent.argmax(1))
+        right = (after == labels) & (labels != 1)
+        won, lost = int((right & ~before).sum()), int((before & ~right).sum())
+        if won - lost >= caution * (won + lost) ** 0.5:
+            both = int((said & (labels == 1)).sum())
+            best = max(best, 2 * both / (int(said.sum()) + int((labels == 1).sum())))
+            allowed += 1
+    return best, allowed
+
+
+@pytest.mark.parametrize("caution", [0.0, 0.5, 1.0])
+def test_of_all_shifts_at_which_others_gain_the_best_is_taken(caution: float) -> None:
+    logits, scores, labels = made(2.0)
+    numbers = calibrate(logits, scores, labels, 1, caution)
+    x = torch.cat([logits, scores[:, None]], 1).double()
+    after = patched(numbers).double()(x)
+    others = logits.double()[:, [0, 2]]
+    margins = numbers.own * log_odds(logits.double(), 1) + numbers.module * scores.double() + numbers.shift
+    margins = margins - (others.amax(1) - others.logsumexp(1))
+    best, allowed = by_hand(margins, logits, labels, caution)
+    said = after.argmax(1) == 1
+    f1 = 2 * int((said & (labels == 1)).sum()) / (int(said.sum()) + int((labels == 1).sum()))
+    assert numbers.module > 0 and 0 < allowed < len(labels) and f1 == pytest.approx(best)
+
+
+def test_each_image_is_judged_by_numbers_that_never_saw_it() -> None:
+    """Whatever the label of an image says, its own logits stay; those of other folds change."""
+    logits, scores, labels = made(3.0)
+    after = unseen(logits, scores, labels, 1)
+    assert not torch.equal(after[:, 1], logits[:, 1]) and torch.equal(after[:, [0, 2]], logits[:, [0, 2]])
+    changed = labels.clone()
+    first = (labels == 1).nonzero()[0, 0]
+    fold = torch.zeros(600, dtype=torch.long)
+    for label in range(3):
+        rows = (labels == label).nonzero()[:, 0]
+        fold[rows] = torch.arange(len(rows)) % 5
+    mates = (fold == fold[first]) & (labels == 1)
+    scores[mates] = -50.0  # in other folds they are learned from
+    again = unseen(logits, scores, changed, 1)
+    same_fold = (fold == fold[first]) & ~mates
+    assert torch.equal(again[same_fold], after[same_fold])
+    assert not torch.equal(again[~same_fold], after[~same_fold])
+
+
+def test_an_image_set_of_one_class_too_few_is_left_as_it_is() -> None:
+    logits, scores, labels = made(3.0)
+    assert torch.equal(unseen(logits[1:2], scores[1:2], labels[1:2], 1), logits[1:2])
