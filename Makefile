@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check duel reproduce-rq1 reproduce-rq3 reproduce-restructure networks clean
+.PHONY: help install run test check docs format benchmark gpu-check duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ reproduce-rq3: install ## Repeat the paper's RQ3; ARGS="--data mit67=/path/to/mi
 
 reproduce-restructure: install ## Repeat DeepArc's claims; ARGS="--seeds 0,1,2" (docs/results.md).
 	$(BIN)/python benchmarks/reproduce_restructure.py $(ARGS)
+
+reproduce-modules: install ## Repeat the claims about modules; ARGS="--seeds 0,1" (docs/results.md).
+	$(BIN)/python benchmarks/reproduce_modules.py $(ARGS)
 
 networks: install ## What can be removed from torchvision's and timm's networks; ARGS="--jobs 2" (docs/networks.md).
 	$(BIN)/python benchmarks/network_families.py $(ARGS)

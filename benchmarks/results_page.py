@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import results_modules
 import results_restructure
 import results_rq3
 from projects import ROOT
@@ -68,7 +69,7 @@ def render() -> None:
         for suite in TITLES
         if any(c["suite"] == suite for c in cards)
     ]
-    others = filter(None, (results_rq3.section(), results_restructure.section()))
+    others = filter(None, (results_rq3.section(), results_restructure.section(), results_modules.section()))
     page = "\n".join([INTRODUCTION, *sections, *others])
     write_text(PAGE, wrapped(page))
 

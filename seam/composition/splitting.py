@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from seam.checkpoint import load_state, save_state
 from seam.composition.drawn import passes_alone, passes_together
@@ -18,8 +19,9 @@ from seam.configs.modules import GradSplitterConfig
 from seam.data.images import LabelledImages
 from seam.errors import DivergedError, SuspectResultWarning
 from seam.masks.gate import Gated, KernelScores
-from seam.networks.predict import accuracy
+from seam.measures.modules import lost
 from seam.runtime import Runtime
+from seam.training.batches import num_batches
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Cycle:
     kept: float
     """Fraction of the kernels, over all modules."""
     val_accuracy: float
-    """Of all modules together."""
+    """Of all modules together, on what they are judged on."""
 
 
 @dataclass
@@ -63,8 +65,8 @@ class Splitting:
     config: GradSplitterConfig
     runtime: Runtime
     seed: int
-    known: float
-    """Accuracy of the source on `val`."""
+    known: Tensor
+    """Which images of `val` the source is right on, (images,)."""
 
     def run(self, path: Path | None, key: str, on_cycle: Callable[[Cycle], None] | None = None) -> Best:
         """All cycles; scores and heads are those of the best one afterwards.
@@ -112,7 +114,7 @@ class Splitting:
     def _whole(self) -> Best | None:
         """Modules that keep everything and read the network's own outputs: the network, as linear heads begin."""
         is_network = self.heads.kind == "linear" and self.config.loss == "together"
-        return Best(self._state(), 1.0, self.known, within=True) if is_network else None
+        return Best(self._state(), 1.0, float(self.known.double().mean()), within=True) if is_network else None
 
     def _state(self) -> dict[str, Tensor]:
         parts = (*self.scores.state_dict().items(), *self.heads.state_dict().items())
@@ -141,11 +143,17 @@ class Splitting:
         return self._look()
 
     def _learn(self, count: int, first: int, rate: float, *, with_scores: bool, alpha: float) -> None:
-        """So many passes; a fresh Adam."""
+        """So many passes; a fresh Adam. Heads alone need no gradient of the network, and may come to rest."""
         groups = [{"params": list(self.heads.parameters()), "lr": rate}]
         if with_scores:
             groups.append({"params": [self.scores.scores], "lr": self.config.lr_scores})
+        self.scores.requires_grad_(with_scores)
         optimizer = torch.optim.Adam(groups)
+        steps = count * num_batches(
+            min(len(self.train), self.config.pass_images or len(self.train)), self.config.batch_size
+        )
+        falls = self.config.settling == "cosine" and not with_scores
+        schedule = CosineAnnealingLR(optimizer, max(1, steps)) if falls else None
         for number in range(first, first + count):
             for images, labels in self._batches(number):
                 optimizer.zero_grad(set_to_none=True)
@@ -155,6 +163,9 @@ class Splitting:
                 if not bool(loss.isfinite()):
                     raise DivergedError("modules: the loss is not finite", hint="learning_rate")
                 optimizer.step()
+                if schedule is not None:
+                    schedule.step()
+        self.scores.requires_grad_()
 
     def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         own = self.config
@@ -209,8 +220,9 @@ class Splitting:
             same = torch.zeros(len(given))
             rows.append(torch.cat([self._scores_of(given, same, part) for part in parts]).T)
         scores = torch.cat(rows) + self.prior_shift()
-        right = accuracy(scores, self.val.labels)
-        return Best(self._state(), self.scores.kept(), right, right >= self.known - self.config.tolerance)
+        right = scores.argmax(1) == self.val.labels
+        within = lost(self.known, right, self.config.caution) <= self.config.tolerance + 1e-9
+        return Best(self._state(), self.scores.kept(), float(right.double().mean()), within)
 
     def prior_shift(self) -> Tensor:
         """What brings the scores of modules that learned on balanced images to the classes' frequencies."""
@@ -227,7 +239,7 @@ class Splitting:
         if not best.within:
             text = (
                 f"modules: all together are right on {100 * best.accuracy:.1f}% of val at best, the network on"
-                f" {100 * self.known:.1f}%: no cycle was within the tolerance"
+                f" {100 * float(self.known.double().mean()):.1f}%: no cycle was within the tolerance"
             )
             warnings.warn(SuspectResultWarning(text), stacklevel=2)
         elif best.kept == 1:

@@ -33,8 +33,11 @@ class GradSplitterConfig:
     """Each: masks and heads, then heads alone, then a look at val. *Differs* (20)."""
     mask_passes: Annotated[int, Ge(1)] = 1
     """Of a cycle, passes in which masks and heads learn. *Differs* (5)."""
-    settle_passes: Annotated[int, Ge(0)] = 1
+    settle_passes: Annotated[int, Ge(0)] = 3
     """Of a cycle, passes in which heads alone learn. *Differs* (2)."""
+    settling: Literal["constant", "cosine"] = "cosine"
+    """Of the rate while heads alone learn: as it is, or down to 0, so that what is looked at on val does not depend on
+    the last images. *Differs* (constant)."""
     pass_images: Annotated[int, Ge(1)] | None = 512
     """Training images of a pass, drawn anew for each; null: all. *Differs* (all)."""
     batch_size: Annotated[int, Ge(1)] = 64
@@ -43,19 +46,23 @@ class GradSplitterConfig:
     """Adam rate of the kernels' scores. *Differs* (0.001)."""
     lr_head_first: Annotated[float, Gt(0)] = 0.01
     """Adam rate of the heads before the first cycle. *Same* (0.01)."""
-    lr_head: Annotated[float, Gt(0)] = 0.001
-    """Adam rate of the heads in the cycles. *Same* (0.001)."""
+    lr_head: Annotated[float, Gt(0)] = 0.003
+    """Adam rate of the heads in the cycles. *Differs* (0.001)."""
     alpha: Annotated[float, Ge(0)] = 0.3
     """Weight of the kept fraction of the kernels, a term for each module, beside its loss. *Differs*: 0.1
     over the mean of all modules."""
     growth: Annotated[float, Ge(1)] = 1.5
     """`alpha` is multiplied by this after a cycle that is within the tolerance, and divided by it after
     one that is not; 1: it stays. *Differs* (1)."""
-    tolerance: Annotated[float, Ge(0), Le(1)] = 0.0
+    tolerance: Annotated[float, Ge(0), Le(1)] = 0.01
     """Accuracy on val that all modules together may lose against the network; of the cycles within it,
     the one with the fewest kernels is kept. *Same* in aim (0.01, chosen by hand)."""
+    caution: Annotated[float, Ge(0)] = 1.0
+    """So many standard errors of that loss count as lost too: the fewer images of val there are, the less may
+    go. *Differs* (0)."""
     val_images: Annotated[int, Ge(1)] = 1024
-    """Of val, that a cycle is judged on, evenly spread. *Differs* (all)."""
+    """That a cycle is judged on: of val, evenly spread, and of the training images what val lacks. *Differs* (all
+    of val)."""
     shared: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of the layers, from the input on, whose kernels every module keeps: computed once for all
     modules of a composed network. *Differs* (0)."""
@@ -70,11 +77,14 @@ PUBLISHED = GradSplitterConfig(
     cycles=20,
     mask_passes=5,
     settle_passes=2,
+    settling="constant",
     pass_images=None,
     lr_scores=0.001,
+    lr_head=0.001,
     alpha=0.1,
     growth=1.0,
     tolerance=0.01,
+    caution=0.0,
 )
 """GradSplitter's schedule as published."""
 

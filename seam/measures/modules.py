@@ -55,6 +55,18 @@ def jaccard(masks: Sequence[Masks]) -> Float[Tensor, "modules modules"]:
     return (both / (sizes[:, None] + sizes - both).clamp(min=1)).float()
 
 
+def lost(known: Bool[Tensor, " images"], right: Bool[Tensor, " images"], caution: float) -> float:
+    """The accuracy that modules lose, and so many of its standard errors.
+
+    Args:
+        known: images that the source is right on.
+        right: images that the modules are right on.
+        caution: standard errors; images on which both are right, or both wrong, add nothing to them.
+    """
+    apart = int((known != right).sum())
+    return (int(known.sum()) - int(right.sum()) + caution * apart**0.5) / len(known)
+
+
 @dataclass(frozen=True)
 class Found:
     """How well images of one class are found among all; each in [0, 1], 0 where nothing was said to be of it."""

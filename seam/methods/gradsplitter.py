@@ -26,17 +26,19 @@ Source: H. Qi et al., "Modularizing Deep Neural Networks Using Gradient-based Sp
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seam.composition.heads import Heads
 from seam.composition.module import Piece
 from seam.composition.splitting import Splitting
 from seam.configs.modules import ModulesConfig
+from seam.data.images import LabelledImages
+from seam.data.lazy import joined
 from seam.masks.gate import Gated, KernelScores
 from seam.masks.groups import channel_groups
 from seam.masks.kernels import kernel_masks
 from seam.methods.modules import UNWATCHED, Classes, ModulesWatch, key_of, spread
-from seam.networks.predict import accuracy, predict
+from seam.networks.predict import predict
 from seam.runtime import Runtime
 
 
@@ -72,12 +74,24 @@ def start(
         heads = Heads(own.head, len(classes.names)).to(runtime.device)
     scores = KernelScores(groups, len(classes.names), own.shared).to(runtime.device)
     gated = Gated(source, groups, example).to(runtime.device)
-    train, val = classes.train.to(runtime.device), spread(classes.val, own.val_images).to(runtime.device)
+    train, val = classes.train.to(runtime.device), _judged(classes, own.val_images).to(runtime.device)
     preprocess = classes.preprocess.to(runtime.device)
-    known = accuracy(predict(gated.graph, val, preprocess), val.labels)
+    known = predict(gated.graph, val, preprocess).argmax(1) == val.labels
     search = Splitting(gated, scores, heads, train, val, preprocess, own, runtime, seed, known)
     path = None if watch.folder is None else watch.folder / "gradsplitter.safetensors"
     search.run(path, key_of(source, classes, own, runtime, seed), watch.on_cycle)
     classes.preprocess.cpu()
     kept, shift = (scores.gates() > 0.5).cpu(), search.prior_shift().tolist()
     return {name: Piece(kernel_masks(groups, kept[i]), heads.head(i, shift[i])) for i, name in enumerate(classes.names)}
+
+
+def _judged(classes: Classes, count: int) -> LabelledImages:
+    """So many images of val, and of train what val lacks: few images would let a bad cycle pass by luck."""
+    val = spread(classes.val, count)
+    if len(val) == count:
+        return val
+    more = spread(classes.train, count - len(val))
+    parts = [val.images, more.images]
+    if len({isinstance(images, Tensor) for images in parts}) > 1:  # one of both is read when it is asked for
+        parts = [torch.cat(list(images.split(64))) for images in parts]
+    return LabelledImages(joined(parts), torch.cat([val.labels, more.labels]))

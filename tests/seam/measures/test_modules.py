@@ -7,7 +7,7 @@ import torch
 
 from seam.errors import SearchError
 from seam.measures.macs import Counts
-from seam.measures.modules import Found, best_threshold, f1_by_class, found, jaccard, retention
+from seam.measures.modules import Found, best_threshold, f1_by_class, found, jaccard, lost, retention
 
 
 def test_jaccard_is_both_over_either_for_every_pair() -> None:
@@ -49,3 +49,11 @@ def test_the_best_threshold_is_the_best_of_all() -> None:
         every = [found(scores > t, true).f1 for t in [*(scores.unique() - 0.5), 99]]
         assert f1 == pytest.approx(max(every))
         assert found(scores > threshold, true).f1 == pytest.approx(f1)
+
+
+def test_what_is_lost_counts_with_its_standard_error() -> None:
+    known = torch.tensor([True] * 80 + [False] * 20)
+    right = torch.tensor([True] * 74 + [False] * 6 + [True] * 3 + [False] * 17)
+    assert lost(known, right, caution=0.0) == pytest.approx(0.03)
+    assert lost(known, right, caution=2.0) == pytest.approx(0.03 + 2 * 0.03)  # 9 images apart
+    assert lost(right, right, caution=2.0) == 0.0

@@ -26,7 +26,17 @@ from tests.seam.door.stripes import CLASSES, fitted, floats
 from tests.seam.methods.small import RUNTIME
 
 EVERY = pytest.mark.parametrize("method", MODULES, ids=names(MODULES))
-SPLIT = GradSplitterConfig(cycles=1, mask_passes=5, batch_size=32, lr_scores=0.06, val_images=40, tolerance=0.3)
+SPLIT = GradSplitterConfig(
+    cycles=1,
+    mask_passes=5,
+    settle_passes=1,
+    batch_size=32,
+    lr_scores=0.06,
+    lr_head=0.001,
+    val_images=40,
+    tolerance=0.3,
+    caution=0.0,
+)
 GENES = CnnSplitterConfig(population=6, generations=3, images=40, confidence=0.5)
 CONFIG = ModulesConfig(
     gradsplitter=SPLIT,
