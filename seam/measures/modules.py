@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ def lost(known: Bool[Tensor, " images"], right: Bool[Tensor, " images"], caution
         caution: standard errors; images on which both are right, or both wrong, add nothing to them.
     """
     apart = int((known != right).sum())
-    return (int(known.sum()) - int(right.sum()) + caution * apart**0.5) / len(known)
+    return (int(known.sum()) - int(right.sum()) + caution * math.sqrt(apart)) / len(known)
 
 
 @dataclass(frozen=True)
