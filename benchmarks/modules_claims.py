@@ -14,8 +14,8 @@ from modules_lab import MEAN, STD, Lab, Splits, Trained, given, logits_of, right
 from torch import Tensor, nn
 
 import seam
-from seam.composition.composed import calibration
-from seam.composition.patched import Patched, calibrate
+from seam.composition.composed import mixture
+from seam.composition.patched import calibrate, combined
 from seam.configs.inference import ProfileConfig
 from seam.configs.modules import CnnSplitterConfig, GradSplitterConfig, ModulesConfig
 from seam.data.images import LabelledImages
@@ -73,8 +73,8 @@ def weak_sources(lab: Lab, images: Splits) -> dict[str, Any]:
     single = [right(s.network, images.test) for s in weak]
     calibrated = list[float]()
     for source in weak:
-        scale, shift = calibration(logits_of(source.network, images.val), images.val.labels)
-        calibrated.append(_accuracy(logits_of(source.network, images.test) * scale + shift, images.test))
+        mixed = mixture(logits_of(source.network, images.val), images.val.labels)
+        calibrated.append(_accuracy(mixed(logits_of(source.network, images.test)), images.test))
     mean = torch.stack([logits_of(s.network, images.test).softmax(1) for s in weak]).mean(0)
     return {
         "single": single,
@@ -123,17 +123,15 @@ def patch(lab: Lab, images: Splits) -> dict[str, Any]:
 
 def _patched(model: nn.Module, modules: Modules, images: Splits, number: int) -> dict[str, Any]:
     """Before and after, on test; and what the model's own score alone gives, calibrated likewise."""
-    name, half = images.classes[number], len(images.val) // 2
-    first, second = (
-        LabelledImages(images.val.images[s], images.val.labels[s]) for s in (slice(half), slice(half, None))
-    )
+    name = images.classes[number]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whether it was accepted stands on the card
-        mended = seam.patch(model, modules[name], given(first), val=given(second), class_names=images.classes)
-    own = logits_of(model, first)
-    numbers = calibrate(own, torch.zeros(len(own)), first.labels, number)
-    before = logits_of(model, images.test)
-    alone = Patched(model, nn.Identity(), number, numbers).combined(before, torch.zeros(len(before)))
+        mended = seam.patch(
+            model, modules[name], given(images.train), val=given(images.val), class_names=images.classes
+        )
+    own, before = logits_of(model, images.val), logits_of(model, images.test)
+    numbers = calibrate(own, torch.zeros(len(own)), images.val.labels, number)
+    alone = combined(before, torch.zeros(len(before)), number, numbers)
     labels = images.test.labels
     return {
         "class": name,

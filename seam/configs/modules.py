@@ -57,7 +57,7 @@ class GradSplitterConfig:
     tolerance: Annotated[float, Ge(0), Le(1)] = 0.01
     """Accuracy on val that all modules together may lose against the network; of the cycles within it,
     the one with the fewest kernels is kept. *Same* in aim (0.01, chosen by hand)."""
-    caution: Annotated[float, Ge(0)] = 1.0
+    caution: Annotated[float, Ge(0)] = 2.0
     """So many standard errors of that loss count as lost too: the fewer images of val there are, the less may
     go. *Differs* (0)."""
     val_images: Annotated[int, Ge(1)] = 1024

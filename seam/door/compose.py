@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seam.composition.composed import Composed, calibration
+from seam.composition.composed import Composed, mixture
 from seam.composition.module import Module
 from seam.data.images import LabelledImages
 from seam.door.computing import doubting
@@ -42,7 +42,7 @@ class CompositionReport:
     source_macs: Mapping[str, int]
     """The same of each source."""
     calibrated: bool
-    """Whether scores were brought to one scale on `train`."""
+    """Whether a linear layer on the scores was learned on `train`."""
     seconds: float
     doubts: tuple[str, ...]
 
@@ -96,7 +96,7 @@ def compose(
     """Put modules together: one network whose classes are those of its modules, without training.
 
     Where modules are of several networks, whatever their architectures, the best for each class is
-    chosen by F1 on `train`, and scores are brought to one scale there (two numbers a class). What
+    chosen by F1 on `train`, and a linear layer from scores to logits is learned there. What
     modules of one network compute alike is computed once.
 
     Args:
@@ -133,7 +133,7 @@ def compose(
         calibrated = len(set(chosen.values())) > 1 and chosen_on is not None
         if calibrated and chosen_on is not None:
             inside = _inside(chosen_on, len(wanted))
-            network.scale, network.shift = calibration(predict(network, inside, first.preprocess), inside.labels)
+            network.mixed = mixture(predict(network, inside, first.preprocess), inside.labels)
         elif len(set(chosen.values())) > 1:
             text = "compose: scores of modules of several networks are compared as they are; give train to compare them"
             warnings.warn(SuspectResultWarning(text), stacklevel=2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from seam.composition.composed import Composed, calibration
+from seam.composition.composed import Composed, calibration, mixture
 from seam.composition.heads import HEADS, Heads, LinearHead, ReadOut, make_head
 from seam.composition.module import Module, Piece, Takes, extract, groups_for, whole
 from seam.errors import MaskError
@@ -111,3 +111,18 @@ def test_calibration_finds_the_scale_and_shift_that_scores_were_spoiled_by() -> 
     right = [float((s.argmax(1) == labels).double().mean()) for s in (true, spoiled, spoiled * scale + shift)]
     assert right[1] < right[0] - 0.05 and right[2] > right[0] - 0.01
     assert torch.allclose(scale, torch.tensor([1.0, 5.0, 0.3]), rtol=0.2)
+
+
+def test_mixing_scores_uses_what_modules_say_of_images_of_other_sources() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (3000,), generator=generator)
+    seen = torch.randn(3000, 3, generator=generator)
+    seen[torch.arange(3000), labels] += 2.0
+    confused = seen @ torch.tensor([[1.0, 0.0, 0.9], [0.0, 1.0, 0.0], [0.0, 0.9, 1.0]])  # images of others excite them
+    scale, shift = calibration(confused, labels)
+    mixed = mixture(confused, labels)
+    right = [float((s.argmax(1) == labels).double().mean()) for s in (seen, confused * scale + shift, mixed(confused))]
+    assert right[1] < right[0] - 0.05 and right[2] > right[0] - 0.01
+    assert torch.equal(mixed.weight, mixture(confused, labels).weight)
+    own = mixture(confused, labels, weight_decay=1e6)  # held to the identity: a scale and a shift are left
+    assert torch.allclose(own(confused), confused * scale + shift, atol=1e-3)
