@@ -62,8 +62,8 @@ def _card(claims: dict[str, Any]) -> dict[str, Any]:
     return {**about, "claims": claims}
 
 
-GOOD = ("+0.00 points", "27.3% fewer kernels", "better on 1 of 1", "f1 +15.00", "-0.50 points", "1 s against 60 s")
-BAD = ("-1.00 points", "11.1% fewer kernels", "better on 0 of 1", "f1 +5.00", "-2.00 points", "1 s against 60 s")
+GOOD = ("+0.00 points", "27.3% fewer kernels", "better on 1 of 1", "f1 +15.00", "-0.50 points", "1.0 s against 60.0 s")
+BAD = ("-1.00 points", "11.1% fewer kernels", "better on 0 of 1", "f1 +5.00", "-2.00 points", "1.0 s against 60.0 s")
 
 
 @pytest.mark.parametrize(("good", "said"), [(True, GOOD), (False, BAD)])
