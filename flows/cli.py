@@ -12,9 +12,9 @@ from rich.console import Console
 
 import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.app import app, enter_project, interruptible, main
-from flows.commands.options import ParamsFile, Problems, Restructurings, Set, Targets
+from flows.commands.options import Modularizations, ParamsFile, Problems, Restructurings, Set, Targets
 from seam.errors import ConfigError
-from tasks.project.stages import PROBLEM, RESTRUCTURING, TARGET
+from tasks.project.stages import MODULARIZATION, PROBLEM, RESTRUCTURING, TARGET
 
 
 @app.command()
@@ -63,6 +63,21 @@ def restructure(overrides: Set = [], params_file: ParamsFile = None, restructuri
     root, flow = enter_project(), "flows.restructure:run_restructurings"
     with interruptible():
         raise typer.Exit(run_by_hand(root, RESTRUCTURING, flow, overrides, params_file, restructurings, Console()))
+
+
+@app.command()
+def modularize(overrides: Set = [], params_file: ParamsFile = None, modularizations: Modularizations = []) -> None:  # noqa: B006
+    """Take the source apart into a module a class: a mask over its kernels and a small head, a few kilobytes each.
+
+    Each of `modularizations` in params.yaml is one way to do so. Stop it any time: the next run
+    continues.
+    """
+    from flows.commands.run import run_by_hand
+
+    params_file = params_file.absolute() if params_file else None
+    root, flow = enter_project(), "flows.modularize:run_modularizations"
+    with interruptible():
+        raise typer.Exit(run_by_hand(root, MODULARIZATION, flow, overrides, params_file, modularizations, Console()))
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -131,12 +146,14 @@ def report(
     problems: Problems = [],  # noqa: B006
     targets: Targets = [],  # noqa: B006
     restructurings: Restructurings = [],  # noqa: B006
+    modularizations: Modularizations = [],  # noqa: B006
     open_it: Annotated[bool, typer.Option("--open", help="Open in the browser.")] = False,
 ) -> None:
-    """Print the path of each report there is, of problems, targets and restructurings; or of those that are named."""
+    """Print the path of each report there is, of whatever kind; or of those that are named."""
     from flows.commands.report import existing_reports
 
     names = {PROBLEM.name: problems, TARGET.name: targets, RESTRUCTURING.name: restructurings}
+    names[MODULARIZATION.name] = modularizations
     for path in existing_reports(enter_project(), names):
         typer.echo(str(path))
         if open_it:

@@ -14,9 +14,10 @@ from seam.files import read_json
 from seam.methods.catalogue import find
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
-from tasks.project.stages import PROBLEM, RESTRUCTURING, TARGET, Kind
+from tasks.project.stages import MODULARIZATION, PROBLEM, RESTRUCTURING, TARGET, Kind
 from tasks.project.subject import Subject, stage_folder
 from tasks.report.closing import ClosingRow, closing_table, time_of_layout
+from tasks.report.modularization import rows_of as modularization_rows
 from tasks.report.ways import rows_of, ways_of
 from tasks.report.words import NOTHING, VAL_FROM, show
 
@@ -98,7 +99,25 @@ def _restructured(root: Path, _params: Params, restructuring: Subject) -> Table:
     return table
 
 
-_TABLES = {PROBLEM.name: _models, TARGET.name: _methods, RESTRUCTURING.name: _restructured}
+def _taken_apart(root: Path, _params: Params, modularization: Subject) -> Table:
+    """The source against all of its modules together."""
+    metrics = read_json(stage_folder(root, modularization.row.reports, modularization) / "metrics.json")
+    kept = f"{len(metrics['modules'])} modules, {show(metrics['kernels'], 'fraction')} of the kernels"
+    title = f"{modularization.name} ({kept})"
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for name in ("", "source", "modules together", "change"):
+        table.add_column(name, justify="right" if name else "left")
+    for row in modularization_rows(metrics):
+        table.add_row(*row)
+    return table
+
+
+_TABLES = {
+    PROBLEM.name: _models,
+    TARGET.name: _methods,
+    RESTRUCTURING.name: _restructured,
+    MODULARIZATION.name: _taken_apart,
+}
 """The results of a subject by its kind; one of another kind shows its model and report alone."""
 
 

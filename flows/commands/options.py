@@ -34,6 +34,15 @@ Problems = Annotated[
         show_default=False,
     ),
 ]
+Modularizations = Annotated[
+    list[str],
+    typer.Option(
+        "--modularization",
+        metavar="NAME",
+        help="Only this one of `modularizations`. Repeatable; default, or `all`: every one.",
+        show_default=False,
+    ),
+]
 Restructurings = Annotated[
     list[str],
     typer.Option(

@@ -6,29 +6,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from seam.composition.composed import Composed
-from seam.composition.module import Module, Piece, Takes
+from seam.composition.module import Takes
 from seam.configs.modules import ModulesConfig
 from seam.door.asked import Device, Images, Wanted, doubt_val, own_copy, read
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
+from seam.door.measured_parts import measure_parts
 from seam.door.normalisation import as_taken
-from seam.door.parts import Modules, PartSize, PartsReport, modules_of
+from seam.door.parts import Modules, PartsReport, modules_of
 from seam.door.progress import Shown
-from seam.errors import DataError
 from seam.measures.check_up import check_up
 from seam.measures.findings import judge
-from seam.measures.macs import Counts, count
-from seam.measures.modules import f1_by_class, jaccard, retention
 from seam.methods.catalogue import MODULES, find
 from seam.methods.modules import Classes, ModulesWatch
 from seam.methods.modules import modularize as make_modules
 from seam.networks.plain import plain
-from seam.networks.predict import accuracy, predict
+from seam.networks.predict import accuracy
 
 
 def modularize(
@@ -101,10 +97,13 @@ def modularize(
             pieces = make_modules(method, source, classes, numbers, runtime, seed, watch)
         takes = Takes.of(images.preprocess.cpu(), example)
         made = modules_of(source, pieces, takes, {}, len(classes.names), name)
-        numbers_of_made = _measured(made, images)
+        found = measure_parts(made, images.val.data)
     report = PartsReport(
         method=row.label,
-        **numbers_of_made,
+        modules=found.sizes,
+        source_accuracy=accuracy(found.source_logits, images.val.data.labels),
+        composed_accuracy=accuracy(found.composed_logits, images.val.data.labels),
+        jaccard=found.in_common,
         images={"train": len(images.train.data), "val": len(images.val.data)},
         normalisation=images.normalisation,
         seed=seed,
@@ -116,47 +115,8 @@ def modularize(
 
 
 def _every_class(images: Images) -> Classes:
-    """The images as methods take them.
-
-    Raises:
-        DataError: a class has no image in train or val, or there is one class alone.
-    """
+    """The images as methods take them."""
     names = images.train.classes or ()
-    if len(names) < 2:
-        raise DataError(f"expected a network of two classes or more, got {len(names)}.")
-    for side, where in ((images.train, "train"), (images.val, "val")):
-        counts = side.data.labels.bincount(minlength=len(names))
-        if missing := [name for name, count in zip(names, counts.tolist(), strict=True) if not count]:
-            shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-            raise DataError(f"{where}: expected images of every class, none of: {shown}; add some.")
-    return Classes(images.train.data, images.val.data, images.preprocess, names)
-
-
-def _measured(made: Modules, images: Images) -> dict[str, Any]:
-    """Sizes, and accuracy on val."""
-    parts: dict[str, Module] = dict(made)
-    example, val = made.example, images.val.data
-    logits = predict(Composed(list(parts.values()), example).eval(), val, images.preprocess)
-    by_class, before = f1_by_class(logits, val.labels, made.classes), count(made.source, example)
-    sizes = {
-        name: _size(made.pieces[name], count(part.network, example), before, by_class[name].f1)
-        for name, part in parts.items()
-    }
-    return {
-        "modules": sizes,
-        "source_accuracy": accuracy(predict(made.source, val, images.preprocess), val.labels),
-        "composed_accuracy": accuracy(logits, val.labels),
-        "jaccard": _in_common(list(made.pieces.values())),
-    }
-
-
-def _size(piece: Piece, now: Counts, before: Counts, f1: float) -> PartSize:
-    kept = retention(piece.masks, now, before)
-    return PartSize(kernels=kept.kernels, params=kept.params, macs=kept.macs, f1=f1)
-
-
-def _in_common(pieces: Sequence[Piece]) -> float:
-    """Mean Jaccard index over pairs."""
-    pairs = jaccard([piece.masks for piece in pieces])
-    count = len(pairs)
-    return float((pairs.sum() - pairs.trace()) / (count * (count - 1)))
+    made = Classes(images.train.data, images.val.data, images.preprocess, names)
+    made.check()
+    return made

@@ -18,6 +18,7 @@ from seam.composition.splitting import Cycle
 from seam.configs.modules import ModulesConfig
 from seam.data.images import LabelledImages
 from seam.data.lazy import select
+from seam.errors import DataError
 from seam.methods.catalogue import MODULES, find
 from seam.runtime import Runtime
 
@@ -34,6 +35,16 @@ class Classes:
     """Images as they lie in `train` to the network's input."""
     names: tuple[str, ...]
     """In the order of the network's outputs."""
+
+    def check(self) -> None:
+        """Raise a DataError where there is one class alone, or a class has no image in train or val."""
+        if len(self.names) < 2:
+            raise DataError(f"expected a network of two classes or more, got {len(self.names)}.")
+        for side, where in ((self.train, "train"), (self.val, "val")):
+            counts = side.labels.bincount(minlength=len(self.names))
+            if missing := [name for name, number in zip(self.names, counts.tolist(), strict=True) if not number]:
+                shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+                raise DataError(f"{where}: expected images of every class, none of: {shown}; add some.")
 
     def example(self) -> Float[Tensor, "2 c h w"]:
         """Two training images as the network takes them, on the CPU."""

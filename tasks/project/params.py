@@ -24,7 +24,7 @@ from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
 from tasks.project.names_as_text import names_as_text
-from tasks.project.stage_configs import EvaluateConfig, PatchConfig, RegisterConfig
+from tasks.project.stage_configs import EvaluateConfig, ModularizationConfig, PatchConfig, RegisterConfig
 from tasks.project.stages import DIGEST_STAGE, KINDS, MODULARIZED, all_stages
 from tasks.project.transfer_params import TransferParams
 
@@ -53,13 +53,14 @@ def _with_path(value: Any) -> Any:
 
 
 def _with_defaults(value: Any) -> Any:
-    """A restructuring of which nothing is said has its defaults."""
+    """An entry of which nothing is said has its defaults."""
     return {} if value is None else value
 
 
 ClassNames = Annotated[tuple[str, ...], BeforeValidator(class_names)]
 TargetData = Annotated[DataConfig, BeforeValidator(_with_path)]
 Restructuring = Annotated[RestructureConfig, BeforeValidator(_with_defaults)]
+Modularization = Annotated[ModularizationConfig, BeforeValidator(_with_defaults)]
 
 
 class Params(BaseModel):
@@ -87,6 +88,8 @@ class Params(BaseModel):
     transfer: TransferParams = TransferParams()
     restructurings: dict[str, Restructuring] = Field(default_factory=dict)
     """Name of a network of fewer blocks, or with some trained again: how it is made of the source."""
+    modularizations: dict[str, Modularization] = Field(default_factory=dict)
+    """Name of a set of modules, one a class: how the source is taken apart."""
     patches: dict[str, PatchConfig] = Field(default_factory=dict)
     """Name of a weak model that is mended: by whose module, for which class."""
 

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from seam.configs.check import Ge, NotEmpty, config
+from seam.configs.check import Ge, NotEmpty, config, require
+from seam.configs.modules import ModulesConfig
+from seam.methods.catalogue import MODULES, names
 from tasks.project.measured import Registrable
 from tasks.project.source_changes import SourceChanges
 
@@ -54,3 +56,19 @@ class PatchConfig:
     caution: Annotated[float, Ge(0)] = 1.0
     """Standard errors by which images of other classes have to gain on val: the more, the fewer are lost on
     new images, and the less is gained for the class."""
+
+
+@config
+class ModularizationConfig(ModulesConfig):
+    """How the source is taken apart into a module a class."""
+
+    method: str = "gradsplitter"
+    """One that makes modules (`seam methods`); its numbers are the section with its name."""
+    source: SourceChanges = None
+    """What is taken apart: keys of `prepare_source` that differ, as {architecture: ..., checkpoint: ...};
+    null: the source itself."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = names(MODULES)
+        require(self.method in known, f"method must be one of {', '.join(known)}, got '{self.method}'")

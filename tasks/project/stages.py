@@ -178,7 +178,32 @@ RESTRUCTURING = Kind(
     shaped_by=("runtime", "split_dataset"),
     defined_as="restructuring",
 )
-KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING)}
+MODULARIZATION = Kind(
+    name="modularization",
+    section="modularizations",
+    command="modularize",
+    noun="modularization",
+    definition="a modularization",
+    none_yet="params.yaml has no modularization; add one: seam modularize --set 'modularizations={parts: {}}'",
+    first=RESTRUCTURING.first,
+    then=(Stage("modularize"),),
+    data="validate_data",
+    source="prepare_source",
+    source_section="prepare_source",
+    search_section="search",
+    registers=None,
+    reports="modularize",
+    next_commands=(
+        ("seam report --modularization {name} --open", "see what each class needs of each layer"),
+        (
+            "python -c 'import seam; help(seam.compose)'",
+            "put modules together, without training (docs/parts.md)",
+        ),
+    ),
+    shaped_by=("runtime", "split_dataset"),
+    defined_as="modularization",
+)
+KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZATION)}
 """The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
 MODULARIZED = "modularized"
 """Folder of artifacts/ with a small file a modularization, which changes with it: what DVC compares for whatever is

@@ -1,0 +1,109 @@
+"""The page of a modularization: what each class needs of each layer, and what the modules are worth together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from tasks.project.params import flat
+from tasks.project.stage import StageContext
+from tasks.report.confusion import confusion_plot
+from tasks.report.figures import AFTER, new_figure
+from tasks.report.page import Plot, render
+from tasks.report.words import Kind, show, show_change
+
+_TEMPLATE = "modularization_template.html.j2"
+_MOST_NAMES = 30
+_CONFUSION = "Test images of each class (rows) by what they are taken for"
+COLUMNS = ("kernels", "weights", "multiply-adds", "F1")
+_QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
+    ("accuracy (test)", "accuracy", "fraction"),
+    ("weights", "params_total", "count"),
+    ("multiply-adds", "macs", "count"),
+    ("latency p50", "latency_ms_p50", "milliseconds"),
+)
+
+
+def rows_of(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The source beside all of its modules together: quantity, source, composed, change."""
+    before, after = metrics["source"], metrics["composed"]
+    return [
+        (words, show(before[key], unit), show(after[key], unit), show_change(before[key], after[key], unit))
+        for words, key, unit in _QUANTITIES
+    ]
+
+
+def modules_of(metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """A row a class: what its module keeps of the source, in the order of `COLUMNS`, and how well it is found."""
+    return [
+        (name, [show(size[key], "fraction") for key in ("kernels", "params", "macs", "f1")])
+        for name, size in metrics["modules"].items()
+    ]
+
+
+def plots(
+    metrics: Mapping[str, Any], layers: Sequence[str], kept: Sequence[Sequence[float]], pairs: Sequence[Sequence[float]]
+) -> list[Plot]:
+    """The pictures.
+
+    Args:
+        metrics: of the stage.
+        layers: names of what has a mask.
+        kept: of each class and layer, the share that is kept.
+        pairs: of each two classes, what both keep as a share of what one of them keeps.
+    """
+    classes, before, after = metrics["classes"], metrics["source"], metrics["composed"]
+    return [
+        Plot(
+            "kernels",
+            "What each class needs",
+            "Share of each layer that each module keeps; dark is all of it.",
+            partial(_heat, kept, classes, layers),
+        ),
+        Plot(
+            "jaccard",
+            "What modules have in common",
+            "Of each two modules, what both keep as a share of what one of them keeps; dark is the same mask.",
+            partial(_heat, pairs, classes, classes),
+        ),
+        confusion_plot("before", "The source", f"{_CONFUSION}.", before["confusion"], classes),
+        confusion_plot("after", "All modules together", f"{_CONFUSION}.", after["confusion"], classes),
+    ]
+
+
+def _heat(values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]) -> Figure:
+    """Shares in [0, 1], a row a class."""
+    figure, axes = new_figure(3.4)
+    colours = LinearSegmentedColormap.from_list("seam", ["#ffffff", AFTER])
+    image = axes.imshow(values, cmap=colours, vmin=0, vmax=1, aspect="auto")
+    for names, ticks in ((rows, axes.set_yticks), (columns, axes.set_xticks)):
+        step = -(-len(names) // _MOST_NAMES)
+        turned = {"rotation": 90} if names is columns else {}
+        ticks(
+            range(0, len(names), step), [name.removesuffix(".weight") for name in names[::step]], fontsize=6, **turned
+        )
+    axes.grid(visible=False)
+    figure.colorbar(image, ax=axes, shrink=0.7)
+    return figure
+
+
+def render_modularization_report(context: StageContext, metrics: Mapping[str, Any], drawn: Sequence[Plot]) -> str:
+    """The whole page."""
+    dumped = context.params.model_dump(mode="json")
+    entry = dumped["modularizations"][context.name]
+    own = {"method": entry["method"], metrics["method"]: entry[metrics["method"]]}
+    return render(
+        _TEMPLATE,
+        drawn,
+        name=context.name,
+        architecture=context.params.prepare_source.architecture,
+        metrics=metrics,
+        rows=rows_of(metrics),
+        modules=modules_of(metrics),
+        columns=COLUMNS,
+        parameters=flat({"seed": dumped["seed"], "modularization": own}),
+    )
