@@ -39,6 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "targets={digits: {kind: npz, path: data/digits.npz}}",
             "transfer.methods=[standard]",
             "restructurings={flat: {}}",
+            "modularizations={parts: {}}",
         ]
         change_params(root / "params.yaml", changes)
         dvc(root, "repro")

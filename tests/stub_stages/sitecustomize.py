@@ -66,13 +66,17 @@ def run_alone(stage: str) -> None:
 def _body(context: Any) -> Any:
     _misbehave(context)
     root, folder = context.root, context.folder(context.stage)
+    inside = [path for path in _outputs(context) if (root / path).is_relative_to(folder)]
     with context.publish() as out:
-        for path in _outputs(context):
+        for path in inside:
             target = out / Path(path).relative_to(folder.relative_to(root))
             if path.endswith("data_docs"):
                 target.mkdir()
                 target = target / "index.html"
             target.write_text(_content(context, target.name))
+    for path in set(_outputs(context)) - set(inside):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_text(_content(context, Path(path).name))
     with (root / "ran.txt").open("a") as f:
         f.write(f"{context.stage}@{_key(context)}\n")
     return context.result({"density": 0.125, "rounds": 3})

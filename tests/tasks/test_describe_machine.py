@@ -46,4 +46,5 @@ def test_every_stage_that_computes_with_floats_depends_on_it():
         "attack_target",
         "transfer",
         "restructure",
+        "modularize",
     }

@@ -35,10 +35,14 @@ NETWORK = """
 from torch import nn
 
 
-def narrow(num_classes):
-    first = [nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.ReLU()]
-    second = [nn.Conv2d(12, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU()]
-    return nn.Sequential(*first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, num_classes))
+def narrow(num_classes, width=12):
+    first = [nn.Conv2d(3, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+    second = [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+
+
+def wide(num_classes):
+    return narrow(num_classes, 16)
 
 
 def pinned(num_classes):
@@ -99,6 +103,18 @@ def test_its_result_is_a_pack_and_the_source_it_belongs_to(project: Path, method
     assert mark["pack_sha256"] == read_json(folder / "modules/modules.json")["sha256"]
     page = (folder / "report.html").read_text()
     assert f"into {len(CLASSES)} modules by {metrics['label']}" in page and page.count("<svg") == 4
+
+
+def test_a_source_of_its_own_is_taken_apart(project: Path) -> None:
+    own = {"architecture": "net.py:wide", "epochs": 2}
+    execute(
+        modularize, context(project, modularizations={"parts": {**BRIEF, "method": "decomposition", "source": own}})
+    )
+    folder = project / "artifacts/parts/modularize"
+    source = load_source(folder)
+    assert source.info.architecture == "net.py:wide" and source.network[0].out_channels == 16
+    assert set(seam.load_modules(folder / "modules", source.network)) == set(CLASSES)
+    assert load_source(project / "artifacts/prepare_source").info.architecture == "net.py:narrow"
 
 
 def test_one_that_was_stopped_ends_the_same(project: Path) -> None:
