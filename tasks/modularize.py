@@ -97,7 +97,7 @@ def _metrics(
     networks = {"source": made.source, "composed": found.composed}
     logits = {"source": found.source_logits, "composed": found.composed_logits}
     times, conditions = measured(
-        *networks.values(), example.expand(2, -1, -1, -1), context.params.profile_source, context.params.seed
+        made.source, found.composed, example.expand(2, -1, -1, -1), context.params.profile_source, context.params.seed
     )
     sizes = {}
     for (name, network), milliseconds in zip(networks.items(), times, strict=True):

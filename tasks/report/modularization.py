@@ -58,9 +58,11 @@ def _heat(values: Sequence[Sequence[float]], rows: Sequence[str], columns: Seque
     image = axes.imshow(values, cmap=colours, vmin=0, vmax=1, aspect="auto")
     for names, ticks in ((rows, axes.set_yticks), (columns, axes.set_xticks)):
         step = -(-len(names) // _MOST_NAMES)
-        turned = {"rotation": 90} if names is columns else {}
         ticks(
-            range(0, len(names), step), [name.removesuffix(".weight") for name in names[::step]], fontsize=6, **turned
+            range(0, len(names), step),
+            [name.removesuffix(".weight") for name in names[::step]],
+            fontsize=6,
+            rotation=90 if names is columns else 0,
         )
     axes.grid(visible=False)
     figure.colorbar(image, ax=axes, shrink=0.7)
