@@ -25,9 +25,10 @@ from seam.errors import SeamError
 from seam.files import read_json, sha256_file
 from tasks.project.environment import tracking_uri
 from tasks.project.params import load_params
+from tasks.project.source_changes import changed_source, own_sources
 from tasks.project.stage import StageContext, StageResult, execute
 from tasks.project.stages import KINDS
-from tasks.project.subject import StageRun, Subject, dvc_key, stage_folder
+from tasks.project.subject import StageRun, Subject, dvc_key, entries, stage_folder
 
 logger = logging.getLogger(__name__)
 
@@ -109,19 +110,32 @@ def _registers(stage: str) -> bool:
 def source_changed(root: Path, run: StageRun) -> bool:
     """Whether a stage has to read its source again though its parameters are the same: DVC compares names alone.
 
-    Or modules that were made elsewhere.
+    Or modules that were made elsewhere, or a source of its own.
     """
-    if run.subject is not None and run.subject.row.made_of and run.stage == run.subject.row.reports:
-        made = stage_folder(root, run.stage, run.subject) / "metrics.json"
-        return made.is_file() and _own_files_changed(root, read_json(made))
     section = next((kind.source_section for kind in KINDS.values() if kind.source == run.stage), None)
-    if section is None:
+    reports = run.subject is not None and run.stage == run.subject.row.reports
+    if section is None and not reports:
         return False
-    recorded = stage_folder(root, run.stage, run.subject) / "source.json"
-    if not recorded.is_file():
-        return False
-    params, source = load_params(root / "params.yaml"), read_json(recorded)
-    return _own_files_changed(root, source) or _alias_moved(root, source, getattr(params, section).checkpoint or "")
+    folder = stage_folder(root, run.stage, run.subject)
+    source, metrics = (
+        read_json(path) if path.is_file() else {} for path in (folder / "source.json", folder / "metrics.json")
+    )
+    if _own_files_changed(root, source) or _own_files_changed(root, metrics):
+        return True
+    return bool(source) and any(_alias_moved(root, source, name) for name in _checkpoints(root, run, section))
+
+
+def _checkpoints(root: Path, run: StageRun, section: str | None) -> list[str]:
+    """What the source of a stage is loaded from: that of the section with it, or of the subject's own."""
+    params = load_params(root / "params.yaml")
+    if section is not None:
+        return [getattr(params, section).checkpoint or ""]
+    assert run.subject is not None, f"{run.stage} is a stage of a subject"
+    kind, name = run.subject.row, run.subject.name
+    return [
+        changed_source(params.prepare_source, changes, f"{kind.section}.{name}.{key}").checkpoint or ""
+        for key, changes in own_sources(entries(params, kind)[name])
+    ]
 
 
 def _own_files_changed(root: Path, source: Mapping[str, Any]) -> bool:

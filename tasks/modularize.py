@@ -57,7 +57,7 @@ def modularize(context: StageContext) -> StageResult:
     made = modules_of(network, pieces, Takes.of(source.preprocess(), example), {}, len(data.classes), context.name)
     test = images_of(data, "test", split.test)
     found = measure_parts(made, test)
-    metrics = _metrics(context, source, made, found, test) | {"warnings": doubts}
+    metrics = _metrics(context, source, made, found, test) | {"warnings": [*source.info.warnings, *doubts]}
     kept = [[float(mask.double().mean()) for mask in piece.masks.values()] for piece in pieces.values()]
     layers = list(next(iter(pieces.values())).masks)
     drawn = plots(metrics, layers, kept, found.jaccard.tolist())
@@ -112,6 +112,7 @@ def _metrics(
     config = context.params.modularizations[context.name]
     return {
         **sizes,
+        "architecture": source.info.architecture,
         "method": config.method,
         "label": find(config.method, MODULES).label,
         "classes": list(made.classes),

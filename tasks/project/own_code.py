@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from seam.errors import SeamError
 from seam.files import sha256_file
 from seam.networks.own_imports import own_code
 from tasks.project.params import load_params
+from tasks.project.source_changes import own_sources
 from tasks.project.stages import KINDS
 from tasks.project.subject import entries
 
@@ -78,21 +78,14 @@ def _by_stage(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for kind in KINDS.values():
         own = [(kind.source, getattr(params, kind.source_section).architecture)]
-        own += [(kind.reports, architecture) for entry in entries(params, kind).values() for architecture in _of(entry)]
+        changes = [changed for entry in entries(params, kind).values() for _, changed in own_sources(entry)]
+        own += [(kind.reports, changed["architecture"]) for changed in changes if "architecture" in changed]
         for stage, architecture in own:
             file, is_python, _ = architecture.rpartition(".py:")
             if is_python and (root / f"{file}.py").is_file():
                 known = found.setdefault(stage, [])
                 known += [f for f in own_code(root / f"{file}.py").files if f not in known]
     return found
-
-
-def _of(entry: Any) -> Iterator[str]:
-    """Architectures of sources that an entry has of its own."""
-    for key in ("source", "weak"):
-        changes = getattr(entry, key, None)
-        if isinstance(changes, Mapping) and isinstance(changes.get("architecture"), str):
-            yield changes["architecture"]
 
 
 def _name(file: Path) -> str:

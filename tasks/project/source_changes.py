@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Annotated, Any
 
@@ -15,6 +15,15 @@ from seam.errors import ConfigError
 
 _OF_A_CHECKPOINT = ("weights", "expected_accuracy")
 _OF_A_TRAINING = ("epochs", "lr", "batch_size", "weight_decay", "augment")
+_KEYS = ("source", "weak")
+"""Of an entry, with changes."""
+
+
+def own_sources(entry: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The sources that an entry of a section has of its own: the key each is under, and what differs."""
+    for key in _KEYS:
+        if changes := getattr(entry, key, None):
+            yield key, changes
 
 
 def changed_source(config: SourceConfig, changes: Mapping[str, Any] | None, where: str) -> SourceConfig:

@@ -73,12 +73,11 @@ def render_modularization_report(context: StageContext, metrics: Mapping[str, An
     """The whole page."""
     dumped = context.params.model_dump(mode="json")
     entry = dumped["modularizations"][context.name]
-    own = {"method": entry["method"], metrics["method"]: entry[metrics["method"]]}
+    own = {key: entry[key] for key in ("source", "method", metrics["method"]) if entry[key] is not None}
     return render(
         _TEMPLATE,
         drawn,
         name=context.name,
-        architecture=context.params.prepare_source.architecture,
         metrics=metrics,
         rows=rows_of(metrics),
         modules=modules_of(metrics),

@@ -105,16 +105,24 @@ def test_its_result_is_a_pack_and_the_source_it_belongs_to(project: Path, method
     assert f"into {len(CLASSES)} modules by {metrics['label']}" in page and page.count("<svg") == 4
 
 
-def test_a_source_of_its_own_is_taken_apart(project: Path) -> None:
-    own = {"architecture": "net.py:wide", "epochs": 2}
+def test_the_page_and_the_metrics_are_of_a_source_of_its_own(project: Path) -> None:
+    own = {"architecture": "net.py:wide", "epochs": 1, "lr": 1e-9}
     execute(
         modularize, context(project, modularizations={"parts": {**BRIEF, "method": "decomposition", "source": own}})
     )
     folder = project / "artifacts/parts/modularize"
-    source = load_source(folder)
-    assert source.info.architecture == "net.py:wide" and source.network[0].out_channels == 16
+    source, metrics, page = (
+        load_source(folder),
+        read_json(folder / "metrics.json"),
+        (folder / "report.html").read_text(),
+    )
+    assert metrics["architecture"] == source.info.architecture == "net.py:wide"
+    assert "net.py:wide, taken apart into" in page and "net.py:narrow" not in page
+    assert "modularization.source.epochs" in page
     assert set(seam.load_modules(folder / "modules", source.network)) == set(CLASSES)
     assert load_source(project / "artifacts/prepare_source").info.architecture == "net.py:narrow"
+    (doubt,) = source.info.warnings
+    assert doubt.startswith("the source is near chance") and doubt in metrics["warnings"] and "<h2>Doubts</h2>" in page
 
 
 def test_one_that_was_stopped_ends_the_same(project: Path) -> None:
