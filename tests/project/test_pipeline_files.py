@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from seam.configs.training import FinetuneConfig
 from tasks.project.code_digests import PACKAGES, digests_path
 from tasks.project.params import Params
-from tasks.project.stages import DIGEST_STAGE, all_stages, kind_of
+from tasks.project.stages import DIGEST_STAGE, MODULARIZED, all_stages, kind_of
 from tasks.project.students import StudentName
 from tasks.project.subject import Subject, flags, stage_folder
 
@@ -88,4 +88,4 @@ def test_outputs_lie_in_the_stages_own_folder(stage):
     folder = f"{stage_folder(Path(), stage, _subject(stage))}/"
     outs = [o for kind in ("outs", "metrics", "plots") for o in _flat(definition.get(kind))]
     assert outs
-    assert all(o.startswith(folder) for o in outs)
+    assert all(o.startswith((folder, f"artifacts/{MODULARIZED}/")) for o in outs)
