@@ -10,18 +10,18 @@ from tqdm import tqdm
 from seam.checkpoint import digest_of
 from seam.configs.training import FinetuneConfig
 from seam.files import sha256_file, write_csv, write_json
+from seam.masks.masks import Masks
 from seam.networks.head import Reengineered
 from seam.networks.source import Source
 from seam.networks.state_dicts import save_weights
 from seam.runtime import start
 from seam.training.finetune import finetune as finetune_model
-from seam.training.loop import Epoch
+from seam.training.loop import Epoch, best_epoch
 from seam.training.probe import Chosen, Probe, choose_rate
 from tasks.inputs.problem import load_model, problem_images, problem_masks, problem_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 
-_STARTS = {"reengineered_finetuned": "reengineered", "standard_finetuned": "head_only"}
-"""Model made here -> model it starts from."""
+_MADE = ("reengineered_finetuned", "standard_finetuned")
 
 
 def finetune(context: StageContext) -> StageResult:
@@ -37,10 +37,10 @@ def finetune(context: StageContext) -> StageResult:
     histories: dict[str, list[Epoch]] = {}
     chosen: dict[str, Chosen] = {}
     doubts: list[str] = []
-    for name, origin in _STARTS.items():
-        model = load_model(context, origin)
+    for name in _MADE:
+        masks = problem_masks(context, source).masks if name == "reengineered_finetuned" else None
+        model = load_model(context, _start_of(masks, config))
         assert isinstance(model, Reengineered)
-        masks = problem_masks(context, source).masks if origin == "reengineered" else None
         training: dict[str, Any] = {
             "checkpoint": context.work_folder / f"{name}.safetensors",
             "key": digest_of(inputs, name),
@@ -56,7 +56,7 @@ def finetune(context: StageContext) -> StageResult:
             )
         models[name], chosen[name] = model, choice
         doubts += [f"{name}: {text}" for text in found]
-    best = {name: max(history, key=lambda epoch: epoch.val_accuracy) for name, history in histories.items()}
+    best = {name: best_epoch(history) for name, history in histories.items()}
     with context.publish() as out:
         for name, model in models.items():
             save_weights(model, out / f"{name}.safetensors")
@@ -65,6 +65,11 @@ def finetune(context: StageContext) -> StageResult:
         kept = {name: _kept(best[name], chosen[name]) for name in models}
         write_json(out / "metrics.json", {**kept, "warnings": doubts})
     return context.result({f"{name}_val_accuracy": epoch.val_accuracy for name, epoch in best.items()})
+
+
+def _start_of(masks: Masks | None, config: FinetuneConfig) -> str:
+    """The model that a training starts from: one with all its weights where none are removed, or not yet."""
+    return "head_only" if masks is None or config.removed_weights == "gradual" else "reengineered"
 
 
 def _config_of(name: str, config: FinetuneConfig) -> FinetuneConfig:
@@ -103,8 +108,8 @@ class _Progress:
 
     def _show(self, done: int, text: str) -> None:
         self.bar.update(done - self.bar.n)
-        number = list(_STARTS).index(self._name)
-        self._context.progress((number + done / self._total) / len(_STARTS), f"{self._name}, {text}")
+        number = _MADE.index(self._name)
+        self._context.progress((number + done / self._total) / len(_MADE), f"{self._name}, {text}")
 
 
 def _inputs(context: StageContext, source: Source) -> list[str]:

@@ -28,6 +28,7 @@ from seam.inference.export import export_onnx
 from seam.networks.head import Reengineered, fit_head
 from seam.networks.predict import predict
 from seam.runtime import start
+from seam.training.loop import best_epoch
 
 WORK = Path(__file__).resolve().parents[2] / "build" / "duel"
 PASSES = 12
@@ -148,7 +149,7 @@ def _card(job: Job, task: Task, arm: Arm, made: Made, seconds: float) -> dict[st
     export_onnx(smallest(made.model, example), example, job.folder / "model.onnx")
     return {
         **asdict(job),
-        "val_accuracy": max(e.val_accuracy for e in made.epochs) if made.val_accuracy is None else made.val_accuracy,
+        "val_accuracy": best_epoch(made.epochs).val_accuracy if made.val_accuracy is None else made.val_accuracy,
         "val_images": len(task.val),
         "share_spent": spent,
         "macs": macs,
@@ -164,15 +165,15 @@ def _card(job: Job, task: Task, arm: Arm, made: Made, seconds: float) -> dict[st
 def doubts(made: Made, task: Task, spent: float) -> list[str]:
     """What a reader should know before believing a row."""
     found, epochs = [], made.epochs
-    best = max(e.val_accuracy for e in epochs)
+    best = best_epoch(epochs)
     losses = [e.loss for e in epochs if e.loss is not None]
-    if made.val_accuracy is None and epochs[0].val_accuracy == best:
+    if made.val_accuracy is None and best is epochs[0]:
         found.append("epoch 0 kept")
     if losses and losses[0] > _ABOVE_CHANCE * math.log(task.target.num_classes) and losses[-1] > losses[0] / 2:
         found.append("loss stayed far above chance level")
-    if made.val_accuracy is None and len(losses) > 1 and losses[-1] > losses[0]:
+    if made.val_accuracy is None and len(losses) > 1 and epochs[1].complete and losses[-1] > losses[0]:
         found.append("loss rose")
-    if best < 1.1 / task.target.num_classes:
+    if best.val_accuracy < 1.1 / task.target.num_classes:
         found.append("at chance")
     if spent > TOLERANCE * task.budget.share:
         found.append(f"over the budget: {spent:.1%}")

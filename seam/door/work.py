@@ -83,12 +83,21 @@ class Work:
         """All steps."""
         train, spare, val = self._rows()
         found, config = self._searched(train, spare, val)
+        model = self._start(found)
+        self._train(model, found, train, spare, val)
+        if self.training.removed_weights == "gradual":  # as many of each tensor, others perhaps
+            weights = model.cpu().network.get_parameter
+            found = replace(found, masks={name: weights(name).detach() != 0 for name in found.masks})
+        return self._result(model.cpu(), found, config, train, val)
+
+    def _start(self, found: SearchResult) -> Reengineered:
+        """What the training starts from: with all its weights where they leave one by one."""
         network = copy.deepcopy(self.source)
+        if self.training.removed_weights == "gradual":
+            return Reengineered(network, copy.deepcopy(found.head_only))
         apply_masks(network, found.masks)
         put_norm_tensors(network, found.norms)
-        model = Reengineered(network, copy.deepcopy(found.head))
-        self._train(model, found, train, spare, val)
-        return self._result(model.cpu(), found, config, train, val)
+        return Reengineered(network, copy.deepcopy(found.head))
 
     def _rows(self) -> tuple[LabelledImages, LabelledImages | None, LabelledImages]:
         """Train, further negatives of a binary problem, and val, with target labels."""

@@ -72,6 +72,21 @@ def density(masks: Masks) -> float:
     return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())
 
 
+def whole_channels(masks: Masks) -> dict[str, Tensor]:
+    """Masks without those weights whose layer keeps others of the same output and of the same input channel.
+
+    What is left removes channels as a whole, and of biases what `masks` does.
+    """
+    found = dict[str, Tensor]()
+    for name, mask in masks.items():
+        if mask.ndim < 2:
+            found[name] = mask
+            continue
+        made, read = mask.flatten(1).any(1), mask.transpose(0, 1).flatten(1).any(1)
+        found[name] = (made[:, None] & read).view(*mask.shape[:2], *[1] * (mask.ndim - 2)).expand(mask.shape).clone()
+    return found
+
+
 @torch.no_grad()
 def apply_masks(network: nn.Module, masks: Masks) -> None:
     """Zero the removed weights of `network`, in place.

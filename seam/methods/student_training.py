@@ -12,13 +12,14 @@ import torch
 from seam.checkpoint import digest_of, fingerprint
 from seam.configs.training import StudentTraining
 from seam.errors import DivergedError, SuspectResultWarning
-from seam.masks.masks import Masks, apply_masks
+from seam.masks.masks import Masks
 from seam.methods.protocol import SILENT, StartingPoint, Target, Watch
 from seam.networks.student import Student, fit_classifier
 from seam.runtime import Runtime
 from seam.training.batches import whole_epochs
 from seam.training.doubts import doubt_training
-from seam.training.loop import Epoch, TrainingPlan, train
+from seam.training.loop import Epoch, TrainingPlan, best_epoch, train
+from seam.training.removal import Held
 from seam.training.spatial_dropout import spatial_dropout
 
 _FILE = "training.safetensors"
@@ -37,7 +38,7 @@ class TriedSetting:
         """The epoch whose weights the student has: the best on val (the first of equals), or the last."""
         if not self.epochs:
             return None
-        return max(self.epochs, key=lambda e: e.val_accuracy) if self.training.keep == "best" else self.epochs[-1]
+        return best_epoch(self.epochs) if self.training.keep == "best" else self.epochs[-1]
 
 
 def train_best(
@@ -170,7 +171,7 @@ def _train(
             here.val,
             _plan(config, len(target.train), seed),
             runtime,
-            after_step=None if held is None else lambda: apply_masks(learner.network, held),
+            removal=None if held is None else Held(learner.network, held),
             checkpoint=checkpoint,
             key=key,
             on_epoch=watch.on_epoch,

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from seam.errors import SuspectResultWarning
-from seam.training.loop import Epoch
+from seam.training.loop import Epoch, best_epoch
 
 _FAR = 3.0
 """Times the cross-entropy of chance, log(classes), in the first epoch."""
@@ -33,13 +33,13 @@ def _doubts(history: Sequence[Epoch], num_classes: int) -> Iterator[str]:
     if not trained:
         return
     first, last = trained[0], trained[-1]
-    best = max(e.val_accuracy for e in trained)
-    if best <= before.val_accuracy:
+    best = best_epoch(history).val_accuracy
+    if before.complete and best <= before.val_accuracy:
         yield (
             f"epoch 0 was kept: none of {len(trained)} epochs got above the {before.val_accuracy:.2%} on val that the"
-            f" model began with, the best reached {best:.2%}"
+            f" model began with, the best reached {max(e.val_accuracy for e in trained):.2%}"
         )
-    if first.loss is not None and last.loss is not None and last.loss > first.loss:
+    if first.complete and first.loss is not None and last.loss is not None and last.loss > first.loss:
         yield f"the loss rose from {first.loss:.3g} in the first epoch to {last.loss:.3g} in the last"
     chance = math.log(num_classes)
     if first.cross_entropy is not None and first.cross_entropy > _FAR * chance:

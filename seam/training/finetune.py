@@ -18,7 +18,7 @@ from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.data.images import LabelledImages, redrawn
 from seam.errors import SourceError, SuspectResultWarning
-from seam.masks.masks import Masks, apply_masks
+from seam.masks.masks import Masks, whole_channels
 from seam.networks.head import Reengineered
 from seam.networks.norms import norm_parameters
 from seam.runtime import Runtime
@@ -26,6 +26,7 @@ from seam.training.distillation import distilled, features_of
 from seam.training.doubts import doubt_training
 from seam.training.loop import Epoch, Loss, TrainingPlan, train
 from seam.training.narrow import Narrowed, narrow
+from seam.training.removal import Gradual, Held, Removal
 
 
 def finetune(
@@ -48,13 +49,15 @@ def finetune(
     """Fine-tune all weights and the head in place; the epoch with the best val accuracy is kept.
 
     Source: SeaM section 3.3; the defaults are its published settings (SGD without momentum,
-    constant rates). *Differs*: removed weights stay removed unless `config.regrow`, and the epoch
+    constant rates). *Differs*: removed weights stay removed unless `config.removed_weights` says else, and the epoch
     is chosen on val, not on test. Channels that nothing reads any more are left out of the training
     (`seam.training.narrow`), which changes nothing but its time.
 
     Args:
         model: the network and its target head.
-        masks: weights that are removed, by name in `model.network`; None: all are kept.
+        masks: weights that are removed, by name in `model.network`; None: all are kept. Where they leave
+            one by one (`config.removed_weights` is "gradual"), `model` has them still, and of each tensor
+            as many are kept as the masks keep, others perhaps.
         preprocess: uint8 NHWC images to the model's input.
         train_data: to learn from.
         val_data: to choose the epoch on.
@@ -84,7 +87,7 @@ def finetune(
         )
     if config.rates:
         raise ValueError(f"rates {list(config.rates)}: expected one of them as lr, and no rates any more")
-    whole, held = model.to(runtime.device), {} if masks is None or config.regrow else masks
+    whole, held = model.to(runtime.device), _gone(masks, config)
     train_data = train_data.to(runtime.device)
     example = preprocess.to(runtime.device)(train_data.images[:2])
     narrowed = narrow(whole.network, held, example) if held else None
@@ -93,6 +96,7 @@ def finetune(
     held = {name: mask.to(runtime.device) for name, mask in held.items()}
     loss_of = None if teacher is None else _taught(model, teacher.to(runtime.device), example, config, narrowed, doubts)
     model.requires_grad_(True)
+    removal = _removal(model.network, held, masks, config)
     groups = [
         {"params": list(model.network.parameters()), "lr": config.lr},
         {"params": list(model.head.parameters()), "lr": config.lr_head},
@@ -111,19 +115,35 @@ def finetune(
         val_data,
         plan,
         runtime,
-        after_step=(lambda: apply_masks(model.network, held)) if held else None,
+        removal=removal,
         checkpoint=checkpoint,
         key=key,
         on_epoch=on_epoch,
         negatives=redrawn(train_data, spare),
         loss_of=loss_of,
     )
+    if removal is not None and not config.epochs:
+        removal.before_step(0, 1.0)
     if narrowed is not None:
         narrowed.restore(whole.network)
     whole.eval().requires_grad_(False)
     if doubts:
         doubt_training("fine-tuning", history, whole.head.linear.out_features)
     return history
+
+
+def _gone(masks: Masks | None, config: FinetuneConfig) -> Masks:
+    """What is zero from the start: where weights leave one by one, whole channels alone."""
+    if masks is None or config.removed_weights == "regrow":
+        return {}
+    return whole_channels(masks) if config.removed_weights == "gradual" else masks
+
+
+def _removal(network: nn.Module, held: Masks, masks: Masks | None, config: FinetuneConfig) -> Removal | None:
+    if masks is None or config.removed_weights != "gradual":
+        return Held(network, held) if held else None
+    there = dict(network.named_parameters())
+    return Gradual(network, held, {name: int(mask.sum()) for name, mask in masks.items() if name in there})
 
 
 def _taught(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from seam.errors import DivergedError
 from seam.networks.predict import accuracy, predict
 from seam.runtime import Runtime
 from seam.training.batches import training_batches
+from seam.training.removal import Removal
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(normalised images, labels) -> the batch's mean loss, with its gradient; or a vector, the terms of
@@ -37,6 +38,13 @@ class Epoch:
     """The part of the loss that the labels alone make; None for epoch 0."""
     val_cross_entropy: float | None = None
     """Says more than the accuracy of few images; None where it was not measured."""
+    complete: bool = True
+    """Whether all weights are gone that are to go; only such an epoch may be kept."""
+
+
+def best_epoch(history: Sequence[Epoch]) -> Epoch:
+    """The one with the best val accuracy, of those that may be kept; the first of equals."""
+    return max((e for e in history if e.complete), key=lambda epoch: epoch.val_accuracy)
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def train(
     plan: TrainingPlan,
     runtime: Runtime,
     *,
-    after_step: Callable[[], None] | None = None,
+    removal: Removal | None = None,
     checkpoint: Path | None = None,
     key: str = "",
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -84,8 +92,8 @@ def train(
         val_data: to measure on after every epoch.
         plan: the numbers.
         runtime: device and precision.
-        after_step: called after every optimizer step (for example, to keep removed weights at
-            zero).
+        removal: which weights are zero; with `plan.keep_best`, epochs before all are gone that are to
+            go are not kept.
         checkpoint: file holding the state after an epoch, see `Pacer`, and after the last; a killed
             training continues from it to the same result, a finished one is not repeated.
         key: digest of everything the training depends on, see `seam.checkpoint`.
@@ -106,7 +114,8 @@ def train(
     schedule = _Schedule(optimizer, plan, len(train_data))
     history, best = _resume(checkpoint, key, model, optimizer)
     if not history:
-        history.append(_measured(Epoch(0, None, 0.0), model, val_data, preprocess))
+        first = Epoch(0, None, 0.0, complete=removal is None or not plan.epochs or removal.complete(0.0))
+        history.append(_measured(first, model, val_data, preprocess))
         best = _snapshot(model)
     pacer = Pacer()
     while len(history) <= plan.epochs:
@@ -116,16 +125,19 @@ def train(
         batches = training_batches(drawn, preprocess, plan.batch_size, plan.augment, plan.seed, number)
         with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
             torch.manual_seed(hash((plan.seed, number)) % 2**63)  # of dropout, also where a killed training goes on
-            terms = _pass(batches, optimizer, loss_of, runtime, partial(schedule.set, number), after_step)
+            terms = _pass(batches, optimizer, loss_of, runtime, partial(schedule.set, number), removal)
         mean_loss = sum(terms)
         if not math.isfinite(mean_loss):
             raise DivergedError(
                 f"training, epoch {number}: the loss is {mean_loss}, expected a finite number", hint="learning_rate"
             )
-        now = _measured(Epoch(number, mean_loss, 0.0, terms[0]), model, val_data, preprocess)
-        if now.val_accuracy > max(e.val_accuracy for e in history):
-            best = _snapshot(model)
+        complete = removal is None or removal.complete(number / plan.epochs)
+        if removal is not None:
+            removal.before_step(0, number / plan.epochs)
+        now = _measured(Epoch(number, mean_loss, 0.0, terms[0], complete=complete), model, val_data, preprocess)
         history.append(now)
+        if complete and best_epoch(history) is now:
+            best = _snapshot(model)
         if checkpoint is not None and (pacer.due() or number == plan.epochs):
             _save(checkpoint, key, model, optimizer, history, best)
         if on_epoch is not None:
@@ -148,20 +160,22 @@ def _pass(
     optimizer: torch.optim.Optimizer,
     loss_of: Loss,
     runtime: Runtime,
-    before_step: Callable[[int], None],
-    after_step: Callable[[], None] | None,
+    set_rates: Callable[[int], float],
+    removal: Removal | None,
 ) -> list[float]:
     """One pass over the batches, a step each; the terms of their losses, each the mean over the batches."""
     total, steps = torch.zeros(1, device=runtime.device), 0
     for images, labels in batches:
-        before_step(steps)
+        done = set_rates(steps)
+        if removal is not None:
+            removal.before_step(steps, done)
         optimizer.zero_grad(set_to_none=True)
         with runtime.autocast():
             terms = torch.atleast_1d(loss_of(images, labels))
         terms.sum().backward()
         optimizer.step()
-        if after_step is not None:
-            after_step()
+        if removal is not None:
+            removal.after_step()
         total = total + terms.detach()
         steps += 1
     return [value / steps for value in total.tolist()]
@@ -175,14 +189,15 @@ class _Schedule:
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._steps = -(-num_images // plan.batch_size)
 
-    def set(self, epoch: int, step: int) -> None:
-        """Set the rates of a step of an epoch, counted from 1 and from 0."""
-        if not self._plan.cosine:
-            return
+    def set(self, epoch: int, step: int) -> float:
+        """Set the rates of a step of an epoch, counted from 1 and from 0; the share of the training before it."""
         share = ((epoch - 1) * self._steps + step) / (self._plan.epochs * self._steps)
+        if not self._plan.cosine:
+            return share
         factor = min(1.0, 0.1 + 9 * share) if share < 0.1 else 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
         for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = rate * factor
+        return share
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor]:

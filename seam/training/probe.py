@@ -83,7 +83,7 @@ def probe(
     """
     brief = replace(config, epochs=epochs, schedule="cosine", rates=())
     trained = copy.deepcopy(model)
-    if masks is not None:
+    if masks is not None and config.removed_weights != "gradual":
         apply_masks(trained.network, masks)
     history = finetune(
         trained,

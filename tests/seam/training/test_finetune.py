@@ -35,7 +35,7 @@ def test_fine_tuning_sees_the_negatives_that_train_left_over():
     assert found["with"] > 0.95 > found["without"]
 
 
-def _finetuned(regrow):
+def _finetuned(removed_weights):
     model = Reengineered(small_network(), TargetHead(2, 2))
     generator = torch.Generator().manual_seed(1)
     masks = {
@@ -44,7 +44,9 @@ def _finetuned(regrow):
     }
     apply_masks(model.network, masks)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    config = FinetuneConfig(epochs=30, lr=0.3, lr_head=0.3, augment="none", regrow=regrow, batch_size=8)
+    config = FinetuneConfig(
+        epochs=30, lr=0.3, lr_head=0.3, augment="none", removed_weights=removed_weights, batch_size=8
+    )
     history = finetune(
         model, masks, Preprocess((0.5,) * 3, (0.25,) * 3), two_shades(), two_shades(20, 1), config, RUNTIME, seed=0
     )
@@ -52,7 +54,7 @@ def _finetuned(regrow):
 
 
 def test_removed_weights_stay_exactly_zero():
-    model, masks, before, history = _finetuned(regrow=False)
+    model, masks, before, history = _finetuned("zero")
     for name, mask in masks.items():
         weight = model.network.get_parameter(name)
         assert torch.all(weight[~mask] == 0)
@@ -62,7 +64,7 @@ def test_removed_weights_stay_exactly_zero():
 
 
 def test_regrow_lets_them_train_again():
-    model, masks, _, history = _finetuned(regrow=True)
+    model, masks, _, history = _finetuned("regrow")
     assert max(e.val_accuracy for e in history) > history[0].val_accuracy
     assert (model.network[0].weight[~masks["0.weight"]] != 0).any()
 
