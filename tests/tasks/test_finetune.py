@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from seam.files import read_json, read_rows
+from seam.masks.pack import load_mask_pack
 from tasks.finetune import finetune
 from tasks.project.stage import StageContext, execute
 from tasks.project.subject import Subject
@@ -35,6 +36,15 @@ def finetuned(project: StageContext, **values: Any) -> dict[str, Any]:
     context = StageContext("finetune", params, project.root, Subject("problem", "zero"))
     execute(finetune, context)
     return read_json(context.artifact("finetune", "metrics.json"))
+
+
+def test_weights_may_leave_one_by_one(project: StageContext) -> None:
+    finetuned(project, removed_weights="gradual", epochs=3)
+    masks = load_mask_pack(project.artifact("search", "mask.safetensors")).masks
+    weights = load_file(project.artifact("finetune", "reengineered_finetuned.safetensors"))
+    kept = {name: int((weights[f"network.{name}"] != 0).sum()) for name in masks}
+    assert kept == {name: int(mask.sum()) for name, mask in masks.items()}
+    assert sum(kept.values()) < sum(mask.numel() for mask in masks.values())
 
 
 def test_the_epochs_that_were_kept_and_the_terms_of_the_loss(project: StageContext) -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 import seam
 from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
-from seam.masks.masks import apply_masks
+from seam.masks.masks import apply_masks, density
 from tests.seam.door.stripes import CLASSES, MEAN, SIDE, STD, accuracy, floats, folder, pixels, trained
 
 MACS = SearchConfig(method="one_pass", structure="channels", cost="macs", target=0.5, accuracy_floor=0.0)
@@ -178,6 +178,14 @@ def test_a_network_without_channels_that_can_go_loses_weights_with_a_doubt(tmp_p
     small = seam.reengineer(Flat(), floats(64, 0), [0, 2], val=floats(24, 1), **QUICK)
     assert any("single weights were removed instead" in doubt for doubt in small.report.doubts)
     assert small.report.result.params_nonzero < small.report.source.params_nonzero
+
+
+def test_the_masks_are_of_the_result_where_weights_leave_one_by_one() -> None:
+    training = FinetuneConfig(epochs=2, removed_weights="gradual")
+    some = {**QUICK, "search_config": SearchConfig(target=0.3, max_rounds=1, accuracy_floor=0.0), "training": training}
+    small = seam.reengineer(trained(), floats(64, 0), [0, 2], val=floats(24, 1), **some)
+    assert small.report.result.params_nonzero < 0.4 * small.report.source.params_nonzero
+    assert density(small.masks) == pytest.approx(0.3, abs=0.01)
 
 
 def test_the_exported_file_gives_what_the_network_gives(tmp_path: Path) -> None:
