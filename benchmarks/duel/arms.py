@@ -45,5 +45,6 @@ ARMS: dict[str, Arm] = {
     "seam": Arm("seam, best of four layouts", ours.one_pass(4), "ours", losses={"ours": ("features",)}),
     "seam-first": Arm("seam, first layout", ours.one_pass(1), "ours", losses=_PLAIN),
     "weights-seam": Arm("seam, single weights", ours.weights, "ours", weights=True),
+    "weights-seam-gradual": Arm("seam, weights that leave while it trains", ours.gradual, "ours", weights=True),
     **{name: Arm(label, make, "rival", weights=True) for name, (label, make) in single_weights.ALL.items()},
 }

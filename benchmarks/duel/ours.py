@@ -17,6 +17,7 @@ from seam.configs.search import SearchConfig
 from seam.masks.groups import channel_groups
 from seam.masks.masks import apply_masks, density
 from seam.masks.scores import masks_of
+from seam.masks.unsearched import magnitude_mask
 from seam.masks.widths import Layout, units_of
 from seam.measures.macs import weight_macs
 from seam.networks.head import Reengineered, TargetHead
@@ -71,6 +72,15 @@ def weights(task: Task, setting: Setting) -> Made:
     put_norm_tensors(model.network, result.norms)
     epochs = trained(task, model, setting, task.passes - rounds, masks=result.masks)
     return Made(model, epochs, task.passes, facts={"density": density(result.masks), "rounds": rounds})
+
+
+def gradual(task: Task, setting: Setting) -> Made:
+    """Single weights that leave one by one in the product's fine-tuning, without a search: the smallest."""
+    model = task.original()
+    last = magnitude_mask(model.network, task.budget.share)
+    epochs = trained(task, model, setting, task.passes, masks=last, removed_weights="gradual")
+    kept = {name: model.network.get_parameter(name) != 0 for name in last}
+    return Made(model, epochs, task.passes, facts={"density": density(kept)})
 
 
 def _config(task: Task, layouts: int) -> SearchConfig:

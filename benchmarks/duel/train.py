@@ -32,10 +32,16 @@ def available(loss: str) -> bool:
     return LOSSES[loss].keys() <= {f.name for f in fields(FinetuneConfig)}
 
 
-def config_of(setting: Setting, passes: int, schedule: str = "cosine") -> FinetuneConfig:
+def config_of(setting: Setting, passes: int, schedule: str = "cosine", removed_weights: str = "zero") -> FinetuneConfig:
     """The product's configuration of one training: a warm-up for a tenth of it and a cosine, or constant rates."""
     return FinetuneConfig(
-        epochs=passes, lr=setting.rate, lr_head=setting.rate, schedule=schedule, **_PLAN, **LOSSES[setting.loss]
+        epochs=passes,
+        lr=setting.rate,
+        lr_head=setting.rate,
+        schedule=schedule,
+        removed_weights=removed_weights,
+        **_PLAN,
+        **LOSSES[setting.loss],
     )
 
 
@@ -49,6 +55,7 @@ def trained(
     schedule: str = "cosine",
     data: LabelledImages | None = None,
     seed: int | None = None,
+    removed_weights: str = "zero",
 ) -> list[Epoch]:
     """Train in place; the pass with the best val accuracy is kept.
 
@@ -61,8 +68,9 @@ def trained(
         schedule: "cosine" or "constant".
         data: other images than `task.train`.
         seed: other than the task's.
+        removed_weights: of `FinetuneConfig`.
     """
-    config = config_of(setting, passes, schedule)
+    config = config_of(setting, passes, schedule, removed_weights)
     return finetune(
         model,
         masks,

@@ -41,9 +41,9 @@ class FinetuneConfig:
     """Images per step. *Same* (64)."""
     removed_weights: Literal["zero", "gradual", "regrow"] = "zero"
     """`zero`: what the search removed stays zero. `gradual`: whole channels do; single weights leave
-    one by one while the rest trains, the smallest first, until every layer keeps as many as the
-    search left it. `regrow`: they train again, so the model becomes dense, as in the published code.
-    *Differs*: zero by default."""
+    one by one while the rest trains, the smallest first, until as many are left as the search
+    left, in other layers perhaps. `regrow`: they train again, so the model becomes dense, as in the
+    published code. *Differs*: zero by default."""
     distill: Annotated[float, Ge(0)] = 0.0
     """Weight of a second loss: the network's logits over the source's classes against the source's
     own. *Same* (0: none)."""

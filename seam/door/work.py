@@ -85,7 +85,7 @@ class Work:
         found, config = self._searched(train, spare, val)
         model = self._start(found)
         self._train(model, found, train, spare, val)
-        if self.training.removed_weights == "gradual":  # as many of each tensor, others perhaps
+        if self.training.removed_weights == "gradual":  # as many, others perhaps
             weights = model.cpu().network.get_parameter
             found = replace(found, masks={name: weights(name).detach() != 0 for name in found.masks})
         return self._result(model.cpu(), found, config, train, val)

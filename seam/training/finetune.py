@@ -56,8 +56,8 @@ def finetune(
     Args:
         model: the network and its target head.
         masks: weights that are removed, by name in `model.network`; None: all are kept. Where they leave
-            one by one (`config.removed_weights` is "gradual"), `model` has them still, and of each tensor
-            as many are kept as the masks keep, others perhaps.
+            one by one (`config.removed_weights` is "gradual"), `model` has them still, and as many are
+            kept as the masks keep, others perhaps.
         preprocess: uint8 NHWC images to the model's input.
         train_data: to learn from.
         val_data: to choose the epoch on.
@@ -143,7 +143,7 @@ def _removal(network: nn.Module, held: Masks, masks: Masks | None, config: Finet
     if masks is None or config.removed_weights != "gradual":
         return Held(network, held) if held else None
     there = dict(network.named_parameters())
-    return Gradual(network, held, {name: int(mask.sum()) for name, mask in masks.items() if name in there})
+    return Gradual(network, held, [name for name in masks if name in there], sum(int(m.sum()) for m in masks.values()))
 
 
 def _taught(

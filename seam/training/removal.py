@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from seam.masks.masks import Masks, apply_masks
+from seam.masks.masks import Masks, apply_masks, split_like
 
 RAMP = 0.6
 """Share of the steps in which weights leave."""
 _EVERY = 8
 """Steps between two choices of what leaves; it moves little in so many."""
+_LEAST = 0.2
+"""A tensor keeps at least so much of the share that the network keeps: one that loses all ends every path."""
 
 
 @runtime_checkable
@@ -58,33 +61,30 @@ class Held:
 
 
 class Gradual:
-    """The smallest weights of each layer leave, fast at first, until as many are left as masks keep there.
+    """The smallest weights of the whole network leave, fast at first, until a given number is left.
 
     The number that is kept falls along a cubic curve in the first `RAMP` of the steps; what has left
-    stays away.
+    stays away. No tensor loses all.
 
-    Source: M. Zhu, S. Gupta, "To Prune, or Not to Prune", 2017. *Differs*: how many weights each layer
-    keeps is given by a search.
+    Source: M. Zhu, S. Gupta, "To Prune, or Not to Prune", 2017. *Differs*: over all layers together.
     """
 
-    def __init__(self, network: nn.Module, masks: Masks, kept: Mapping[str, int]) -> None:
+    def __init__(self, network: nn.Module, masks: Masks, names: Iterable[str], kept: int) -> None:
         """Take the network and what is known of its weights.
 
         Args:
             network: it is changed in place.
             masks: weights that are gone, made zero here, by name; on the network's device.
-            kept: how many each of its tensors of weights keeps in the end, by name.
+            names: of the tensors that weights leave from.
+            kept: how many of these weights are kept in the end.
         """
-        parameters = dict(network.named_parameters())
         self._network = network
-        self._weights = {name: parameters[name] for name in kept}
-        self._first = {
-            name: int(masks[name].sum()) if name in masks else weight.numel() for name, weight in self._weights.items()
-        }
-        self._last = {name: min(kept[name], first) for name, first in self._first.items()}
+        self._weights = {name: network.get_parameter(name) for name in names}
         self._masks: dict[str, Tensor] = dict(masks)
         self._ended = False
         self.after_step()
+        self._first = sum(int(weight.count_nonzero()) for weight in self._weights.values())
+        self._last = min(kept, self._first)
 
     @torch.no_grad()
     def before_step(self, step: int, done: float) -> None:
@@ -92,7 +92,12 @@ class Gradual:
         if self._ended or step % _EVERY:
             return
         self._ended = self.complete(done)
-        self._masks = self._masks | {name: self._largest(name, done) for name in self._weights}
+        number = round(self._last + (self._first - self._last) * (1 - min(1.0, done / RAMP)) ** 3)
+        least = _LEAST * number / sum(weight.numel() for weight in self._weights.values())
+        sizes = torch.cat([_ranked(weight.detach().abs().flatten(), least) for weight in self._weights.values()])
+        kept = torch.zeros(len(sizes), dtype=torch.bool, device=sizes.device)
+        kept[sizes.argsort(descending=True, stable=True)[:number]] = True
+        self._masks = self._masks | split_like(kept, self._weights)
         self.after_step()
 
     def after_step(self) -> None:
@@ -103,9 +108,8 @@ class Gradual:
         """After the first `RAMP` of the steps."""
         return done >= RAMP
 
-    def _largest(self, name: str, done: float) -> Tensor:
-        weight, first, last = self._weights[name].detach(), self._first[name], self._last[name]
-        number = round(last + (first - last) * (1 - min(1.0, done / RAMP)) ** 3)
-        kept = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
-        kept[weight.abs().flatten().argsort(descending=True, stable=True)[:number]] = True
-        return kept.view_as(weight)
+
+def _ranked(sizes: Tensor, least: float) -> Tensor:
+    """Sizes of a tensor's weights, the largest ones, a share of at least `least`, above those of any other."""
+    first = sizes.topk(math.ceil(least * len(sizes))).indices
+    return sizes.index_fill(0, first, math.inf)
