@@ -11,10 +11,12 @@ import grimp
 import pytest
 
 import seam
+from seam.configs.networks import SourceConfig
 from seam.errors import DataError, Hint, MaskError, SearchError, SourceError
 from seam.methods.catalogue import STUDENTS
 from tasks.project.advice import ADVICE, advice, advising
 from tasks.project.params import Params
+from tasks.project.source_changes import SourceChanges
 from tasks.project.stages import KINDS, all_stages
 from tasks.project.students import StudentName
 from tasks.project.subject import StageRun, Subject
@@ -79,6 +81,7 @@ def test_the_trainings_are_found() -> None:
         "fetch_source",
         "transfer",
         "restructure",
+        "modularize",
     }
 
 
@@ -101,7 +104,8 @@ def there_is(name: str) -> bool:
         types = {n: f.annotation for n, f in at.model_fields.items()} if at is Params else get_type_hints(at)
         if part not in types:
             return False
-        at = types[part]
+        own = at is not Params and get_type_hints(at, include_extras=True)[part] == SourceChanges
+        at = SourceConfig if own else types[part]
     return True
 
 
@@ -109,6 +113,7 @@ def test_a_parameter_that_is_not_there_is_noticed() -> None:
     assert there_is("search.lr_head")
     assert there_is("transfer.backdoor.training.lr")
     assert there_is("targets.x.image_size") and there_is("restructurings.x.training.lr_full")
+    assert there_is("modularizations.x.source.lr") and not there_is("modularizations.x.source.rate")
     for wrong in ("search.rate", "transfer.lr", "nowhere.lr", "targets.x.size", "restructurings.x.lr"):
         assert not there_is(wrong)
 
