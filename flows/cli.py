@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-import flows  # noqa: F401  telemetry off before anything else is imported
+import flows.cli_parts  # noqa: F401  further commands; telemetry off before anything else is imported
 from flows.app import app, enter_project, interruptible, main
-from flows.commands.options import Modularizations, ParamsFile, Problems, Restructurings, Set, Targets
+from flows.commands.options import Modularizations, ParamsFile, Patches, Problems, Restructurings, Set, Targets
 from seam.errors import ConfigError
-from tasks.project.stages import MODULARIZATION, PROBLEM, RESTRUCTURING, TARGET
+from tasks.project.stages import MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET
 
 
 @app.command()
@@ -63,21 +63,6 @@ def restructure(overrides: Set = [], params_file: ParamsFile = None, restructuri
     root, flow = enter_project(), "flows.restructure:run_restructurings"
     with interruptible():
         raise typer.Exit(run_by_hand(root, RESTRUCTURING, flow, overrides, params_file, restructurings, Console()))
-
-
-@app.command()
-def modularize(overrides: Set = [], params_file: ParamsFile = None, modularizations: Modularizations = []) -> None:  # noqa: B006
-    """Take the source apart into a module a class: a mask over its kernels and a small head, a few kilobytes each.
-
-    Each of `modularizations` in params.yaml is one way to do so. Stop it any time: the next run
-    continues.
-    """
-    from flows.commands.run import run_by_hand
-
-    params_file = params_file.absolute() if params_file else None
-    root, flow = enter_project(), "flows.modularize:run_modularizations"
-    with interruptible():
-        raise typer.Exit(run_by_hand(root, MODULARIZATION, flow, overrides, params_file, modularizations, Console()))
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -147,13 +132,14 @@ def report(
     targets: Targets = [],  # noqa: B006
     restructurings: Restructurings = [],  # noqa: B006
     modularizations: Modularizations = [],  # noqa: B006
+    patches: Patches = [],  # noqa: B006
     open_it: Annotated[bool, typer.Option("--open", help="Open in the browser.")] = False,
 ) -> None:
     """Print the path of each report there is, of whatever kind; or of those that are named."""
     from flows.commands.report import existing_reports
 
     names = {PROBLEM.name: problems, TARGET.name: targets, RESTRUCTURING.name: restructurings}
-    names[MODULARIZATION.name] = modularizations
+    names |= {MODULARIZATION.name: modularizations, PATCH.name: patches}
     for path in existing_reports(enter_project(), names):
         typer.echo(str(path))
         if open_it:
@@ -252,12 +238,20 @@ def serve(
         str | None,
         typer.Option("--target", metavar="NAME", help="The data set whose champion to serve.", show_default=False),
     ] = None,
+    restructuring: Annotated[
+        str | None,
+        typer.Option("--restructuring", metavar="NAME", help="Whose champion to serve.", show_default=False),
+    ] = None,
+    patch: Annotated[
+        str | None, typer.Option("--patch", metavar="NAME", help="Whose champion to serve.", show_default=False)
+    ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5001,
 ) -> None:
     """Serve a champion with `mlflow models serve`: POST images to /invocations, get class names."""
     from flows.commands.serve import serve_champion
 
-    serve_champion(enter_project(), {PROBLEM.name: problem, TARGET.name: target}, port)
+    names = {PROBLEM.name: problem, TARGET.name: target, RESTRUCTURING.name: restructuring, PATCH.name: patch}
+    serve_champion(enter_project(), names, port)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from seam.files import read_json
 from seam.methods.catalogue import find
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
-from tasks.project.stages import MODULARIZATION, PROBLEM, RESTRUCTURING, TARGET, Kind
+from tasks.project.stages import MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET, Kind
 from tasks.project.subject import Subject, stage_folder
 from tasks.report.closing import ClosingRow, closing_table, time_of_layout
 from tasks.report.module_rows import rows_of as modularization_rows
+from tasks.report.patch_rows import patch_rows, verdict
 from tasks.report.ways import rows_of, ways_of
 from tasks.report.words import NOTHING, VAL_FROM, show
 
@@ -112,7 +113,25 @@ def _taken_apart(root: Path, _params: Params, modularization: Subject) -> Table:
     return table
 
 
+def _patched(root: Path, _params: Params, patch: Subject) -> Table:
+    """The weak model against the patched one."""
+    metrics = read_json(stage_folder(root, patch.row.reports, patch) / "metrics.json")
+    table = Table(
+        title=escape(f"{patch.name} ({metrics['of']})"),
+        title_justify="left",
+        title_style="bold",
+        caption=escape(verdict(metrics)),
+        caption_justify="left",
+    )
+    for name in ("", "weak", "patched", "change"):
+        table.add_column(name, justify="right" if name else "left")
+    for row in patch_rows(metrics):
+        table.add_row(*map(escape, row))
+    return table
+
+
 _TABLES = {
+    PATCH.name: _patched,
     PROBLEM.name: _models,
     TARGET.name: _methods,
     RESTRUCTURING.name: _restructured,
@@ -175,7 +194,8 @@ def _made(root: Path, subject: Subject) -> Iterator[str]:
         return
     card = read_json(path)
     if card["registered_model"] is None:
-        yield "model    none: no student is of the method that is registered (transfer.register)"
+        why = card.get("not_registered") or "no student is of the method that is registered (transfer.register)"
+        yield escape(f"model    none: {why}")
     else:
         aliases = "".join(f" @{a}" for a in card["aliases"]) or ", no alias: a gate was not met"
         yield f"model    models:/{card['registered_model']}/{card['version']}{escape(aliases)}"

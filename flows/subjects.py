@@ -94,7 +94,7 @@ def _lacks_students(root: Path, params: Params, kind: Kind, run: StageRun, failu
 
 def verdict(params: Params, kind: Kind, failures: Sequence[Failure], subjects: Sequence[Subject]) -> State[Any]:
     """The end of the flow: one readable line."""
-    total = f"{len(subjects)} {kind.noun}s"
+    total = f"{len(subjects)} {kind.nouns}"
     if not failures:
         return Completed(message=f"{len(subjects)} of {total} done: {', '.join(s.name for s in subjects)}.")
     lines = "; ".join(f.line.rstrip(".;") for f in failures)

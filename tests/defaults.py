@@ -34,6 +34,10 @@ transfer_gates:
   defect_inheritance_share:
     against: standard
     at_most: 0.5
+network_gates:
+  accuracy_drop:
+    at_most: 0.005
+    or_images: 1
 """
 
 

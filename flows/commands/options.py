@@ -43,6 +43,15 @@ Modularizations = Annotated[
         show_default=False,
     ),
 ]
+Patches = Annotated[
+    list[str],
+    typer.Option(
+        "--patch",
+        metavar="NAME",
+        help="Only this one of `patches`. Repeatable; default, or `all`: every one.",
+        show_default=False,
+    ),
+]
 Restructurings = Annotated[
     list[str],
     typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WEIGHT_DECAY = 1e-3
-"""Of the calibration, on standardised evidence."""
+"""Of the calibration, on standardised evidence and rivals."""
 CAUTION = 1.0
 """Standard errors by which images of other classes have to gain."""
 FOLDS = 5
@@ -22,13 +22,16 @@ class Calibration:
     """How a module's score and a model's own evidence make new evidence for one class.
 
     Evidence is a log-odds: the logit of the class less the log-sum-exp of the others. The new one is
-    `own * model + module * score + shift`, held to [-bound, bound].
+    `own * model + module * score + others @ rivals + shift`, held to [-bound, bound]; rivals are the
+    softmax of the other logits, so that a class counts that is easily taken for this one.
     """
 
     own: float
     module: float
     shift: float
     bound: float
+    others: tuple[float, ...] = ()
+    """A weight for each other class, in the order of the logits; empty: none counts."""
 
 
 class Patched(nn.Module):
@@ -51,7 +54,7 @@ class Patched(nn.Module):
         """
         super().__init__()
         self.model, self.module, self.column = model, module, column
-        self.register_buffer("numbers", torch.tensor(astuple(calibration)))
+        self.register_buffer("numbers", _flat(calibration))
 
     def forward(self, images: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """Logits of the model's classes."""
@@ -62,12 +65,19 @@ def combined(
     logits: Float[Tensor, "batch classes"], scores: Float[Tensor, " batch"], column: int, calibration: Calibration
 ) -> Float[Tensor, "batch classes"]:
     """Logits made of a model's and of a module's scores, as `Patched` gives them."""
-    return _combined(logits, scores, column, torch.tensor(astuple(calibration), dtype=logits.dtype))
+    return _combined(logits, scores, column, _flat(calibration).to(logits.dtype))
+
+
+def _flat(calibration: Calibration) -> Tensor:
+    numbers = (calibration.own, calibration.module, calibration.shift, calibration.bound, *calibration.others)
+    return torch.tensor(numbers)
 
 
 def _combined(logits: Tensor, scores: Tensor, column: int, numbers: Tensor) -> Tensor:
-    own, module, shift, bound = numbers
+    own, module, shift, bound = numbers[:4]
     evidence = own * log_odds(logits, column) + module * scores + shift
+    if len(numbers) > 4:
+        evidence = evidence + (_rivals(logits, column) * numbers[4:]).sum(1)
     held = torch.minimum(torch.maximum(evidence, -bound), bound)
     patched = others_together(logits, column) + held
     return torch.cat([logits[:, :column], patched[:, None], logits[:, column + 1 :]], 1)
@@ -83,6 +93,11 @@ def log_odds(logits: Float[Tensor, "images classes"], column: int) -> Float[Tens
     return logits[:, column] - others_together(logits, column)
 
 
+def _rivals(logits: Tensor, column: int) -> Float[Tensor, "images others"]:
+    """The softmax of all logits but one."""
+    return torch.cat([logits[:, :column], logits[:, column + 1 :]], 1).softmax(1)
+
+
 def calibrate(
     logits: Float[Tensor, "images classes"],
     scores: Float[Tensor, " images"],
@@ -92,7 +107,7 @@ def calibrate(
 ) -> Calibration:
     """Learn how much a module and a model count, on images that neither was trained on.
 
-    A logistic regression of "is of the class" on both, and then the shift of the best F1 among those
+    A logistic regression of "is of the class" on both and on the rivals, and then the shift of the best F1 among those
     at which images of other classes gain: `won - lost >= caution * sqrt(won + lost)`, where won and
     lost are those that are right after and not before, and the other way round. The bound is the
     largest evidence that the model itself has on these images. Where no shift will do, the module
@@ -105,15 +120,16 @@ def calibrate(
         column: of the class.
         caution: standard errors; the more, the fewer images of other classes are lost on new images.
     """
-    known, own = logits.double(), log_odds(logits.double(), column)
-    positive, bound = labels == column, float(own.abs().max())
-    first, second, shift = _logistic(own, scores.double(), positive)
-    evidence = first * own + second * scores.double() + shift
+    known, positive = logits.double(), labels == column
+    own, rivals = log_odds(known, column), _rivals(known, column)
+    bound = float(own.abs().max())
+    first, second, others, shift = _logistic(torch.stack([own, scores.double()], 1), rivals, positive)
+    evidence = first * own + second * scores.double() + rivals @ others + shift
     needed = _needed(known, column)  # by the class, to have the largest logit
     least = _least(evidence - needed, known, labels, column, caution)
     if least is None:
         return Calibration(1.0, 0.0, 0.0, bound)
-    return Calibration(first, second, shift - least, bound)
+    return Calibration(first, second, shift - least, bound, tuple(others.tolist()))
 
 
 def unseen(
@@ -177,18 +193,20 @@ def _least(margins: Tensor, logits: Tensor, labels: Tensor, column: int, caution
     return (float(margins[at]) + below) / 2
 
 
-def _logistic(own: Tensor, scores: Tensor, positive: Bool[Tensor, " images"]) -> tuple[float, float, float]:
-    """Weights of both and the shift, none of the weights below zero."""
-    both = torch.stack([own, scores], 1)
+def _logistic(
+    both: Float[Tensor, "images 2"], rivals: Float[Tensor, "images others"], positive: Bool[Tensor, " images"]
+) -> tuple[float, float, Tensor, float]:
+    """Weights of both, neither below zero, those of the rivals, and the shift."""
     middle, spread = both.mean(0), both.std(0).clamp(min=1e-6)
-    given = (both - middle) / spread
+    given = torch.cat([(both - middle) / spread, rivals], 1)
     roots = torch.full((2,), 0.7, dtype=torch.float64, requires_grad=True)
+    free = torch.zeros(rivals.shape[1], dtype=torch.float64, requires_grad=True)
     shift = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([roots, shift], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([roots, free, shift], max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        weights = roots.square()
+        weights = torch.cat([roots.square(), free])
         loss = F.binary_cross_entropy_with_logits(given @ weights + shift, positive.double())
         loss = loss + 0.5 * WEIGHT_DECAY * weights.square().sum()
         loss.backward()
@@ -197,4 +215,4 @@ def _logistic(own: Tensor, scores: Tensor, positive: Bool[Tensor, " images"]) ->
     with torch.enable_grad():
         optimizer.step(closure)
     weights = roots.detach().square() / spread
-    return float(weights[0]), float(weights[1]), float(shift.detach() - (weights * middle).sum())
+    return float(weights[0]), float(weights[1]), free.detach(), float(shift.detach() - (weights * middle).sum())

@@ -93,13 +93,19 @@ def config(cls: type[T]) -> type[T]:
     def __post_init__(self: T) -> None:  # noqa: N807 - dataclasses call it
         for name, kind in bounded().items():
             if not _allows(kind, value := getattr(self, name)):
-                raise ConfigValueError(name, f"{name} must be {bounds(kind)}, got {value!r}")
+                key = key_of(name)
+                raise ConfigValueError(key, f"{key} must be {bounds(kind)}, got {value!r}")
         if between_fields is not None:
             between_fields(self)
 
     cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
     cls.__pydantic_config__ = {"extra": "forbid", "serialize_by_alias": True}  # type: ignore[attr-defined]
     return dataclass(frozen=True, kw_only=True)(cls)
+
+
+def key_of(field: str) -> str:
+    """What a field of a config is called in YAML, where Python has the word for itself: `class` for `class_`."""
+    return field.removesuffix("_")
 
 
 def require(condition: bool, message: str) -> None:

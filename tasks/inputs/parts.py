@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from seam.checkpoint import fingerprint
 from seam.composition.pack import CARD
 from seam.door.parts import Modules, load_modules
 from seam.errors import ConfigError, MaskError
@@ -31,6 +32,10 @@ class Part:
     """Of modules that were made elsewhere: path, relative to the project where it is below it -> sha256."""
     hashes: Mapping[str, str]
     """pack_sha256, source_sha256."""
+
+    def head_sha256(self, of: str) -> str:
+        """Of the head of one class's module."""
+        return fingerprint(self.modules.pieces[of].head.state_dict())
 
     @property
     def may_have_seen(self) -> bool:

@@ -48,6 +48,7 @@ _RATES = {
     "finetune": ("finetune.lr", "finetune.lr_head", "finetune.rates"),
     "evaluate": ("search.lr_head", "search.lr_norms", "prepare_source.lr"),
     "restructure": ("{own}.training.lr", "{own}.training.lr_full"),
+    "patch": ("{own}.weak.lr",),
     "modularize": ("{own}.gradsplitter.lr_scores", "{own}.gradsplitter.lr_head", "{own}.source.lr"),
 }
 """Learning rates of what a stage trains, where that is no student."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from seam.configs.check import ConfigValueError
+from seam.configs.check import ConfigValueError, key_of
 from seam.configs.data import DataConfig, SplitConfig
 from seam.configs.defects import AttackConfig
 from seam.configs.inference import LatencyConfig, ProfileConfig
@@ -61,6 +61,7 @@ ClassNames = Annotated[tuple[str, ...], BeforeValidator(class_names)]
 TargetData = Annotated[DataConfig, BeforeValidator(_with_path)]
 Restructuring = Annotated[RestructureConfig, BeforeValidator(_with_defaults)]
 Modularization = Annotated[ModularizationConfig, BeforeValidator(_with_defaults)]
+Patch = Annotated[PatchConfig, BeforeValidator(_with_defaults)]
 
 
 class Params(BaseModel):
@@ -90,7 +91,7 @@ class Params(BaseModel):
     """Name of a network of fewer blocks, or with some trained again: how it is made of the source."""
     modularizations: dict[str, Modularization] = Field(default_factory=dict)
     """Name of a set of modules, one a class: how the source is taken apart."""
-    patches: dict[str, PatchConfig] = Field(default_factory=dict)
+    patches: dict[str, Patch] = Field(default_factory=dict)
     """Name of a weak model that is mended: by whose module, for which class."""
 
     @field_validator("problems")
@@ -184,7 +185,7 @@ def _explain(error: Any, where: str) -> str:
     location = [str(part) for part in error["loc"]]
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, ConfigValueError):
-        location.append(key_of(cause.name))
+        location.append(cause.name)
     key = ".".join(location)
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(location[:-1])
@@ -212,13 +213,8 @@ def _known_keys(location: Sequence[str]) -> list[str]:
             kind = get_args(kind)[0]
             continue
         kind = (
-            next(a for a in get_args(get_args(kind)[1]) if is_dataclass(a))
+            next(a for a in (get_args(kind)[1], *get_args(get_args(kind)[1])) if is_dataclass(a))
             if get_args(kind)
             else get_type_hints(kind).get(part)
         )
     return [key_of(f.name) for f in fields(kind)] if is_dataclass(kind) else []
-
-
-def key_of(field: str) -> str:
-    """What a field of a config is called in YAML, where Python has the word for itself: `class` for `class_`."""
-    return field.removesuffix("_")

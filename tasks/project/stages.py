@@ -65,6 +65,11 @@ class Kind:
     """The kind of subjects that its own are made of, which come first: those that the key `of` of an entry names."""
 
     @property
+    def nouns(self) -> str:
+        """Several subjects, in sentences."""
+        return f"{self.noun}{'es' if self.noun.endswith('ch') else 's'}"
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """All of its stages, in the order they run."""
         return self.first + self.then
@@ -161,12 +166,12 @@ RESTRUCTURING = Kind(
     definition="a restructuring",
     none_yet="params.yaml has no restructuring; add one: seam restructure --set 'restructurings={flat: {}}'",
     first=(_DESCRIBE_MACHINE, Stage("validate_data", "project"), Stage("prepare_source", "project")),
-    then=(Stage("restructure"),),
+    then=(Stage("restructure"), Stage("register_restructuring")),
     data="validate_data",
     source="prepare_source",
     source_section="prepare_source",
     search_section="search",
-    registers=None,
+    registers="register_restructuring",
     reports="restructure",
     next_commands=(
         ("seam report --restructuring {name} --open", "see which blocks are alike, and the other ways"),
@@ -174,7 +179,9 @@ RESTRUCTURING = Kind(
             "seam run --params artifacts/{name}/restructure/source.yaml",
             "channels after blocks: the problems, with this network as their source",
         ),
+        ("seam serve --restructuring {name}", "answer REST requests with class names"),
     ),
+    deed="restructuring",
     shaped_by=("runtime", "split_dataset"),
     defined_as="restructuring",
 )
@@ -203,7 +210,35 @@ MODULARIZATION = Kind(
     shaped_by=("runtime", "split_dataset"),
     defined_as="modularization",
 )
-KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZATION)}
+PATCH = Kind(
+    name="patch",
+    section="patches",
+    command="patch",
+    noun="patch",
+    definition="a patch",
+    none_yet=(
+        "params.yaml has no patch; add one, with the class that the model is weak at: seam patch fix --of parts"
+        " --class 8"
+    ),
+    first=RESTRUCTURING.first,
+    then=(Stage("patch"), Stage("register_patch")),
+    data="validate_data",
+    source="prepare_source",
+    source_section="prepare_source",
+    search_section="search",
+    registers="register_patch",
+    reports="patch",
+    next_commands=(
+        ("seam report --patch {name} --open", "see which classes are taken for which, before and after"),
+        ("seam patch --set patches.{name}.caution=0", "find more of the class, at some risk for the others"),
+        ("seam serve --patch {name}", "answer REST requests with class names"),
+    ),
+    deed="patch",
+    shaped_by=("runtime", "split_dataset"),
+    defined_as="patch",
+    made_of=MODULARIZATION.name,
+)
+KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZATION, PATCH)}
 """The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
 MODULARIZED = "modularized"
 """Folder of artifacts/ with a small file a modularization, which changes with it: what DVC compares for whatever is

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import BaseModel
 
-from seam.configs.check import bounds
-from tasks.project.params import Params, key_of
+from seam.configs.check import bounds, key_of
+from tasks.project.params import Params
 from tasks.report.markdown import table
 from tasks.report.words import NOTHING
 
@@ -110,7 +110,7 @@ def allowed(annotation: Any) -> str:
         base = arguments[0]
         inner = allowed(base)
         limits = bounds(Annotated[(object, *arguments[1:])])
-        return f"{inner}, {limits}" if get_origin(base) is tuple else f"{inner} {limits}"
+        return f"{inner}, {limits}" if get_origin(base) is tuple else f"{inner} {limits}".rstrip()
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, UnionType):

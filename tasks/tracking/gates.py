@@ -11,6 +11,8 @@ from tasks.tracking.policy import (
     DefectInheritanceIncrease,
     DefectInheritanceShare,
     FewerWeights,
+    NetworkAccuracyDrop,
+    NetworkGates,
     RegistryPolicy,
     StudentAccuracyDrop,
     TransferGates,
@@ -47,7 +49,7 @@ def judge(
     gates = policy.gates
     verdicts = []
     if gates.accuracy_drop:
-        verdicts.append(_judge_accuracy(gates.accuracy_drop, models, model))
+        verdicts.append(_judge_accuracy(gates.accuracy_drop, models, model, gates.accuracy_drop.against))
     if gates.fewer_weights:
         verdicts.append(_judge_weights(gates.fewer_weights, models, model))
     if gates.defect_inheritance_increase:
@@ -72,7 +74,7 @@ def judge_student(
     gates, models = policy.transfer_gates, {**references, "student": student}
     verdicts = []
     if gates.accuracy_drop:
-        verdicts.append(_judge_accuracy(gates.accuracy_drop, models, "student"))
+        verdicts.append(_judge_accuracy(gates.accuracy_drop, models, "student", gates.accuracy_drop.against))
     if gates.defect_inheritance_share:
         verdicts.append(_judge_share(gates.defect_inheritance_share, models, "student"))
     return verdicts or [
@@ -84,8 +86,38 @@ def judge_student(
     ]
 
 
-def _judge_accuracy(gate: AccuracyDrop | StudentAccuracyDrop, models: Mapping[str, Any], model: str) -> Verdict:
-    ours, theirs = _value(models, model, "accuracy"), _value(models, gate.against, "accuracy")
+def judge_network(
+    policy: RegistryPolicy, made: Mapping[str, Any], before: Mapping[str, Any], against: str, num_images: int
+) -> list[Verdict]:
+    """Apply every gate to a network that is made of others.
+
+    Args:
+        policy: the gates.
+        made: `accuracy` of it, on test.
+        before: the same of what it is made of.
+        against: what that is, in words.
+        num_images: of test.
+
+    Returns:
+        The verdicts; a failed one where the policy has no gate for such networks, so that nothing is
+        promoted unseen.
+    """
+    gate = policy.network_gates.accuracy_drop
+    if gate is None:
+        known = ", ".join(NetworkGates.model_fields)
+        text = f"the registry policy has no gate for networks that are made of others; known: {known}"
+        return [Verdict("network_gates", False, text)]
+    models = {"made": {**made, "num_images": num_images}, against: before}
+    return [_judge_accuracy(gate, models, "made", against)]
+
+
+def _judge_accuracy(
+    gate: AccuracyDrop | StudentAccuracyDrop | NetworkAccuracyDrop,
+    models: Mapping[str, Any],
+    model: str,
+    against: str,
+) -> Verdict:
+    ours, theirs = _value(models, model, "accuracy"), _value(models, against, "accuracy")
     if ours is None or theirs is None:
         return _not_measured("accuracy_drop", "accuracy")
     images = int(models[model]["num_images"])
@@ -97,7 +129,7 @@ def _judge_accuracy(gate: AccuracyDrop | StudentAccuracyDrop, models: Mapping[st
     )
     or_images = f" or of {gate.or_images} {'image' if gate.or_images == 1 else 'images'}" if gate.or_images else ""
     allowed = f"a drop of {100 * gate.at_most:g} points ({gate.at_most * images:.1f} images){or_images} is allowed"
-    text = f"accuracy {ours:.2%} against {theirs:.2%} of {gate.against} on {images} test images: {gap_text}; {allowed}"
+    text = f"accuracy {ours:.2%} against {theirs:.2%} of {against} on {images} test images: {gap_text}; {allowed}"
     passed = theirs - ours <= gate.at_most + _ROUNDING or 0 < gap <= gate.or_images
     return Verdict("accuracy_drop", passed, text)
 

@@ -91,6 +91,21 @@ class TransferGates(_Strict):
     defect_inheritance_share: DefectInheritanceShare | None = None
 
 
+class NetworkAccuracyDrop(_Strict):
+    """Test accuracy may be at most this much (a fraction) below that of what a network is made of."""
+
+    at_most: float = Field(ge=-1, le=1)
+    or_images: int = Field(default=0, ge=0)
+    """A drop of this many test images passes too: on a small test split one image can be more than
+    `at_most`."""
+
+
+class NetworkGates(_Strict):
+    """The gates of networks that are made of others; one that is left out does not apply."""
+
+    accuracy_drop: NetworkAccuracyDrop | None = None
+
+
 class RegistryPolicy(_Strict):
     """The whole of `mlflow/registry.yaml`."""
 
@@ -98,6 +113,7 @@ class RegistryPolicy(_Strict):
     description: str = ""
     gates: Gates
     transfer_gates: TransferGates = TransferGates()
+    network_gates: NetworkGates = NetworkGates()
 
 
 def load_policy(path: Path) -> RegistryPolicy:
@@ -131,10 +147,11 @@ def _explain(error: Any, path: Path) -> str:
             (): RegistryPolicy.model_fields,
             ("gates",): Gates.model_fields,
             ("transfer_gates",): TransferGates.model_fields,
+            ("network_gates",): NetworkGates.model_fields,
         }
         known = list(sets.get(tuple(sections), {"against": None, "at_most": None}))
         close = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
-        kind = "gate" if sections in (["gates"], ["transfer_gates"]) else "key"
+        kind = "gate" if sections in (["gates"], ["transfer_gates"], ["network_gates"]) else "key"
         return f"{path}: unknown {kind} '{key}'; " + (
             f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."
         )

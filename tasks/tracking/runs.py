@@ -24,6 +24,7 @@ from seam.files import sha256_file
 from tasks.project.environment import tracking_uri
 from tasks.project.params import flat
 from tasks.project.stage import StageContext
+from tasks.project.subject import parts_of
 from tasks.tracking.evidence import run_tags
 from tasks.tracking.store import connect, locked, shown, sqlite_file, tracking_errors
 
@@ -69,6 +70,8 @@ def lineage(context: StageContext) -> tuple[str, dict[str, str]]:
     shaping[kind.name] = subject.name
     if kind.defined_as is not None:
         shaping[kind.defined_as] = values[kind.section][subject.name]
+    for part in parts_of(context.params, [subject]):
+        shaping[f"{part.kind}.{part.name}"] = values[part.row.section][part.name]
     params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in flat(shaping).items()}
     content = {
         "dataset_sha256": sha256_file(context.artifact(kind.data, "dataset.safetensors")),

@@ -40,6 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "transfer.methods=[standard]",
             "restructurings={flat: {}}",
             "modularizations={parts: {}}",
+            "patches={fix: {of: parts, class: a}}",
         ]
         change_params(root / "params.yaml", changes)
         dvc(root, "repro")
@@ -99,7 +100,12 @@ FILES = {
 } | {
     "tasks/report/report_template.html.j2": {"register_model"},
     "tasks/report/transfer_template.html.j2": {"compare_transfers"},
-    "tasks/tracking/serving_model.py": {"register_model", "register_transfer"},
+    "tasks/tracking/serving_model.py": {
+        "register_model",
+        "register_transfer",
+        "register_patch",
+        "register_restructuring",
+    },
     "seam/data/imagenet_superclasses.json": set(),
     "tasks/project/params.py": set(),
     "seam/configs/search.py": set(),

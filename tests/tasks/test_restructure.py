@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mlflow.pyfunc import load_model
 from rich.console import Console
 from ruamel.yaml import YAML
 
@@ -14,18 +17,21 @@ from flows.closing import show_closing
 from seam.data.images import images_of
 from seam.data.prepared import load_prepared
 from seam.errors import ConfigError, SourceError
-from seam.files import read_json
+from seam.files import read_json, sha256_file
 from seam.networks.build import build
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import load_source
 from seam.networks.state_dicts import load_weights
 from tasks.prepare_source import prepare_source
+from tasks.project.environment import tracking_uri
 from tasks.project.params import Params, parse_params
 from tasks.project.stage import StageContext, execute
 from tasks.project.stages import RESTRUCTURING
 from tasks.project.subject import Subject
+from tasks.register_restructuring import register_restructuring
 from tasks.restructure import restructure
 from tasks.validate_data import validate_data
+from tests.defaults import POLICY
 from tests.tasks.transfer_project import CLASSES, make_images
 
 NETWORK = """
@@ -119,6 +125,30 @@ def test_its_result_is_a_source(project: Path) -> None:
     assert "2 blocks removed" in page and "random blocks, untrained, mean of 2 draws" in page
     with pytest.raises(ConfigError, match=r"^restructurings\.flat: expected another source than its own result"):
         restructure(StageContext("restructure", parse_params(both, "test"), project, Subject("restructuring", "flat")))
+
+
+def test_its_network_is_registered_once_and_serves(
+    project: Path, empty_mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restructure(context(project))
+    (project / "mlflow").mkdir()
+    (project / "mlflow/registry.yaml").write_text(POLICY)
+    shutil.copyfile(empty_mlflow_store, project / "mlflow/mlflow.db")
+    named = replace(context(project), stage="register_restructuring")
+    first, again = register_restructuring(named), register_restructuring(named)
+    name = "seam-restructuring-flat"
+    assert first.summary == again.summary and (first.summary["registered_model"], first.summary["version"]) == (name, 1)
+    card = read_json(project / "artifacts/flat/register_restructuring/card.json")
+    folder = project / "artifacts/flat/restructure"
+    assert card["hashes"]["network_sha256"] == sha256_file(folder / "network.safetensors")
+    assert [gate["gate"] for gate in card["gates"]] == ["accuracy_drop"] and "of source on 24 test" in str(
+        card["gates"]
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(project))
+    data = load_prepared(project / "artifacts/validate_data/dataset.safetensors")
+    answer: Any = load_model(f"models:/{name}/1").predict(data.x_test)
+    right = [CLASSES[label] == said for label, said in zip(data.y_test, answer["class"], strict=True)]
+    assert sum(right) / len(right) == read_json(folder / "metrics.json")["restructured"]["accuracy"]
 
 
 def test_its_closing(project: Path) -> None:

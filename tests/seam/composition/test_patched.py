@@ -36,6 +36,24 @@ def test_the_log_odds_of_the_class_are_made_of_both_and_others_stay() -> None:
         assert float(out[1] - rest) == pytest.approx(float(wanted), rel=1e-5)
 
 
+def test_classes_that_are_easily_taken_for_it_count() -> None:
+    found = patched(Calibration(0.5, 2.0, -1.0, 1e6, (3.0, -2.0)))(X)
+    for row, out in zip(X.double(), found.double(), strict=True):
+        first, third = row[0].exp(), row[2].exp()
+        rest = torch.log(first + third)
+        wanted = 0.5 * (row[1] - rest) + 2.0 * row[3] - 1.0 + (3.0 * first - 2.0 * third) / (first + third)
+        assert float(out[1] - rest) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_a_class_that_the_model_takes_it_for_is_learned() -> None:
+    """Images of the class are taken for class 0, never for 2, and the module knows nothing of it."""
+    logits, scores, labels = made(0.0)
+    logits[labels == 1, 0] += 2.0
+    numbers = calibrate(logits, scores, labels, 1, caution=0.0)
+    assert numbers.module == pytest.approx(0, abs=0.2) and len(numbers.others) == 2
+    assert numbers.others[0] > numbers.others[1] + 0.5
+
+
 def test_whatever_the_module_says_its_evidence_is_bounded() -> None:
     found = patched(Calibration(1.0, 1.0, 0.0, 2.0))(X)
     assert float(log_odds(found, 1).abs().max()) == pytest.approx(2.0, abs=1e-5)
@@ -121,6 +139,7 @@ def test_of_all_shifts_at_which_others_gain_the_best_is_taken(caution: float) ->
     after = patched(numbers).double()(x)
     others = logits.double()[:, [0, 2]]
     margins = numbers.own * log_odds(logits.double(), 1) + numbers.module * scores.double() + numbers.shift
+    margins = margins + others.softmax(1) @ torch.tensor(numbers.others).double()
     margins = margins - (others.amax(1) - others.logsumexp(1))
     best, allowed = by_hand(margins, logits, labels, caution)
     said = after.argmax(1) == 1

@@ -82,6 +82,7 @@ def test_the_trainings_are_found() -> None:
         "transfer",
         "restructure",
         "modularize",
+        "patch",
     }
 
 

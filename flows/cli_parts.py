@@ -1,0 +1,88 @@
+"""The commands of `seam` that take networks apart and put modules to use: what each takes and says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import flows  # noqa: F401  telemetry off before anything else is imported
+from flows.app import app, enter_project, interruptible
+from flows.commands.options import Modularizations, ParamsFile, Patches, Set
+from seam.errors import ConfigError
+from tasks.project.stages import MODULARIZATION, PATCH, Kind
+
+Of = Annotated[
+    str | None,
+    typer.Option(
+        "--of",
+        metavar="NAME",
+        help="Whose modules: of `modularizations`, or a folder made elsewhere.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def modularize(overrides: Set = [], params_file: ParamsFile = None, modularizations: Modularizations = []) -> None:  # noqa: B006
+    """Take the source apart into a module a class: a mask over its kernels and a small head, a few kilobytes each.
+
+    Each of `modularizations` in params.yaml is one way to do so. Stop it any time: the next run
+    continues.
+    """
+    _run(MODULARIZATION, "flows.modularize:run_modularizations", overrides, params_file, modularizations)
+
+
+@app.command()
+def patch(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of `patches`.", show_default=False)] = None,
+    of: Of = None,
+    of_class: Annotated[
+        str | None, typer.Option("--class", metavar="CLASS", help="That the model is weak at.", show_default=False)
+    ] = None,
+    weak: Annotated[
+        str | None,
+        typer.Option(
+            "--weak",
+            metavar="YAML",
+            help="The weak model: keys of `prepare_source` that differ, as {epochs: 1}.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Set = [],  # noqa: B006
+    params_file: ParamsFile = None,
+    patches: Patches = [],  # noqa: B006
+) -> None:
+    """Mend a model that is weak at a class by the module of that class out of another network; nothing is trained.
+
+    `seam patch fix --of parts --class coat` writes `patches` in params.yaml and runs it; without --of
+    and --class what stands there is run. Modules that are not there yet are made first.
+    """
+    asked = {"of": of, "class": of_class, "weak": weak}
+    _run(PATCH, "flows.patch:run_patches", _entry(PATCH, name, asked, overrides), params_file, _named(name, patches))
+
+
+def _entry(kind: Kind, name: str | None, asked: dict[str, str | None], overrides: list[str]) -> list[str]:
+    """The overrides, before them those that options stand for."""
+    given = {key: value for key, value in asked.items() if value is not None}
+    if given and name is None:
+        raise ConfigError(
+            f"expected a name with --{next(iter(given))}, got none; say which one of `{kind.section}` it is: seam"
+            f" {kind.command} NAME ..."
+        )
+    return [*(f"{kind.section}.{name}.{key}={value}" for key, value in given.items()), *overrides]
+
+
+def _named(name: str | None, names: list[str]) -> list[str]:
+    return names if name is None else [*names, name]
+
+
+def _run(kind: Kind, flow: str, overrides: list[str], params_file: Path | None, names: list[str]) -> None:
+    from flows.commands.run import run_by_hand
+
+    params_file = params_file.absolute() if params_file else None
+    root = enter_project()
+    with interruptible():
+        raise typer.Exit(run_by_hand(root, kind, flow, overrides, params_file, names, Console()))

@@ -1,0 +1,116 @@
+"""Networks that were made of others, on the one road into the registry: patched, restructured, composed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seam.data.prepared import load_prepared
+from seam.files import read_json, sha256_file, write_json
+from seam.measures.shipped import Claim
+from seam.networks.source import Preprocess
+from tasks.project.stage import StageContext, StageResult
+from tasks.tracking.environment import data_dvc, made_with
+from tasks.tracking.evidence import DataUsed, RunEvidence, metric_values
+from tasks.tracking.gates import judge_network
+from tasks.tracking.policy import POLICY, load_policy
+from tasks.tracking.registration import Payload, RunFiles, register
+from tasks.tracking.versions import ServedModel
+
+_MEASURED = (
+    *("accuracy", "precision", "recall", "f1", "rest", "val_accuracy", "latency_ms_p50"),
+    *("params_total", "params_nonzero", "macs", "macs_dense", "macs_nonzero"),
+)
+"""Last keys of the numbers in metrics.json that MLflow shows."""
+
+
+@dataclass(frozen=True)
+class MadeNetwork:
+    """What a stage made of other networks."""
+
+    stage: str
+    """That made it: the files in its folder are the run's, and what its metrics.json says is checked."""
+    key: str
+    """The entry of metrics.json with its figures; counts there are held against the served file."""
+    against: str
+    """The entry of metrics.json that the gates compare it with."""
+    network: nn.Module
+    """Normalised images to logits of the classes, eval mode, on the CPU."""
+    preprocess: Preprocess
+    classes: Sequence[str]
+    hashes: Mapping[str, str]
+    """Name -> sha256 of all that it is made of: a tag each, on the card, and what tells it from others."""
+    about: str
+    """In words, for the registry."""
+    refused: str | None = None
+    """Why it is not registered at all; None: it is."""
+
+
+def register_made(context: StageContext, made: MadeNetwork) -> StageResult:
+    """Log, register, judge, publish card.json; run again after a kill, it finishes what is missing.
+
+    Raises:
+        ConfigError: the registry policy is not valid.
+        ExportError: the served file has other weights or multiply-adds than the stage says.
+        TrackingError: the MLflow store cannot be used.
+    """
+    policy = load_policy(context.root / POLICY)
+    metrics = read_json(context.artifact(made.stage, "metrics.json"))
+    hashes = {"dataset_sha256": sha256_file(context.artifact("validate_data", "dataset.safetensors")), **made.hashes}
+    verdicts = judge_network(policy, metrics[made.key], metrics[made.against], made.against, metrics["num_test"])
+
+    def publish(registration: Mapping[str, Any], out: Path) -> RunFiles:
+        card = {
+            **registration,
+            "not_registered": made.refused,
+            "gates": [verdict.as_dict() for verdict in verdicts],
+            **metrics,
+            "params": context.params.model_dump(mode="json"),
+            "hashes": {**hashes, **data_dvc(context.root)},
+            **made_with(context.root),
+        }
+        write_json(out / "card.json", card)
+        shown = [f for f in context.folder(made.stage).iterdir() if f.suffix in (".json", ".html", ".svg", ".yaml")]
+        return {"card.json": out / "card.json"} | {file.name: file for file in shown}
+
+    served = None if made.refused else _served(context, made, metrics, policy.description)
+    profile: dict[str, int] = {str(key): metrics[key] for key in ("num_val", "num_test") if key in metrics}
+    data = DataUsed(context.params.data, hashes["dataset_sha256"], profile)
+    sizes = {key: metrics[key] for key in (made.key, made.against)}
+    tags = {f"seam.{name}": value for name, value in hashes.items()}
+    evidence = RunEvidence([], metric_values(made.stage, sizes, _MEASURED), data, tags)
+    return register(context, Payload(evidence, verdicts, served, publish), policy.alias)
+
+
+def _served(context: StageContext, made: MadeNetwork, metrics: Mapping[str, Any], description: str) -> ServedModel:
+    """As consumers get it; the hashes of its parts are tags of the version too."""
+    data, params = load_prepared(context.artifact("validate_data", "dataset.safetensors")), context.params
+    counted = metrics[made.key]
+    counts = {
+        key: counted[key] for key in ("params_total", "params_nonzero", "macs_dense", "macs_nonzero") if key in counted
+    }
+    where = context.artifact(made.stage, "metrics.json")
+    return ServedModel(
+        name=context.whole.registered_name(params),
+        made_of={
+            **made.hashes,
+            "scale": made.preprocess.scale.flatten().tolist(),
+            "shift": made.preprocess.shift.flatten().tolist(),
+            "classes": list(made.classes),
+            "image_shape": list(data.image_shape),
+            "image_size": params.data.image_size,
+        },
+        network=made.network,
+        claim=Claim(counts, str(where), f"run the stage {made.stage} again"),
+        preprocess=made.preprocess,
+        classes=made.classes,
+        image_shape=data.image_shape,
+        image_size=params.data.image_size,
+        example=data.x_test[:2],
+        description=f"{context.name}: {made.about}. {description}",
+        tags={f"seam.{name}": value for name, value in made.hashes.items()},
+    )
