@@ -12,9 +12,18 @@ from rich.console import Console
 
 import flows.cli_parts  # noqa: F401  further commands; telemetry off before anything else is imported
 from flows.app import app, enter_project, interruptible, main
-from flows.commands.options import Modularizations, ParamsFile, Patches, Problems, Restructurings, Set, Targets
+from flows.commands.options import (
+    Compositions,
+    Modularizations,
+    ParamsFile,
+    Patches,
+    Problems,
+    Restructurings,
+    Set,
+    Targets,
+)
 from seam.errors import ConfigError
-from tasks.project.stages import MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET
+from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET
 
 
 @app.command()
@@ -132,6 +141,7 @@ def report(
     targets: Targets = [],  # noqa: B006
     restructurings: Restructurings = [],  # noqa: B006
     modularizations: Modularizations = [],  # noqa: B006
+    compositions: Compositions = [],  # noqa: B006
     patches: Patches = [],  # noqa: B006
     open_it: Annotated[bool, typer.Option("--open", help="Open in the browser.")] = False,
 ) -> None:
@@ -139,7 +149,7 @@ def report(
     from flows.commands.report import existing_reports
 
     names = {PROBLEM.name: problems, TARGET.name: targets, RESTRUCTURING.name: restructurings}
-    names |= {MODULARIZATION.name: modularizations, PATCH.name: patches}
+    names |= {MODULARIZATION.name: modularizations, COMPOSITION.name: compositions, PATCH.name: patches}
     for path in existing_reports(enter_project(), names):
         typer.echo(str(path))
         if open_it:

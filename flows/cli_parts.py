@@ -10,16 +10,16 @@ from rich.console import Console
 
 import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.app import app, enter_project, interruptible
-from flows.commands.options import Modularizations, ParamsFile, Patches, Set
+from flows.commands.options import Compositions, Modularizations, ParamsFile, Patches, Set
 from seam.errors import ConfigError
-from tasks.project.stages import MODULARIZATION, PATCH, Kind
+from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, Kind
 
 Of = Annotated[
     str | None,
     typer.Option(
         "--of",
         metavar="NAME",
-        help="Whose modules: of `modularizations`, or a folder made elsewhere.",
+        help="Whose modules: of `modularizations`, or a folder made elsewhere; A,B where several may be.",
         show_default=False,
     ),
 ]
@@ -33,6 +33,28 @@ def modularize(overrides: Set = [], params_file: ParamsFile = None, modularizati
     continues.
     """
     _run(MODULARIZATION, "flows.modularize:run_modularizations", overrides, params_file, modularizations)
+
+
+@app.command()
+def compose(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of `compositions`.", show_default=False)] = None,
+    of: Of = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", metavar="A,B,...", help="Of the network; default: all.", show_default=False),
+    ] = None,
+    overrides: Set = [],  # noqa: B006
+    params_file: ParamsFile = None,
+    compositions: Compositions = [],  # noqa: B006
+) -> None:
+    """Put modules of one or several networks together, without training: one network of the classes you name.
+
+    `seam compose few --of parts --classes 3,5,8` writes `compositions` in params.yaml and runs it;
+    without --of and --classes what stands there is run. Modules that are not there yet are made first.
+    """
+    asked = {"of": _listed(of), "classes": _listed(classes)}
+    flow, overrides = "flows.compose:run_compositions", _entry(COMPOSITION, name, asked, overrides)
+    _run(COMPOSITION, flow, overrides, params_file, _named(name, compositions))
 
 
 @app.command()
@@ -62,6 +84,11 @@ def patch(
     """
     asked = {"of": of, "class": of_class, "weak": weak}
     _run(PATCH, "flows.patch:run_patches", _entry(PATCH, name, asked, overrides), params_file, _named(name, patches))
+
+
+def _listed(names: str | None) -> str | None:
+    """A list in YAML of names with commas between them."""
+    return None if names is None else f"[{names.strip('[]')}]"
 
 
 def _entry(kind: Kind, name: str | None, asked: dict[str, str | None], overrides: list[str]) -> list[str]:

@@ -14,9 +14,10 @@ from seam.files import read_json
 from seam.methods.catalogue import find
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
-from tasks.project.stages import MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET, Kind
+from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET, Kind
 from tasks.project.subject import Subject, stage_folder
 from tasks.report.closing import ClosingRow, closing_table, time_of_layout
+from tasks.report.composition import COMPARED, composition_rows
 from tasks.report.module_rows import rows_of as modularization_rows
 from tasks.report.patch_rows import patch_rows, verdict
 from tasks.report.ways import rows_of, ways_of
@@ -130,7 +131,20 @@ def _patched(root: Path, _params: Params, patch: Subject) -> Table:
     return table
 
 
+def _composed(root: Path, _params: Params, composition: Subject) -> Table:
+    """The composed network and its sources, a row each."""
+    metrics = read_json(stage_folder(root, composition.row.reports, composition) / "metrics.json")
+    title = f"{composition.name} ({', '.join(metrics['classes'])})"
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for name in ("", *COMPARED):
+        table.add_column(name, justify="right" if name else "left")
+    for words, cells in composition_rows(metrics):
+        table.add_row(escape(words), *cells)
+    return table
+
+
 _TABLES = {
+    COMPOSITION.name: _composed,
     PATCH.name: _patched,
     PROBLEM.name: _models,
     TARGET.name: _methods,

@@ -34,6 +34,15 @@ Problems = Annotated[
         show_default=False,
     ),
 ]
+Compositions = Annotated[
+    list[str],
+    typer.Option(
+        "--composition",
+        metavar="NAME",
+        help="Only this one of `compositions`. Repeatable; default, or `all`: every one.",
+        show_default=False,
+    ),
+]
 Modularizations = Annotated[
     list[str],
     typer.Option(

@@ -88,8 +88,8 @@ def compose(
     modules: Modules | Sequence[Modules],
     classes: Sequence[str] | None = None,
     *,
-    train: Given | None = None,
-    val: Given | None = None,
+    train: Given | Labelled | None = None,
+    val: Given | Labelled | None = None,
     class_names: Sequence[str] | None = None,
     image_size: int | None = None,
 ) -> Composition:
@@ -180,7 +180,12 @@ def _wanted(sources: Mapping[str, Modules], classes: Sequence[str] | None) -> tu
 
 
 def _images(
-    given: Given, what: str, modules: Modules, names: tuple[str, ...], wanted: tuple[str, ...], image_size: int | None
+    given: Given | Labelled,
+    what: str,
+    modules: Modules,
+    names: tuple[str, ...],
+    wanted: tuple[str, ...],
+    image_size: int | None,
 ) -> LabelledImages:
     """Images whose labels are indices into the wanted classes; those behind them are of other classes."""
     found: Labelled = labelled(given, what, image_size)

@@ -53,14 +53,16 @@ def labelled(given: Any, name: str, image_size: int | None) -> Labelled:
     """Bring images to one form.
 
     Args:
-        given: see `Given`.
+        given: see `Given`; what is in this form already stays.
         name: of the argument, for errors.
         image_size: side that the images of a folder are brought to; None: they must agree.
 
     Raises:
         DataError: it is none of these, holds no images, or images and labels do not fit each other.
     """
-    if isinstance(given, str | Path):
+    if isinstance(given, Labelled):
+        found = given
+    elif isinstance(given, str | Path):
         found = _of_folder(Path(given), image_size)
     elif isinstance(given, DataLoader):
         images, rows = of_loader(given)

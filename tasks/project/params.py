@@ -24,7 +24,13 @@ from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
 from tasks.project.names_as_text import names_as_text
-from tasks.project.stage_configs import EvaluateConfig, ModularizationConfig, PatchConfig, RegisterConfig
+from tasks.project.stage_configs import (
+    CompositionConfig,
+    EvaluateConfig,
+    ModularizationConfig,
+    PatchConfig,
+    RegisterConfig,
+)
 from tasks.project.stages import DIGEST_STAGE, KINDS, MODULARIZED, all_stages
 from tasks.project.transfer_params import TransferParams
 
@@ -91,6 +97,8 @@ class Params(BaseModel):
     """Name of a network of fewer blocks, or with some trained again: how it is made of the source."""
     modularizations: dict[str, Modularization] = Field(default_factory=dict)
     """Name of a set of modules, one a class: how the source is taken apart."""
+    compositions: dict[str, CompositionConfig] = Field(default_factory=dict)
+    """Name of a network that is put together: of whose modules, for which classes."""
     patches: dict[str, Patch] = Field(default_factory=dict)
     """Name of a weak model that is mended: by whose module, for which class."""
 

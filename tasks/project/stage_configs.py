@@ -58,6 +58,23 @@ class PatchConfig:
     new images, and the less is gained for the class."""
 
 
+def _texts(value: Any) -> Any:
+    """Several names; one alone is a list of it."""
+    if value is None:
+        return None
+    return tuple(_text(v) for v in value) if isinstance(value, list | tuple) else (_text(value),)
+
+
+@config
+class CompositionConfig:
+    """Modules that are put together."""
+
+    of: Annotated[tuple[str, ...], NotEmpty(), BeforeValidator(_texts)]
+    """Whose modules: names under `modularizations`, or folders that `seam modularize` made elsewhere."""
+    classes: Annotated[tuple[str, ...] | None, BeforeValidator(_texts)] = None
+    """Of the network, in the order of its logits; null: all that there are modules for."""
+
+
 @config
 class ModularizationConfig(ModulesConfig):
     """How the source is taken apart into a module a class."""

@@ -210,6 +210,32 @@ MODULARIZATION = Kind(
     shaped_by=("runtime", "split_dataset"),
     defined_as="modularization",
 )
+COMPOSITION = Kind(
+    name="composition",
+    section="compositions",
+    command="compose",
+    noun="composition",
+    definition="a composition",
+    none_yet=(
+        "params.yaml has no composition; add one, with the classes that the network is to tell apart: seam compose few"
+        " --of parts --classes 3,5,8"
+    ),
+    first=RESTRUCTURING.first,
+    then=(Stage("compose"),),
+    data="validate_data",
+    source="prepare_source",
+    source_section="prepare_source",
+    search_section="search",
+    registers=None,
+    reports="compose",
+    next_commands=(
+        ("seam report --composition {name} --open", "see each class beside the sources, and what is taken for what"),
+        ("seam compose other --of A,B", "choose among the modules of several networks (docs/parts.md)"),
+    ),
+    shaped_by=("runtime", "split_dataset"),
+    defined_as="composition",
+    made_of=MODULARIZATION.name,
+)
 PATCH = Kind(
     name="patch",
     section="patches",
@@ -238,7 +264,7 @@ PATCH = Kind(
     defined_as="patch",
     made_of=MODULARIZATION.name,
 )
-KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZATION, PATCH)}
+KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZATION, COMPOSITION, PATCH)}
 """The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
 MODULARIZED = "modularized"
 """Folder of artifacts/ with a small file a modularization, which changes with it: what DVC compares for whatever is

@@ -41,6 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "restructurings={flat: {}}",
             "modularizations={parts: {}}",
             "patches={fix: {of: parts, class: a}}",
+            "compositions={few: {of: [parts]}}",
         ]
         change_params(root / "params.yaml", changes)
         dvc(root, "repro")

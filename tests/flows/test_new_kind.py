@@ -19,83 +19,79 @@ from tasks.project.subject import StageRun, Subject, check, chosen, dvc_key, fla
 from tasks.tracking.runs import lineage
 
 ROOT = Path(__file__).parents[2]
-COMPOSITION = Kind(
-    name="composition",
-    section="compositions",
-    command="compose",
-    noun="composition",
-    definition="a composition",
-    none_yet="params.yaml has no composition",
-    first=(Stage("describe_machine", "project"), Stage("gather_modules")),
-    then=(Stage("compose"), Stage("register_composition")),
-    data="gather_modules",
-    source="gather_modules",
+MEDLEY = Kind(
+    name="medley",
+    section="medleys",
+    command="play",
+    noun="medley",
+    definition="a medley",
+    none_yet="params.yaml has no medley",
+    first=(Stage("describe_machine", "project"), Stage("gather_songs")),
+    then=(Stage("play"), Stage("register_medley")),
+    data="gather_songs",
+    source="gather_songs",
     source_section="prepare_source",
     search_section="search",
-    registers="register_composition",
-    reports="compose",
-    next_commands=(("seam serve --composition {name}", "answer requests"),),
-    deed="composition",
+    registers="register_medley",
+    reports="play",
+    next_commands=(("seam serve --medley {name}", "answer requests"),),
+    deed="medley",
     defined_as="parts",
 )
 
 
-class ParamsWithCompositions(Params):
-    compositions: dict[str, ClassNames] = {}
+class ParamsWithMedleys(Params):
+    medleys: dict[str, ClassNames] = {}
 
 
 @pytest.fixture
-def params() -> ParamsWithCompositions:
+def params() -> ParamsWithMedleys:
     """Parameters with a further section, as a further kind has."""
-    return ParamsWithCompositions(
-        problems={"p": ("a",)}, targets={}, compositions={"pair": ("a", "b"), "trio": ("c",)}, seed=7
-    )
+    return ParamsWithMedleys(problems={"p": ("a",)}, targets={}, medleys={"pair": ("a", "b"), "trio": ("c",)}, seed=7)
 
 
 @pytest.fixture
-def composition(monkeypatch: pytest.MonkeyPatch) -> Kind:
+def medley(monkeypatch: pytest.MonkeyPatch) -> Kind:
     """The only thing that is added: a row of the table."""
-    monkeypatch.setitem(KINDS, "composition", COMPOSITION)
-    return COMPOSITION
+    monkeypatch.setitem(KINDS, "medley", MEDLEY)
+    return MEDLEY
 
 
-def test_one_row_gives_a_kind_its_folders_labels_keys_flags_and_order(
-    composition: Kind, params: ParamsWithCompositions
-) -> None:
-    pair, trio = chosen(params, composition)
-    assert chosen(params, composition, ["trio"]) == (trio,) == (Subject("composition", "trio"),)
-    assert stage_folder(Path(), "compose", pair) == Path("artifacts/pair/compose")
-    assert (label_of("compose", pair), dvc_key(pair), flags(pair)) == (
-        "compose [pair]",
+def test_one_row_gives_a_kind_its_folders_labels_keys_flags_and_order(medley: Kind, params: ParamsWithMedleys) -> None:
+    pair, trio = chosen(params, medley)
+    assert chosen(params, medley, ["trio"]) == (trio,) == (Subject("medley", "trio"),)
+    assert stage_folder(Path(), "play", pair) == Path("artifacts/pair/play")
+    assert (label_of("play", pair), dvc_key(pair), flags(pair)) == (
+        "play [pair]",
         "pair",
-        ["--composition", "pair"],
+        ["--medley", "pair"],
     )
-    assert pair.registered_name(params) == "seam-composition-pair"
-    assert pair.command == "seam compose --composition pair"
-    assert runs_of(params, composition, [pair, trio]) == [
+    assert pair.registered_name(params) == "seam-medley-pair"
+    assert pair.command == "seam play --medley pair"
+    assert runs_of(params, medley, [pair, trio]) == [
         StageRun("describe_machine"),
-        StageRun("gather_modules", pair),
-        StageRun("gather_modules", trio),
-        *(StageRun(stage, subject) for subject in (pair, trio) for stage in ("compose", "register_composition")),
+        StageRun("gather_songs", pair),
+        StageRun("gather_songs", trio),
+        *(StageRun(stage, subject) for subject in (pair, trio) for stage in ("play", "register_medley")),
     ]
-    with pytest.raises(ConfigError, match="unknown composition 'duo', expected one of: pair, trio; add it under `comp"):
-        check(params, Subject("composition", "duo"))
+    with pytest.raises(ConfigError, match="unknown medley 'duo', expected one of: pair, trio; add it under `comp"):
+        check(params, Subject("medley", "duo"))
 
 
-def test_one_row_gives_a_kind_its_advice(composition: Kind) -> None:
-    run = StageRun("compose", Subject("composition", "pair"))
+def test_one_row_gives_a_kind_its_advice(medley: Kind) -> None:
+    run = StageRun("play", Subject("medley", "pair"))
     assert advice("search_rate", run) == "lower search.lr_head or search.lr_scores"
     assert advice("architecture", run) == "set prepare_source.architecture"
 
 
-def test_one_row_gives_a_kind_its_lineage(composition: Kind, params: ParamsWithCompositions, tmp_path: Path) -> None:
-    context = StageContext("compose", params, tmp_path, Subject("composition", "pair"))
+def test_one_row_gives_a_kind_its_lineage(medley: Kind, params: ParamsWithMedleys, tmp_path: Path) -> None:
+    context = StageContext("play", params, tmp_path, Subject("medley", "pair"))
     for name in ("dataset.safetensors", "source.safetensors"):
-        context.artifact("gather_modules", name).parent.mkdir(parents=True, exist_ok=True)
-        context.artifact("gather_modules", name).write_text(name)
+        context.artifact("gather_songs", name).parent.mkdir(parents=True, exist_ok=True)
+        context.artifact("gather_songs", name).write_text(name)
     digest, shaping = lineage(context)
-    assert shaping == {"seed": "7", "composition": "pair", "parts": '["a", "b"]'}
-    context.artifact("gather_modules", "source.safetensors").write_text("another")
+    assert shaping == {"seed": "7", "medley": "pair", "parts": '["a", "b"]'}
+    context.artifact("gather_songs", "source.safetensors").write_text("another")
     assert lineage(context)[0] != digest
 
 
@@ -107,50 +103,50 @@ class _Cache:
 
 
 def test_one_row_gives_a_kind_its_registration_checks_failure_rules_and_verdict(
-    composition: Kind, params: ParamsWithCompositions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    medley: Kind, params: ParamsWithMedleys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subjects = chosen(params, composition)
+    subjects = chosen(params, medley)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
-    run = StageRun("register_composition", subjects[0])
+    run = StageRun("register_medley", subjects[0])
     write_json(stage_folder(tmp_path, run.stage, run.subject) / "card.json", {"registered_model": "m", "version": 1})
     assert without_running(_Cache(), tmp_path, run) is None  # its version is not in the registry
-    assert not source_changed(tmp_path, StageRun("gather_modules", subjects[0]))  # nothing was read yet
+    assert not source_changed(tmp_path, StageRun("gather_songs", subjects[0]))  # nothing was read yet
     done = []
 
     def run_one(root: Path, run: StageRun) -> object:
         done.append(run.label)
-        return Failure(run.subject, "it broke.") if run.label == "compose [pair]" else None
+        return Failure(run.subject, "it broke.") if run.label == "play [pair]" else None
 
     monkeypatch.setattr("flows.subjects.run_one", run_one)
-    failures = run_stages(tmp_path, params, composition, subjects, {})
+    failures = run_stages(tmp_path, params, medley, subjects, {})
     assert done == [
         "describe_machine",
-        *("gather_modules [pair]", "gather_modules [trio]"),
-        *("compose [pair]", "compose [trio]", "register_composition [trio]"),
+        *("gather_songs [pair]", "gather_songs [trio]"),
+        *("play [pair]", "play [trio]", "register_medley [trio]"),
     ]
-    assert verdict(params, composition, failures, subjects).message == "1 of 2 compositions failed: it broke"
-    assert verdict(params, composition, [], subjects).message == "2 of 2 compositions done: pair, trio."
+    assert verdict(params, medley, failures, subjects).message == "1 of 2 medleys failed: it broke"
+    assert verdict(params, medley, [], subjects).message == "2 of 2 medleys done: pair, trio."
 
 
 def test_one_row_gives_a_kind_its_closing(
-    composition: Kind, params: ParamsWithCompositions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    medley: Kind, params: ParamsWithMedleys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///a.db")
-    subjects = chosen(params, composition)
-    report = stage_folder(tmp_path, "compose", subjects[0]) / "report.html"
+    subjects = chosen(params, medley)
+    report = stage_folder(tmp_path, "play", subjects[0]) / "report.html"
     report.parent.mkdir(parents=True)
     report.write_text("")
-    card = {"registered_model": "seam-composition-pair", "version": 3, "aliases": ["champion"], "run_id": "r"}
-    write_json(stage_folder(tmp_path, "register_composition", subjects[0]) / "card.json", {**card, "gates": []})
+    card = {"registered_model": "seam-medley-pair", "version": 3, "aliases": ["champion"], "run_id": "r"}
+    write_json(stage_folder(tmp_path, "register_medley", subjects[0]) / "card.json", {**card, "gates": []})
     console = Console(record=True, width=160)
-    show_closing(tmp_path, params, composition, subjects, console, finished=True)
+    show_closing(tmp_path, params, medley, subjects, console, finished=True)
     lines = [line.strip() for line in console.export_text().splitlines() if line]
     assert lines == [
-        "model    models:/seam-composition-pair/3 @champion",
+        "model    models:/seam-medley-pair/3 @champion",
         "run      r in sqlite:///a.db",
-        "report   artifacts/pair/compose/report.html",
+        "report   artifacts/pair/play/report.html",
         "Next:",
-        f"{'seam serve --composition pair':<39}  answer requests",
+        f"{'seam serve --medley pair':<39}  answer requests",
     ]
 
 

@@ -48,4 +48,5 @@ def test_every_stage_that_computes_with_floats_depends_on_it():
         "restructure",
         "modularize",
         "patch",
+        "compose",
     }
