@@ -202,10 +202,7 @@ MODULARIZATION = Kind(
     reports="modularize",
     next_commands=(
         ("seam report --modularization {name} --open", "see what each class needs of each layer"),
-        (
-            "python -c 'import seam; help(seam.compose)'",
-            "put modules together, without training (docs/parts.md)",
-        ),
+        ("seam compose few --of {name}", "put modules together, without training; --classes A,B takes some of them"),
     ),
     shaped_by=("runtime", "split_dataset"),
     defined_as="modularization",
