@@ -33,7 +33,7 @@ def test_modules_are_made_first_then_only_what_is_new_runs(server: None, project
     assert ran(project) == [] and set(task_states(again).values()) == {"Cached"}
     assert run_patches(["patches.other.weak={epochs: 2}"], return_state=True).is_completed()
     assert ran(project) == made("other")
-    (project / "artifacts/modularized/parts.json").write_text("{}")
+    (project / "artifacts/modularized/parts.json").write_text('{"pack_sha256": "another"}')
     assert not shared_cache(project).is_current("patch", "fix")
 
 
