@@ -44,7 +44,7 @@ def test_modules_are_made_first_then_only_what_is_new_runs(server: None, project
         ),
         (["compositions={few: {}}"], [], "compositions.few.of: Field required"),
         (["compositions={few: {of: []}}"], [], "of must be not empty, got ()"),
-        ([PARTS, "compositions={few: {of: [parts], clases: [a]}}"], [], "few.clases"),
+        ([PARTS, "compositions={few: {of: [parts], clases: [a]}}"], [], "did you mean 'compositions.few.classes'?"),
         (["compositions={digit-3: {of: [parts]}}"], [], "must have different names"),
     ],
 )

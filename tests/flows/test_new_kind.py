@@ -74,7 +74,7 @@ def test_one_row_gives_a_kind_its_folders_labels_keys_flags_and_order(medley: Ki
         StageRun("gather_songs", trio),
         *(StageRun(stage, subject) for subject in (pair, trio) for stage in ("play", "register_medley")),
     ]
-    with pytest.raises(ConfigError, match="unknown medley 'duo', expected one of: pair, trio; add it under `comp"):
+    with pytest.raises(ConfigError, match="unknown medley 'duo', expected one of: pair, trio; add it under `medl"):
         check(params, Subject("medley", "duo"))
 
 
