@@ -20,8 +20,9 @@ HOW = """## Networks taken apart, composed and patched (GradSplitter, CNNSplitte
 (val), which no source learns from; test images are read once, at the end of each claim. Seconds are of the CPU, one
 thread, on a machine busy with other work. The papers' networks are wider (VGG16-like, 4,224 kernels) and their
 data CIFAR-10 and SVHN, so that "claimed" is what their method gave there. Not blind: gradsplitter's `caution` came
-and was raised to 2, small validation sets were made up by training images, and scores of several sources were mixed by a
-linear layer instead of scaled, after test figures of the digits' seeds 0 and 1 had been seen. Made by `make reproduce-modules`.
+and was raised to 2, small validation sets were made up by training images, and scores of several sources were mixed
+by a linear layer instead of scaled, after test figures of the digits' seeds 0 and 1 had been seen. Made by `make
+reproduce-modules`.
 """
 
 

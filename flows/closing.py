@@ -17,7 +17,7 @@ from tasks.project.params import Params
 from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET, Kind
 from tasks.project.subject import Subject, stage_folder
 from tasks.report.closing import ClosingRow, closing_table, time_of_layout
-from tasks.report.composition import COMPARED, composition_rows
+from tasks.report.composition_rows import COMPARED, composition_rows
 from tasks.report.module_rows import rows_of as modularization_rows
 from tasks.report.patch_rows import patch_rows, verdict
 from tasks.report.ways import rows_of, ways_of

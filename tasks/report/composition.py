@@ -1,4 +1,4 @@
-"""A composition in words and numbers, and its page: the composed network beside its sources."""
+"""The page of a composition: the composed network beside its sources."""
 
 from __future__ import annotations
 
@@ -7,55 +7,11 @@ from typing import Any
 
 from tasks.project.params import flat
 from tasks.project.stage import StageContext
+from tasks.report.composition_rows import COMPARED, class_columns, class_rows, composition_rows
 from tasks.report.confusion import confusion_plot
 from tasks.report.page import Plot, render
-from tasks.report.words import NOTHING, Kind, show
 
 _TEMPLATE = "composition_template.html.j2"
-_QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
-    ("accuracy (test)", "accuracy", "fraction"),
-    ("weights", "params_nonzero", "count"),
-    ("multiply-adds", "macs_nonzero", "count"),
-    ("latency p50", "latency_ms_p50", "milliseconds"),
-)
-COMPARED = tuple(words for words, _, _ in _QUANTITIES)
-"""What networks are compared by."""
-
-
-def composition_rows(metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """The composed network, then each source: its name and a cell for each of `COMPARED`."""
-    networks = {"composed": metrics["composed"], **metrics["each"]}
-    wanted = len(metrics["classes"])
-    return [
-        (
-            name + (f", {len(one['classes'])} of {wanted} classes" if len(one.get("classes", ())) % wanted else ""),
-            [show(one[key], unit) for _, key, unit in _QUANTITIES],
-        )
-        for name, one in networks.items()
-    ]
-
-
-def class_rows(metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """A row a class: whose module was chosen, its F1 on val of each source, and F1 on test of all networks."""
-    each = metrics["each"]
-    return [
-        (
-            name,
-            [
-                metrics["chosen"][name],
-                *(show(metrics["f1_on_val"][name].get(source), "fraction") for source in each),
-                show(metrics["composed"]["f1"][name], "fraction"),
-                *(show(one["f1"].get(name), "fraction") if name in one["f1"] else NOTHING for one in each.values()),
-            ],
-        )
-        for name in metrics["classes"]
-    ]
-
-
-def class_columns(metrics: Mapping[str, Any]) -> list[str]:
-    """Heads of the cells of `class_rows`."""
-    each = metrics["each"]
-    return ["module of", *(f"module of {name}, val" for name in each), "composed", *each]
 
 
 def confusion_plots(metrics: Mapping[str, Any]) -> list[Plot]:
