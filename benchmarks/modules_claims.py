@@ -24,14 +24,16 @@ from seam.door.parts import Modules
 from seam.door.times import measured
 from seam.measures.macs import count
 from seam.measures.modules import found
+from seam.methods.catalogue import MODULES
 
 DEFAULT = ModulesConfig()
 WAYS: dict[str, tuple[str, ModulesConfig]] = {
-    "gradsplitter": ("gradsplitter", DEFAULT),
+    m.name: (m.name, DEFAULT)
+    for m in MODULES
+    if m.name != "seam_modules"  # single weights, no kernels
+} | {
     "gradsplitter, small": ("gradsplitter", ModulesConfig(gradsplitter=GradSplitterConfig(tolerance=0.04))),
-    "cnnsplitter": ("cnnsplitter", DEFAULT),
     "equal draws": ("cnnsplitter", ModulesConfig(cnnsplitter=CnnSplitterConfig(search="draws"))),
-    "decomposition": ("decomposition", DEFAULT),
 }
 """Ways to take a source apart: method and numbers."""
 WEAK = 3
