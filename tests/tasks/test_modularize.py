@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ def test_a_network_without_channels_is_one_line_and_publishes_nothing(project: P
 
 
 def test_a_class_without_images_in_val_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.modularize.unseen_split", _without_a_class)
+    monkeypatch.setitem(inspect.unwrap(modularize).__globals__, "unseen_split", _without_a_class)
     with pytest.raises(DataError, match=rf"^val: expected images of every class, none of: {CLASSES[0]}; add some"):
         modularize(context(project))
 
