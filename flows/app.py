@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from flows.project import log_to_file, project_root, state_folder
 from seam.errors import SeamError
+from tasks.project.stages import Kind
 
 logger = logging.getLogger(__name__)
 
@@ -95,3 +96,21 @@ def enter_project() -> Path:
     state_folder(root)
     log_to_file(root)
     return root
+
+
+def run_kind(kind: Kind, flow: str, overrides: list[str], params_file: Path | None, names: list[str]) -> NoReturn:
+    """Run the flow of a kind by hand, in the project, and exit with its status.
+
+    Args:
+        kind: of the subjects to work on.
+        flow: module:function.
+        overrides: changes to params.yaml.
+        params_file: a file whose values replace those in it, from where the user stands.
+        names: of the subjects; every one if empty.
+    """
+    from flows.commands.run import run_by_hand
+
+    params_file = params_file.absolute() if params_file else None
+    root = enter_project()
+    with interruptible():
+        raise typer.Exit(run_by_hand(root, kind, flow, overrides, params_file, names, Console()))

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 import flows.cli_parts  # noqa: F401  further commands; telemetry off before anything else is imported
-from flows.app import app, enter_project, interruptible, main
+from flows.app import app, enter_project, interruptible, main, run_kind
 from flows.commands.options import (
     Compositions,
     Modularizations,
@@ -32,14 +32,7 @@ def run(overrides: Set = [], params_file: ParamsFile = None, problems: Problems 
 
     Stages that DVC has already are skipped. Stop it any time: the next run continues.
     """
-    from flows.commands.run import run_by_hand
-
-    params_file = params_file.absolute() if params_file else None
-    root = enter_project()
-    with interruptible():
-        raise typer.Exit(
-            run_by_hand(root, PROBLEM, "flows.pipeline:run_pipeline", overrides, params_file, problems, Console())
-        )
+    run_kind(PROBLEM, "flows.pipeline:run_pipeline", overrides, params_file, problems)
 
 
 @app.command()
@@ -49,14 +42,7 @@ def transfer(overrides: Set = [], params_file: ParamsFile = None, targets: Targe
     The data sets are `targets` in params.yaml, the methods and seeds `transfer`. Stop it any time:
     the next run continues.
     """
-    from flows.commands.run import run_by_hand
-
-    params_file = params_file.absolute() if params_file else None
-    root = enter_project()
-    with interruptible():
-        raise typer.Exit(
-            run_by_hand(root, TARGET, "flows.transfer:run_transfers", overrides, params_file, targets, Console())
-        )
+    run_kind(TARGET, "flows.transfer:run_transfers", overrides, params_file, targets)
 
 
 @app.command()
@@ -66,12 +52,7 @@ def restructure(overrides: Set = [], params_file: ParamsFile = None, restructuri
     Each of `restructurings` in params.yaml is one way to do so; the result can be the source of `seam
     run`. Stop it any time: the next run continues.
     """
-    from flows.commands.run import run_by_hand
-
-    params_file = params_file.absolute() if params_file else None
-    root, flow = enter_project(), "flows.restructure:run_restructurings"
-    with interruptible():
-        raise typer.Exit(run_by_hand(root, RESTRUCTURING, flow, overrides, params_file, restructurings, Console()))
+    run_kind(RESTRUCTURING, "flows.restructure:run_restructurings", overrides, params_file, restructurings)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

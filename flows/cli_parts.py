@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import flows  # noqa: F401  telemetry off before anything else is imported
-from flows.app import app, enter_project, interruptible
+from flows.app import app, run_kind
 from flows.commands.options import Compositions, Modularizations, ParamsFile, Patches, Set
 from seam.errors import ConfigError
 from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, Kind
@@ -32,7 +30,7 @@ def modularize(overrides: Set = [], params_file: ParamsFile = None, modularizati
     Each of `modularizations` in params.yaml is one way to do so. Stop it any time: the next run
     continues.
     """
-    _run(MODULARIZATION, "flows.modularize:run_modularizations", overrides, params_file, modularizations)
+    run_kind(MODULARIZATION, "flows.modularize:run_modularizations", overrides, params_file, modularizations)
 
 
 @app.command()
@@ -54,7 +52,7 @@ def compose(
     """
     asked = {"of": _listed(of), "classes": _listed(classes)}
     flow, overrides = "flows.compose:run_compositions", _entry(COMPOSITION, name, asked, overrides)
-    _run(COMPOSITION, flow, overrides, params_file, _named(name, compositions))
+    run_kind(COMPOSITION, flow, overrides, params_file, _named(name, compositions))
 
 
 @app.command()
@@ -83,7 +81,9 @@ def patch(
     and --class what stands there is run. Modules that are not there yet are made first.
     """
     asked = {"of": of, "class": of_class, "weak": weak}
-    _run(PATCH, "flows.patch:run_patches", _entry(PATCH, name, asked, overrides), params_file, _named(name, patches))
+    run_kind(
+        PATCH, "flows.patch:run_patches", _entry(PATCH, name, asked, overrides), params_file, _named(name, patches)
+    )
 
 
 def _listed(names: str | None) -> str | None:
@@ -104,12 +104,3 @@ def _entry(kind: Kind, name: str | None, asked: dict[str, str | None], overrides
 
 def _named(name: str | None, names: list[str]) -> list[str]:
     return names if name is None else [*names, name]
-
-
-def _run(kind: Kind, flow: str, overrides: list[str], params_file: Path | None, names: list[str]) -> None:
-    from flows.commands.run import run_by_hand
-
-    params_file = params_file.absolute() if params_file else None
-    root = enter_project()
-    with interruptible():
-        raise typer.Exit(run_by_hand(root, kind, flow, overrides, params_file, names, Console()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,54 +92,46 @@ def _methods(root: Path, _params: Params, target: Subject) -> Table:
 
 def _restructured(root: Path, _params: Params, restructuring: Subject) -> Table:
     """The source against what was made of it."""
-    metrics = read_json(stage_folder(root, restructuring.row.reports, restructuring) / "metrics.json")
-    table = Table(title=escape(restructuring.name), title_justify="left", title_style="bold")
-    for name in ("", "source", "restructured", "change"):
-        table.add_column(name, justify="right" if name else "left")
-    for row in rows_of(metrics):
-        table.add_row(*row)
-    return table
+    rows = rows_of(_metrics(root, restructuring))
+    return _table(restructuring.name, ("source", "restructured", "change"), rows)
 
 
 def _taken_apart(root: Path, _params: Params, modularization: Subject) -> Table:
     """The source against all of its modules together."""
-    metrics = read_json(stage_folder(root, modularization.row.reports, modularization) / "metrics.json")
+    metrics = _metrics(root, modularization)
     kept = f"{len(metrics['modules'])} modules, {show(metrics['kernels'], 'fraction')} of the kernels"
-    title = f"{modularization.name} ({kept})"
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
-    for name in ("", "source", "modules together", "change"):
-        table.add_column(name, justify="right" if name else "left")
-    for row in modularization_rows(metrics):
-        table.add_row(*row)
-    return table
+    columns = ("source", "modules together", "change")
+    return _table(f"{modularization.name} ({kept})", columns, modularization_rows(metrics))
 
 
 def _patched(root: Path, _params: Params, patch: Subject) -> Table:
     """The weak model against the patched one."""
-    metrics = read_json(stage_folder(root, patch.row.reports, patch) / "metrics.json")
-    table = Table(
-        title=escape(f"{patch.name} ({metrics['of']})"),
-        title_justify="left",
-        title_style="bold",
-        caption=escape(verdict(metrics)),
-        caption_justify="left",
-    )
-    for name in ("", "weak", "patched", "change"):
-        table.add_column(name, justify="right" if name else "left")
-    for row in patch_rows(metrics):
-        table.add_row(*map(escape, row))
-    return table
+    metrics = _metrics(root, patch)
+    title, rows = f"{patch.name} ({metrics['of']})", patch_rows(metrics)
+    return _table(title, ("weak", "patched", "change"), rows, verdict(metrics))
 
 
 def _composed(root: Path, _params: Params, composition: Subject) -> Table:
     """The composed network and its sources, a row each."""
-    metrics = read_json(stage_folder(root, composition.row.reports, composition) / "metrics.json")
-    title = f"{composition.name} ({', '.join(metrics['classes'])})"
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
-    for name in ("", *COMPARED):
+    metrics = _metrics(root, composition)
+    rows = [(words, *cells) for words, cells in composition_rows(metrics)]
+    return _table(f"{composition.name} ({', '.join(metrics['classes'])})", COMPARED, rows)
+
+
+def _metrics(root: Path, subject: Subject) -> Mapping[str, Any]:
+    """Of the stage that reports."""
+    content: Mapping[str, Any] = read_json(stage_folder(root, subject.row.reports, subject) / "metrics.json")
+    return content
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None) -> Table:
+    """Words, then a cell for each column."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold", caption_justify="left")
+    table.caption = None if caption is None else escape(caption)
+    for name in ("", *columns):
         table.add_column(name, justify="right" if name else "left")
-    for words, cells in composition_rows(metrics):
-        table.add_row(escape(words), *cells)
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 

@@ -23,14 +23,11 @@ from seam.measures.macs import count
 from seam.measures.modules import Found, f1_by_class
 from seam.measures.shipped import Claim, check_shipped
 from seam.networks.predict import accuracy, predict
-from tasks.inputs.parts import Part, parts
+from tasks.inputs.parts import Part, parts, require_classes
 from tasks.inputs.splits import unseen_split
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 from tasks.report.composition import confusion_plots, render_composition_report
 from tasks.report.confusion import confusion
-
-COUNTED = ("params_total", "params_nonzero", "macs_dense", "macs_nonzero")
-"""What is said of the composed network and held against the file."""
 
 
 def compose(context: StageContext) -> StageResult:
@@ -67,8 +64,7 @@ def compose(context: StageContext) -> StageResult:
     drawn = confusion_plots(metrics)
     with context.publish() as out:
         export_onnx(made.network, made.example, out / "network.onnx")
-        claim = Claim({key: metrics["composed"][key] for key in COUNTED})
-        check_shipped(out / "network.onnx", made.network, made.example, claim)
+        check_shipped(out / "network.onnx", made.network, made.example, Claim(metrics["composed"]))
         metrics["hashes"]["network_sha256"] = sha256_file(out / "network.onnx")
         write_json(out / "metrics.json", metrics)
         for plot in drawn:
@@ -87,10 +83,7 @@ def _wanted(context: StageContext, made_of: Sequence[Part], data: ImageData) -> 
         (there, "that there is a module for"),
         (data.classes, "of the data, to choose and measure on"),
     ):
-        for name in wanted:
-            if name not in known:
-                shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-                raise ConfigError(f"{where}: expected classes {whose} ({shown}), got '{name}'.")
+        require_classes(wanted, known, where, f"classes {whose}")
     if twice := [name for name in dict.fromkeys(wanted) if wanted.count(name) > 1]:
         raise ConfigError(f"{where}: expected different classes, got '{twice[0]}' twice; leave one out.")
     if len(wanted) < 2:

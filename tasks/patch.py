@@ -16,7 +16,7 @@ from seam.data.images import LabelledImages, images_of
 from seam.data.prepared import load_prepared
 from seam.door.parts import same_images
 from seam.door.times import measured
-from seam.errors import ConfigError, SuspectResultWarning
+from seam.errors import SuspectResultWarning
 from seam.files import sha256_file, write_json, write_text
 from seam.inference.export import export_onnx
 from seam.measures.macs import count
@@ -26,7 +26,7 @@ from seam.networks.predict import accuracy, predict
 from seam.networks.source import Source, save_source
 from seam.runtime import start
 from tasks.inputs.own_source import own_source
-from tasks.inputs.parts import Part, parts
+from tasks.inputs.parts import Part, parts, require_classes
 from tasks.inputs.splits import unseen_split
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 from tasks.project.stage_configs import PatchConfig
@@ -79,7 +79,7 @@ def patch(context: StageContext) -> StageResult:
         save_source(weak.network, weak.info, out)
         export_onnx(shipped, weak.example(), out / "network.onnx")
         said = metrics["patched" if metrics["accepted"] else "weak"]
-        check_shipped(out / "network.onnx", shipped, weak.example(), Claim({k: said[k] for k in _COUNTED}))
+        check_shipped(out / "network.onnx", shipped, weak.example(), Claim(said))
         metrics["hashes"]["network_sha256"] = sha256_file(out / "network.onnx")
         write_json(out / "metrics.json", metrics)
         for plot in drawn:
@@ -89,7 +89,6 @@ def patch(context: StageContext) -> StageResult:
     return context.result({"accepted": metrics["accepted"], "class": entry.class_, **shown})
 
 
-_COUNTED = ("params_total", "params_nonzero", "macs_dense", "macs_nonzero")
 _WHEN = (("weak", "before"), ("patched", "after"))
 
 
@@ -108,9 +107,7 @@ def _chosen(context: StageContext, part: Part, classes: tuple[str, ...]) -> tupl
     """The column of the class in the weak model's logits, and its module."""
     name, where = context.params.patches[context.name].class_, f"patches.{context.name}.class"
     for known, whose in ((classes, "of the data"), (part.modules.classes, f"that has a module in {part.name}")):
-        if name not in known:
-            shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
-            raise ConfigError(f"{where}: expected a class {whose} ({shown}), got '{name}'.")
+        require_classes([name], known, where, f"a class {whose}")
     return classes.index(name), part.modules[name]
 
 

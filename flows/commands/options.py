@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, RESTRUCTURING, Kind
+
+
+def _only(kind: Kind) -> Any:
+    """The flag that names subjects of a kind."""
+    return typer.Option(
+        f"--{kind.name}",
+        metavar="NAME",
+        help=f"Only this one of `{kind.section}`. Repeatable; default, or `all`: every one.",
+        show_default=False,
+    )
+
 
 Set = Annotated[
     list[str],
@@ -34,42 +47,10 @@ Problems = Annotated[
         show_default=False,
     ),
 ]
-Compositions = Annotated[
-    list[str],
-    typer.Option(
-        "--composition",
-        metavar="NAME",
-        help="Only this one of `compositions`. Repeatable; default, or `all`: every one.",
-        show_default=False,
-    ),
-]
-Modularizations = Annotated[
-    list[str],
-    typer.Option(
-        "--modularization",
-        metavar="NAME",
-        help="Only this one of `modularizations`. Repeatable; default, or `all`: every one.",
-        show_default=False,
-    ),
-]
-Patches = Annotated[
-    list[str],
-    typer.Option(
-        "--patch",
-        metavar="NAME",
-        help="Only this one of `patches`. Repeatable; default, or `all`: every one.",
-        show_default=False,
-    ),
-]
-Restructurings = Annotated[
-    list[str],
-    typer.Option(
-        "--restructuring",
-        metavar="NAME",
-        help="Only this one of `restructurings`. Repeatable; default, or `all`: every one.",
-        show_default=False,
-    ),
-]
+Compositions = Annotated[list[str], _only(COMPOSITION)]
+Modularizations = Annotated[list[str], _only(MODULARIZATION)]
+Patches = Annotated[list[str], _only(PATCH)]
+Restructurings = Annotated[list[str], _only(RESTRUCTURING)]
 Targets = Annotated[
     list[str],
     typer.Option(

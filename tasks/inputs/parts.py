@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,21 @@ def parts(context: StageContext) -> tuple[Part, ...]:
         s.name: stage_folder(context.root, s.row.reports, s) for s in parts_of(context.params, [context.whole])
     }
     return tuple(_part(context, name, made_here.get(name)) for name in names)
+
+
+def require_classes(names: Iterable[str], known: Sequence[str], where: str, what: str) -> None:
+    """Raise a ConfigError where one of these classes is not known.
+
+    Args:
+        names: of the classes.
+        known: those that there are.
+        where: the parameter that names them.
+        what: is expected there, in words.
+    """
+    for name in names:
+        if name not in known:
+            shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+            raise ConfigError(f"{where}: expected {what} ({shown}), got '{name}'.")
 
 
 def _part(context: StageContext, name: str, made_here: Path | None) -> Part:

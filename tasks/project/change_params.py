@@ -41,9 +41,10 @@ def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | Non
         _set(document, override)
     parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
     after = flat(document, empty=True)
+    filled = {k for k in before.keys() - after.keys() if before[k] == {} and any(a.startswith(f"{k}.") for a in after)}
     changes = [
         f"{k}: {before.get(k, '(default)')} -> {after.get(k, '(removed)')}"
-        for k in sorted({*before, *after})
+        for k in sorted({*before, *after} - filled)
         if before.get(k) != after.get(k)
     ]
     if are_misread(path.read_text()):  # DVC reads the file too, and would not see one become the other

@@ -157,7 +157,8 @@ def flat(sections: Mapping[str, Any], prefix: str = "", *, empty: bool = False) 
     found: dict[str, Any] = {}
     for key, value in sections.items():
         inside = isinstance(value, Mapping) and not (empty and not value)
-        found |= flat(value, f"{prefix}{key}.", empty=empty) if inside else {f"{prefix}{key}": value}
+        own = {} if isinstance(value, Mapping) else value  # not the section itself, which may be filled later
+        found |= flat(value, f"{prefix}{key}.", empty=empty) if inside else {f"{prefix}{key}": own}
     return found
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.report.words import NOTHING, Kind, show
+from tasks.report.before_after import Quantity
+from tasks.report.words import NOTHING, show
 
-_QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
+_QUANTITIES: tuple[Quantity, ...] = (
     ("accuracy (test)", "accuracy", "fraction"),
     ("weights", "params_nonzero", "count"),
     ("multiply-adds", "macs_nonzero", "count"),

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from jaxtyping import Float, Int
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tasks.report.figures import AFTER, THIRD, new_figure
+from tasks.report.figures import THIRD, new_figure
+from tasks.report.heat import SHADES, put_names
 from tasks.report.page import Plot
 
-_MOST_NAMES = 30
 _MOST_NUMBERS = 12
 """Classes up to which every cell has its number."""
 
@@ -51,12 +50,9 @@ def _drawn(counts: Sequence[Sequence[int]], classes: Sequence[str], marked: str)
     """Share of each row, dark is much; numbers of images in the cells where there are few classes."""
     figure, axes = new_figure(4.2)
     shares = [[value / max(1, sum(row)) for value in row] for row in counts]
-    colours = LinearSegmentedColormap.from_list("seam", ["#ffffff", AFTER])
-    axes.imshow(shares, cmap=colours, vmin=0, vmax=1)
-    step = -(-len(classes) // _MOST_NAMES)
-    at = range(0, len(classes), step)
-    axes.set_yticks(at, classes[::step], fontsize=6)
-    axes.set_xticks(at, classes[::step], fontsize=6, rotation=90)
+    axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1)
+    put_names(axes.set_yticks, classes)
+    put_names(axes.set_xticks, classes, rotation=90)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         if label.get_text() == marked:
             label.set(color=THIRD, fontweight="bold")

@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from tasks.project.params import flat
 from tasks.project.stage import StageContext
 from tasks.report.confusion import confusion_plot
-from tasks.report.figures import AFTER, new_figure
+from tasks.report.figures import new_figure
+from tasks.report.heat import SHADES, put_names
 from tasks.report.module_rows import COLUMNS, modules_of, rows_of
 from tasks.report.page import Plot, render
 
 _TEMPLATE = "modularization_template.html.j2"
-_MOST_NAMES = 30
 _CONFUSION = "Test images of each class (rows) by what they are taken for"
 
 
@@ -54,16 +53,9 @@ def plots(
 def _heat(values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]) -> Figure:
     """Shares in [0, 1], a row a class."""
     figure, axes = new_figure(3.4)
-    colours = LinearSegmentedColormap.from_list("seam", ["#ffffff", AFTER])
-    image = axes.imshow(values, cmap=colours, vmin=0, vmax=1, aspect="auto")
-    for names, ticks in ((rows, axes.set_yticks), (columns, axes.set_xticks)):
-        step = -(-len(names) // _MOST_NAMES)
-        ticks(
-            range(0, len(names), step),
-            [name.removesuffix(".weight") for name in names[::step]],
-            fontsize=6,
-            rotation=90 if names is columns else 0,
-        )
+    image = axes.imshow(values, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    put_names(axes.set_yticks, rows)
+    put_names(axes.set_xticks, [name.removesuffix(".weight") for name in columns], rotation=90)
     axes.grid(visible=False)
     figure.colorbar(image, ax=axes, shrink=0.7)
     return figure

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.report.words import Kind, show, show_change
+from tasks.report.before_after import Quantity, before_after_rows
+from tasks.report.words import show
 
 COLUMNS = ("kernels", "weights", "multiply-adds", "F1")
-_QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
+_QUANTITIES: tuple[Quantity, ...] = (
     ("accuracy (test)", "accuracy", "fraction"),
     ("weights", "params_total", "count"),
     ("multiply-adds", "macs", "count"),
@@ -18,11 +19,7 @@ _QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
 
 def rows_of(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """The source beside all of its modules together: quantity, source, composed, change."""
-    before, after = metrics["source"], metrics["composed"]
-    return [
-        (words, show(before[key], unit), show(after[key], unit), show_change(before[key], after[key], unit))
-        for words, key, unit in _QUANTITIES
-    ]
+    return before_after_rows(_QUANTITIES, metrics["source"], metrics["composed"])
 
 
 def modules_of(metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.report.words import Kind, show, show_change
+from tasks.report.before_after import Quantity, before_after_rows
+from tasks.report.words import show_change
 
-_QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
+_QUANTITIES: tuple[Quantity, ...] = (
     ("precision of '{class}'", "precision", "fraction"),
     ("recall of '{class}'", "recall", "fraction"),
     ("F1 of '{class}'", "f1", "fraction"),
@@ -22,16 +23,8 @@ _QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
 
 def patch_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """The table of both networks: quantity, weak, patched, change."""
-    before, after = metrics["weak"], metrics["patched"]
-    return [
-        (
-            words.format_map(metrics),
-            show(before[key], unit),
-            show(after[key], unit),
-            show_change(before[key], after[key], unit),
-        )
-        for words, key, unit in _QUANTITIES
-    ]
+    named = [(words.format_map(metrics), key, unit) for words, key, unit in _QUANTITIES]
+    return before_after_rows(named, metrics["weak"], metrics["patched"])
 
 
 def verdict(metrics: Mapping[str, Any]) -> str:

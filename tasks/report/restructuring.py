@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tasks.project.params import flat
 from tasks.project.stage import StageContext
-from tasks.report.figures import AFTER, INK, THIRD, new_figure
+from tasks.report.figures import INK, THIRD, new_figure
+from tasks.report.heat import SHADES, put_names
 from tasks.report.page import Plot, render
 from tasks.report.ways import COLUMNS, rows_of, ways_of
 
 _TEMPLATE = "restructuring_template.html.j2"
-_MOST_NAMES = 30
 
 
 def similarity_plot(segments: Mapping[str, Any], metrics: Mapping[str, Any]) -> Plot:
@@ -42,8 +41,7 @@ def similarity(
 ) -> Figure:
     """CKA of every two values, a frame around each segment; removed blocks are crossed out, trained ones bold."""
     figure, axes = new_figure(4.4)
-    colours = LinearSegmentedColormap.from_list("seam", ["#ffffff", AFTER])
-    image = axes.imshow([[max(0.0, value) for value in row] for row in cka], cmap=colours, vmin=0, vmax=1)
+    image = axes.imshow([[max(0.0, value) for value in row] for row in cka], cmap=SHADES, vmin=0, vmax=1)
     for start, stop in runs:
         if stop - start > 1:
             size = stop - start
@@ -51,9 +49,7 @@ def similarity(
             axes.add_patch(frame)
     gone = [i + 1 for i, name in enumerate(names) if name in removed]
     axes.plot(gone, gone, "x", color=THIRD, markersize=6)
-    labels = ["input", *names]
-    step = -(-len(labels) // _MOST_NAMES)
-    axes.set_yticks(range(0, len(labels), step), labels[::step], fontsize=6)
+    put_names(axes.set_yticks, ["input", *names])
     for label in axes.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() in trained else "normal")
         label.set_color(THIRD if label.get_text() in removed else INK)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.report.words import NOTHING, Kind, show, show_change
+from tasks.report.before_after import Quantity, before_after_rows
+from tasks.report.words import NOTHING, show
 
-QUANTITIES: tuple[tuple[str, str, Kind], ...] = (
+QUANTITIES: tuple[Quantity, ...] = (
     ("accuracy (test)", "accuracy", "fraction"),
     ("accuracy (val)", "val_accuracy", "fraction"),
     ("weights", "params_total", "count"),
@@ -27,16 +28,7 @@ COLUMNS = ("removed", "trained", "of the weights", "val before", "val after", "e
 
 def rows_of(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """The table of both networks: quantity, source, restructured, change."""
-    before, after = metrics["source"], metrics["restructured"]
-    return [
-        (
-            words,
-            show(before[key], unit),
-            show(after[key], unit),
-            show_change(before[key], after[key], unit),
-        )
-        for words, key, unit in QUANTITIES
-    ]
+    return before_after_rows(QUANTITIES, metrics["source"], metrics["restructured"])
 
 
 def ways_of(metrics: Mapping[str, Any]) -> list[tuple[str, bool, list[str]]]:

@@ -89,10 +89,6 @@ def register_made(context: StageContext, made: MadeNetwork) -> StageResult:
 def _served(context: StageContext, made: MadeNetwork, metrics: Mapping[str, Any], description: str) -> ServedModel:
     """As consumers get it; the hashes of its parts are tags of the version too."""
     data, params = load_prepared(context.artifact("validate_data", "dataset.safetensors")), context.params
-    counted = metrics[made.key]
-    counts = {
-        key: counted[key] for key in ("params_total", "params_nonzero", "macs_dense", "macs_nonzero") if key in counted
-    }
     where = context.artifact(made.stage, "metrics.json")
     return ServedModel(
         name=context.whole.registered_name(params),
@@ -105,7 +101,7 @@ def _served(context: StageContext, made: MadeNetwork, metrics: Mapping[str, Any]
             "image_size": params.data.image_size,
         },
         network=made.network,
-        claim=Claim(counts, str(where), f"run the stage {made.stage} again"),
+        claim=Claim(metrics[made.key], str(where), f"run the stage {made.stage} again"),
         preprocess=made.preprocess,
         classes=made.classes,
         image_shape=data.image_shape,

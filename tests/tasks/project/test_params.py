@@ -51,6 +51,13 @@ def test_bad_overrides_are_one_line_and_change_nothing(params, override, said):
     assert params.read_bytes() == before
 
 
+def test_what_fills_an_empty_section_is_all_that_changed(params):
+    assert change_params(params, ["restructurings.flat.threshold=0.9"]) == [
+        "restructurings.flat.threshold: (default) -> 0.9"
+    ]
+    assert change_params(params, ["modularizations={parts: {}}"]) == ["modularizations.parts: (default) -> {}"]
+
+
 def test_overrides_keep_comments_and_say_what_changed(params):
     assert change_params(params, ["search.alpha=0.5", "problems={mine: [cat, 7]}"]) == [
         "problems.digit-0: ['0'] -> (removed)",
