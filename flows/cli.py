@@ -233,6 +233,9 @@ def serve(
         str | None,
         typer.Option("--restructuring", metavar="NAME", help="Whose champion to serve.", show_default=False),
     ] = None,
+    composition: Annotated[
+        str | None, typer.Option("--composition", metavar="NAME", help="Whose champion to serve.", show_default=False)
+    ] = None,
     patch: Annotated[
         str | None, typer.Option("--patch", metavar="NAME", help="Whose champion to serve.", show_default=False)
     ] = None,
@@ -241,7 +244,8 @@ def serve(
     """Serve a champion with `mlflow models serve`: POST images to /invocations, get class names."""
     from flows.commands.serve import serve_champion
 
-    names = {PROBLEM.name: problem, TARGET.name: target, RESTRUCTURING.name: restructuring, PATCH.name: patch}
+    names = {PROBLEM.name: problem, TARGET.name: target, RESTRUCTURING.name: restructuring}
+    names |= {COMPOSITION.name: composition, PATCH.name: patch}
     serve_champion(enter_project(), names, port)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -146,9 +146,19 @@ def _measured(
             "latency_ms_p50": min(times),
         },
         "sources": _figures(expert, made, test),
+        "best_source": _best(each, made.classes),
         "each": each,
         "conditions": conditions,
     }
+
+
+def _best(each: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any] | None:
+    """Of the sources that have all of the classes, the one that is right most often; None where none has."""
+    whole = {name: one for name, one in each.items() if len(one["classes"]) == len(classes)}
+    if not whole:
+        return None
+    name = max(whole, key=lambda known: whole[known]["accuracy"])
+    return {"name": name, **whole[name]}
 
 
 def _restricted(part: Part, made: Composition, test: LabelledImages) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ _MEASURED = (
     *("params_total", "params_nonzero", "macs", "macs_dense", "macs_nonzero"),
 )
 """Last keys of the numbers in metrics.json that MLflow shows."""
+_PLAIN = re.compile(r"[a-z0-9_.-]{1,200}")
+"""Names that are tags as they are."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,21 @@ def register_made(context: StageContext, made: MadeNetwork) -> StageResult:
     profile: dict[str, int] = {str(key): metrics[key] for key in ("num_val", "num_test") if key in metrics}
     data = DataUsed(context.params.data, hashes["dataset_sha256"], profile)
     sizes = {key: metrics[key] for key in (made.key, made.against)}
-    tags = {f"seam.{name}": value for name, value in hashes.items()}
+    tags = {tag_name(name): value for name, value in hashes.items()}
     evidence = RunEvidence([], metric_values(made.stage, sizes, _MEASURED), data, tags)
     return register(context, Payload(evidence, verdicts, served, publish), policy.alias)
+
+
+def tag_name(name: str) -> str:
+    """The tag in MLflow for a hash's name, which may hold the path of a folder: seam.source_sha256.
+
+    Whatever a store may refuse or not tell apart (slashes, capitals, length) is replaced, and a hash of
+    the name added behind a colon, so that different names are different tags.
+    """
+    if _PLAIN.fullmatch(name):
+        return f"seam.{name}"
+    readable = re.sub(r"[^a-z0-9_.-]+", "-", name.lower())[-100:].strip("-")
+    return f"seam.{readable}:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _served(context: StageContext, made: MadeNetwork, metrics: Mapping[str, Any], description: str) -> ServedModel:
@@ -108,5 +124,5 @@ def _served(context: StageContext, made: MadeNetwork, metrics: Mapping[str, Any]
         image_size=params.data.image_size,
         example=data.x_test[:2],
         description=f"{context.name}: {made.about}. {description}",
-        tags={f"seam.{name}": value for name, value in made.hashes.items()},
+        tags={tag_name(name): value for name, value in made.hashes.items()},
     )

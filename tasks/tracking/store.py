@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.async_logging.run_operations import RunOperations
 from sqlalchemy.exc import SQLAlchemyError
 
 from seam.errors import TrackingError
@@ -27,6 +29,26 @@ SETTINGS = {
 """Of the client, unless the user set them."""
 LOST = (MlflowException, requests.RequestException, SQLAlchemyError, sqlite3.Error, OSError)
 """What a client raises when its store fails."""
+_MOST = 100
+"""Parameters, and tags, that MLflow takes in one batch."""
+
+
+class Client(MlflowClient):
+    """MLflow's, with batches of any size."""
+
+    def log_batch(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+        synchronous: bool | None = None,
+    ) -> RunOperations | None:
+        """As many parameters and tags at a time as MLflow takes; metrics go with the first."""
+        done = super().log_batch(run_id, metrics, params[:_MOST], tags[:_MOST], synchronous)
+        for i in range(_MOST, max(len(params), len(tags)), _MOST):
+            done = super().log_batch(run_id, (), params[i : i + _MOST], tags[i : i + _MOST], synchronous)
+        return done
 
 
 def check_server(uri: str, timeout: float = 3.0) -> None:
@@ -53,7 +75,7 @@ def connect(root: Path) -> MlflowClient:
         os.environ.setdefault(name, value)
     check_server(uri)
     with locked(uri), tracking_errors(uri):  # four processes that create the same SQLite tables at once crash
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = Client(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client
 

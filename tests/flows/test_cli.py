@@ -90,7 +90,7 @@ def test_version(shared_project: Path) -> None:
         (["report", "--problem", "digit-3"], "no report yet: artifacts/digit-3/register_model/report.html"),
         (["report", "--target", "roses"], "params.yaml has no target to transfer to; add one"),
         (["serve", "--problem", "digit-3"], "no version has the alias champion"),
-        (["serve"], "expected --problem NAME or --target NAME or --restructuring NAME or --patch NAME, one of them"),
+        (["serve"], "--restructuring NAME or --composition NAME or --patch NAME, one of them"),
     ],
 )
 def test_a_user_error_is_one_line_and_changes_nothing(shared_project: Path, arguments: list[str], line: str) -> None:

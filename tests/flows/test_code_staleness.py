@@ -104,6 +104,7 @@ FILES = {
     "tasks/tracking/serving_model.py": {
         "register_model",
         "register_transfer",
+        "register_composition",
         "register_patch",
         "register_restructuring",
     },

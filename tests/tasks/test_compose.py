@@ -20,50 +20,18 @@ from seam.files import read_json, sha256_file
 from seam.measures.macs import count
 from seam.networks.source import load_source
 from tasks.compose import compose
-from tasks.modularize import modularize
-from tasks.prepare_source import prepare_source
-from tasks.project.params import Params, parse_params
-from tasks.project.stage import StageContext, execute
+from tasks.project.params import Params
+from tasks.project.stage import execute
 from tasks.project.stages import COMPOSITION
 from tasks.project.subject import Subject
-from tasks.validate_data import validate_data
-from tests.tasks.transfer_project import CLASSES, NETWORK, make_images
-
-PARTS = {"method": "decomposition", "decomposition": {"form": "channels"}}
-VALUES: dict[str, Any] = {
-    "problems": {"warm": ["red"]},
-    "runtime": {"device": "cpu", "precision": "fp32", "threads": 1},
-    "data": {"kind": "image_folder", "path": "flowers", "image_size": 16},
-    "split_dataset": {"val_fraction": 0.4, "val_from": "train"},
-    "prepare_source": {"architecture": "tiny.py:tiny", "epochs": 10, "batch_size": 8},
-    "profile_source": {"repeats": 10, "batch_size": 2},
-    "modularizations": {
-        "good": PARTS,
-        "weak": {**PARTS, "source": {"epochs": 1, "lr": 1e-6}},
-        "other": {**PARTS, "source": {"mean": [0.1], "std": [0.5], "epochs": 1}},
-    },
-    "compositions": {"few": {"of": ["good"], "classes": ["red", "blue"]}, "best": {"of": ["weak", "good"]}},
-}
-
-
-def context(root: Path, stage: str, name: str = "few", **changes: Any) -> StageContext:
-    kind = {"compose": "composition", "modularize": "modularization"}.get(stage)
-    return StageContext(stage, parse_params({**VALUES, **changes}, "test"), root, Subject(kind, name) if kind else None)
+from tests.tasks.compose_project import VALUES, context, make_modules
+from tests.tasks.transfer_project import CLASSES
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with modules of three sources."""
-    root = tmp_path_factory.mktemp("compose")
-    make_images(root / "flowers")
-    (root / "tiny.py").write_text(NETWORK)
-    with pytest.MonkeyPatch.context() as changed:
-        changed.chdir(root)
-        validate_data(context(root, "validate_data"))
-        prepare_source(context(root, "prepare_source"))
-        for name in VALUES["modularizations"]:
-            modularize(context(root, "modularize", name))
-    return root
+    return make_modules(tmp_path_factory.mktemp("compose"), *VALUES["modularizations"])
 
 
 @pytest.fixture
@@ -95,6 +63,7 @@ def test_some_classes_and_the_file_is_what_was_measured(project: Path) -> None:
     with torch.no_grad():
         own = source.network(images)[:, [red, blue]].argmax(1).numpy()
     assert metrics["each"]["good"]["accuracy"] == metrics["sources"]["accuracy"] == (own == truth).mean()
+    assert metrics["best_source"] == {"name": "good", **metrics["each"]["good"]}
     assert metrics["each"]["good"]["params_nonzero"] == count(source.network, source.example()).params_nonzero
     assert metrics["each"]["good"]["latency_ms_p50"] > 0 < metrics["composed"]["latency_ms_p50"]
     assert metrics["hashes"] == {
@@ -114,7 +83,7 @@ def test_the_better_module_of_each_class_is_taken(project: Path) -> None:
     for name, by_source in metrics["f1_on_val"].items():
         assert set(by_source) == {"weak", "good"} and by_source[metrics["chosen"][name]] == max(by_source.values())
     assert metrics["each"]["weak"]["accuracy"] < metrics["each"]["good"]["accuracy"]
-    assert "good" in metrics["chosen"].values()
+    assert "good" in metrics["chosen"].values() and metrics["best_source"]["name"] == "good"
 
 
 def test_its_closing(project: Path) -> None:

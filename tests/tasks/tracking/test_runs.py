@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric, Param, RunTag
 
 from seam.errors import TrackingError
 from tasks.project.stage import StageContext
@@ -53,6 +54,18 @@ def test_lineage_changes_with_what_shapes_the_result_only(registry_project: Stag
 
 def test_changed_params_are_another_run(registry_project: StageContext) -> None:
     assert open_run(registry_project) != open_run(with_params(registry_project, "search", alpha=0.5))
+
+
+def test_a_batch_may_be_larger_than_what_mlflow_takes(registry_project: StageContext) -> None:
+    client = connect(registry_project.root)
+    run_id = open_run(registry_project, client)
+    before = client.get_run(run_id).data
+    params, tags = [Param(f"p{i}", str(i)) for i in range(201)], [RunTag(f"t{i}", str(i)) for i in range(150)]
+    client.log_batch(run_id, [Metric("m", 0.5, 0, 0)], params, tags)
+    after = client.get_run(run_id).data
+    assert after.params == before.params | {f"p{i}": str(i) for i in range(201)}
+    assert after.tags == before.tags | {f"t{i}": str(i) for i in range(150)}
+    assert after.metrics == before.metrics | {"m": 0.5}
 
 
 def test_runs_of_dead_processes_are_killed_those_of_living_ones_are_not(registry_project: StageContext) -> None:
