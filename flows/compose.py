@@ -1,4 +1,4 @@
-"""The Prefect flow `seam-compose`: modules put together and registered; these are made first where they are not there yet."""
+"""The Prefect flow `seam-compose`: modules, made first where they are not there yet, put together and registered."""
 
 from __future__ import annotations
 
