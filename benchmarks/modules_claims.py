@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from modules_lab import MEAN, STD, Lab, Splits, Trained, given, logits_of, right
+from modules_lab import MEAN, STD, Lab, Splits, Trained, both, given, logits_of, right
 from torch import Tensor, nn
 
 import seam
-from seam.composition.composed import mixture
+from seam.composition.composed import read_out
 from seam.composition.patched import calibrate, combined
 from seam.configs.inference import ProfileConfig
 from seam.configs.modules import CnnSplitterConfig, GradSplitterConfig, ModulesConfig
@@ -33,6 +33,7 @@ WAYS: dict[str, tuple[str, ModulesConfig]] = {
     if m.name != "seam_modules"  # single weights, no kernels
 } | {
     "gradsplitter, small": ("gradsplitter", ModulesConfig(gradsplitter=GradSplitterConfig(tolerance=0.04))),
+    "gradsplitter, half shared": ("gradsplitter", ModulesConfig(gradsplitter=GradSplitterConfig(shared=0.5))),
     "equal draws": ("cnnsplitter", ModulesConfig(cnnsplitter=CnnSplitterConfig(search="draws"))),
 }
 """Ways to take a source apart: method and numbers."""
@@ -58,10 +59,21 @@ def one_source(lab: Lab, images: Splits) -> dict[str, Any]:
             "test": right(composed.network, images.test),
             **{k: statistics.mean(size[k] for size in sizes) for k in ("kernels", "params", "macs")},
             "composed_macs": composed.report.macs / composed.report.source_macs["source"],
+            "composed_ms": _times_as_long(source.network, composed, lab.seed),
             "jaccard": modules.report["jaccard"],
             "cpu_seconds": seconds,
         }
     return card
+
+
+def _times_as_long(source: nn.Module, composed: Composition, seed: int) -> float:
+    """Milliseconds of a call of the composed network, as a multiple of the source's."""
+    (before, after), _ = measured(source, composed.network, _two(composed), ProfileConfig(), seed)
+    return after / before
+
+
+def _two(composed: Composition) -> Tensor:
+    return composed.example.expand(2, -1, -1, -1).clone()
 
 
 def weak_sources(lab: Lab, images: Splits) -> dict[str, Any]:
@@ -73,14 +85,14 @@ def weak_sources(lab: Lab, images: Splits) -> dict[str, Any]:
     parts = [lab.parts(s, f"weak{i}", "gradsplitter", DEFAULT)[0] for i, s in enumerate(weak)]
     composed = seam.compose(parts, images.classes, train=given(images.val), class_names=images.classes)
     single = [right(s.network, images.test) for s in weak]
-    calibrated = list[float]()
+    anew = list[float]()
     for source in weak:
-        mixed = mixture(logits_of(source.network, images.val), images.val.labels)
-        calibrated.append(_accuracy(mixed(logits_of(source.network, images.test)), images.test))
+        read = read_out(logits_of(source.network, images.val), images.val.labels, len(images.classes))
+        anew.append(_accuracy(read(logits_of(source.network, images.test)), images.test))
     mean = torch.stack([logits_of(s.network, images.test).softmax(1) for s in weak]).mean(0)
     return {
         "single": single,
-        "single_calibrated": calibrated,
+        "single_read_anew": anew,
         "images": [len(s.images.train) for s in weak],
         "averaged": _accuracy(mean, images.test),
         "composed": right(composed.network, images.test),
@@ -169,8 +181,9 @@ def new_task(lab: Lab, one: Splits, other: Splits) -> dict[str, Any]:
     parts = [lab.parts(s, s.images.classes[0], "gradsplitter", DEFAULT) for s in sources]
     chosen = [[side.classes[i] for i in sorted(rng.permutation(len(side.classes))[:SOME])] for side in (one, other)]
     task = one.only(chosen[0]).beside(other.only(chosen[1]))
+    known = both(task.train, task.val)  # as the network that is trained from scratch sees, too
     made, seconds = _timed(
-        lambda: seam.compose([m for m, _ in parts], task.classes, train=given(task.val), class_names=task.classes)
+        lambda: seam.compose([m for m, _ in parts], task.classes, train=given(known), class_names=task.classes)
     )
     scratch = lab.train(task, "scratch")
     return {
@@ -203,7 +216,7 @@ def some_classes(lab: Lab, images: Splits) -> dict[str, Any]:
             progress=False,
         )
     )
-    example = composed.example.expand(2, -1, -1, -1).clone()
+    example = _two(composed)
     ways = {"source": source.network, "composed": composed.network, "reengineered": small.network}
     columns = [images.classes.index(c) for c in kept]
     times = {w: measured(n, n, example, ProfileConfig(), lab.seed) for w, n in ways.items()}

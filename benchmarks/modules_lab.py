@@ -82,12 +82,12 @@ class Splits:
     def beside(self, other: Splits) -> Splits:
         """The images of both, of different classes and one size, shuffled by nothing."""
 
-        def both(one: LabelledImages, two: LabelledImages) -> LabelledImages:
-            images = torch.cat([one.images, two.images])
-            return LabelledImages(images, torch.cat([one.labels, two.labels + len(self.classes)]))
+        def of(split: str) -> LabelledImages:
+            one, two = getattr(self, split), getattr(other, split)
+            return both(one, LabelledImages(two.images, two.labels + len(self.classes)))
 
-        pairs = ((getattr(self, s), getattr(other, s)) for s in ("train", "val", "test"))
-        return Splits(f"{self.name}+{other.name}", self.classes + other.classes, *(both(*pair) for pair in pairs))
+        parts = map(of, ("train", "val", "test"))
+        return Splits(f"{self.name}+{other.name}", self.classes + other.classes, *parts)
 
     def sized(self, side: int, channels: int) -> Splits:
         """The same with another side, bilinear (antialiased), and grey brought to as many channels."""
@@ -105,6 +105,11 @@ class Splits:
     def counts(self) -> dict[str, int]:
         """Images of each split."""
         return {s: len(getattr(self, s)) for s in ("train", "val", "test")}
+
+
+def both(one: LabelledImages, other: LabelledImages) -> LabelledImages:
+    """The images of the one, then those of the other."""
+    return LabelledImages(torch.cat([one.images, other.images]), torch.cat([one.labels, other.labels]))
 
 
 def read(name: str, path: Path, images: int, seed: int) -> Splits:

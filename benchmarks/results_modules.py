@@ -19,11 +19,13 @@ HOW = """## Networks taken apart, composed and patched (GradSplitter, CNNSplitte
 {sources}. Images are drawn and networks trained for each seed. Everything is chosen on a fifth of the training images
 (val), which no source learns from; test images are read once, at the end of each claim. Seconds are of the CPU, one
 thread, on a machine busy with other work. The papers' networks are wider (VGG16-like, 4,224 kernels) and their
-data CIFAR-10 and SVHN, so that "claimed" is what their method gave there. Not blind: gradsplitter's `caution` came
-and was raised to 2, small validation sets were made up by training images, and scores of several sources were mixed
-by a linear layer instead of scaled, after test figures of the digits' seeds 0 and 1 had been seen. Made by `make
-reproduce-modules`.
+data CIFAR-10 and SVHN, so that "claimed" is what their method gave there. The digits' seeds 0 and 1 are pilots:
+gradsplitter's `caution` and validation images, and the linear layer that reads modules of several sources and what it
+reads, were chosen after their test figures had been seen; how a patch weighs its evidence was tried on Fashion-MNIST
+with other seeds. Pilots stand in the tables below, and the claims are judged on the others{blind}. Made by `make reproduce-modules`.
 """
+PILOTS = {("digits", 0), ("digits", 1)}
+"""Data set and seed of the cards that settings were chosen on."""
 
 
 def section() -> str:
@@ -31,7 +33,9 @@ def section() -> str:
     cards = [read_json(path) for path in sorted(CARDS.glob("*.json"))]
     if not cards:
         return ""
-    parts = [HOW.format(sources=_said(cards)), _claims(cards), ""]
+    blind = [card for card in cards if (card["data"], card["seed"]) not in PILOTS]
+    said = "" if blind else ", of which there are none yet: on the pilots"
+    parts = [HOW.format(sources=_said(cards), blind=said), _claims(blind or cards), ""]
     for claim, write in SECTIONS.items():
         if found := of_claim(cards, claim):
             parts += [write(found), ""]
@@ -117,11 +121,11 @@ def _judge_weak(found: Sequence[Card]) -> list[tuple[str, str, str, str]]:
             _verdict(better == len(gains)),
         )
     ]
-    gains = [c["composed"] - max(c["single_calibrated"]) for c in found]
+    gains = [c["composed"] - max(c["single_read_anew"]) for c in found]
     better = sum(g > 0 for g in gains)
     rows.append(
         (
-            "the same, against the best one with such a linear layer too",
+            "the same, against the best one with such a linear layer on its outputs",
             "",
             f"{_points(gains)}, better on {better} of {len(gains)} draws",
             _verdict(better == len(gains)),
@@ -182,12 +186,13 @@ def _one_source(found: Sequence[Card]) -> str:
                     f"{100 * own['test']:.2f}",
                     *(f"{100 * own[k]:.0f}" for k in ("kernels", "params", "macs")),
                     f"{own['composed_macs']:.1f}",
+                    f"{own['composed_ms']:.1f}",
                     f"{own['jaccard']:.2f}",
                     f"{own['cpu_seconds']:.0f}",
                 )
             )
     header = ("one source", "way", "source, %", "composed, %", "kernels, %", "weights, %", "multiply-adds, %")
-    header += ("composed, times the source", "masks in common", "s")
+    header += ("composed, times the source's multiply-adds", "times its milliseconds", "masks in common", "s")
     return table(header, rows)
 
 
@@ -195,7 +200,7 @@ def _weak(found: Sequence[Card]) -> str:
     rows = [
         (
             f"{_name(c)}, seed {c['seed']}",
-            *(", ".join(f"{100 * v:.2f}" for v in c[k]) for k in ("single", "single_calibrated")),
+            *(", ".join(f"{100 * v:.2f}" for v in c[k]) for k in ("single", "single_read_anew")),
             f"{100 * c['composed']:.2f}",
             f"{100 * c['averaged']:.2f}",
         )

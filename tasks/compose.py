@@ -108,7 +108,7 @@ def _about(made: Composition, made_of: Sequence[Part]) -> dict[str, Any]:
         "classes": list(made.classes),
         "chosen": dict(made.report.chosen),
         "f1_on_val": {of: dict(by_source) for of, by_source in made.report.f1.items()},
-        "calibrated": made.report.calibrated,
+        "fitted_on": made.report.fitted_on,
         "mixed": {name: value.tolist() for name, value in network.mixed.state_dict().items()},
         "hashes": {f"{part.name}.{k}": v for part in made_of if part.name in used for k, v in part.hashes.items()},
     }

@@ -141,6 +141,12 @@ def extract(
     return Module(compact(masked(source, piece, groups), takes.example()).module, of, takes, origin)
 
 
+def without_head(source: nn.Module, piece: Piece, groups: ChannelGroups | None, takes: Takes) -> nn.Module:
+    """The module of a piece to all outputs of its source, (batch, outputs): what its head reads."""
+    headless = Piece(piece.masks, nn.Identity())
+    return compact(masked(source, headless, groups), takes.example()).module
+
+
 def whole(source: nn.Module, groups: ChannelGroups, outputs: int, index: int) -> Piece:
     """The piece that keeps everything and reads the source's own output."""
     return Piece(kernel_masks(groups, torch.ones(groups.number, dtype=torch.bool)), ReadOut(outputs, index))

@@ -6,12 +6,12 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from seam.composition.composed import Composed, mixture
+from seam.composition.composed import MOST_COLUMNS, Composed, read_out
 from seam.composition.module import Module
 from seam.data.images import LabelledImages
 from seam.door.computing import doubting
@@ -21,6 +21,9 @@ from seam.errors import DataError, SuspectResultWarning
 from seam.measures.macs import count
 from seam.measures.modules import best_threshold
 from seam.networks.predict import accuracy, predict
+
+Fitted = Literal["outputs", "scores"] | None
+"""What a linear layer was fitted on: all outputs of every module's network, or a score a module."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +44,8 @@ class CompositionReport:
     source_params: Mapping[str, int]
     source_macs: Mapping[str, int]
     """The same of each source."""
-    calibrated: bool
-    """Whether a linear layer on the scores was learned on `train`."""
+    fitted_on: Fitted
+    """What the linear layer reads that was fitted on `train`, see `compose`; None: there is none."""
     seconds: float
     doubts: tuple[str, ...]
 
@@ -96,14 +99,16 @@ def compose(
     """Put modules together: one network whose classes are those of its modules, without training.
 
     Where modules are of several networks, whatever their architectures, the best for each class is
-    chosen by F1 on `train`, and a linear layer from scores to logits is learned there. What
-    modules of one network compute alike is computed once.
+    chosen by F1 on `train`, and a linear layer is fitted there that reads all outputs of the chosen
+    modules' networks in the place of their heads (their scores, where outputs are more than a
+    thousand). What modules of one network compute alike is computed once.
 
     Args:
         modules: what `seam.modularize` or `seam.load_modules` gave, once or several times.
         classes: of the new network, in this order, by name; None: all there are.
-        train: images to choose on, with the classes' labels, see `seam.modularize`; others may be among
-            them. Needed where several networks have a module for a class.
+        train: images to choose and fit on, with the classes' labels, see `seam.modularize`; others may be
+            among them. Needed where several networks have a module for a class; best where the networks
+            have not seen them, or each only those of its own classes.
         val: further images, to measure the result on.
         class_names: of the labels, in their order, where images do not say them; None: the classes.
         image_size: side in pixels that images of a folder are brought to; None: they must agree.
@@ -128,12 +133,11 @@ def compose(
     with doubting() as doubts, torch.no_grad():
         f1 = _f1(offered, chosen_on, wanted, first)
         chosen = {of: max(offered[of], key=lambda s: f1.get(of, {}).get(s, 0.0)) for of in wanted}
-        parts = [offered[of][chosen[of]] for of in wanted]
-        network = Composed(parts, first.example).eval()
-        calibrated = len(set(chosen.values())) > 1 and chosen_on is not None
-        if calibrated and chosen_on is not None:
+        fitted_on = _fitted_on(sources, chosen) if chosen_on is not None else None
+        network = joined(sources, chosen, fitted_on)
+        if fitted_on is not None and chosen_on is not None:
             inside = _inside(chosen_on, len(wanted))
-            network.mixed = mixture(predict(network, inside, first.preprocess), inside.labels)
+            network.mixed = read_out(predict(network, inside, first.preprocess), inside.labels, len(wanted))
         elif len(set(chosen.values())) > 1:
             text = "compose: scores of modules of several networks are compared as they are; give train to compare them"
             warnings.warn(SuspectResultWarning(text), stacklevel=2)
@@ -148,11 +152,34 @@ def compose(
         macs=now.macs_nonzero,
         source_params={s: c.params_nonzero for s, c in before.items()},
         source_macs={s: c.macs_nonzero for s, c in before.items()},
-        calibrated=calibrated,
+        fitted_on=fitted_on,
         seconds=time.perf_counter() - begin,
         doubts=tuple(doubts),
     )
     return Composition(network.requires_grad_(False), wanted, report, first.preprocess, first.example)
+
+
+def joined(sources: Mapping[str, Modules], chosen: Mapping[str, str], fitted_on: Fitted) -> Composed:
+    """The modules of some classes beside each other, eval mode, without a linear layer on what they say.
+
+    Args:
+        sources: by name.
+        chosen: class -> name of the source of its module, in the order of the logits.
+        fitted_on: what that layer will read.
+    """
+    first = next(iter(sources.values()))
+    if fitted_on == "outputs":
+        networks = [sources[name].without_head(of) for of, name in chosen.items()]
+    else:
+        networks = [sources[name][of].network for of, name in chosen.items()]
+    return Composed(networks, first.example).eval()
+
+
+def _fitted_on(sources: Mapping[str, Modules], chosen: Mapping[str, str]) -> Fitted:
+    """Modules of one network were told of each other: their scores are logits."""
+    if len(set(chosen.values())) == 1:
+        return None
+    return "outputs" if sum(sources[name].outputs for name in chosen.values()) <= MOST_COLUMNS else "scores"
 
 
 def _named_sources(given: list[Modules]) -> dict[str, Modules]:

@@ -45,7 +45,7 @@ def measure_parts(made: Modules, images: LabelledImages) -> MeasuredParts:
     """
     parts: dict[str, Module] = dict(made)
     example, before = made.example, count(made.source, made.example)
-    composed = Composed(list(parts.values()), example).eval()
+    composed = Composed([part.network for part in parts.values()], example).eval()
     logits = predict(composed, images, made.preprocess)
     by_class = f1_by_class(logits, images.labels, made.classes)
     sizes = {

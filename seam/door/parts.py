@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from seam.checkpoint import fingerprint
-from seam.composition.module import Module, Piece, Takes, extract, groups_for
+from seam.composition.module import Module, Piece, Takes, extract, groups_for, without_head
 from seam.composition.pack import Pack, load_pack, save_pack
 from seam.door.asked import own_copy
 from seam.errors import DataError, MaskError
@@ -115,6 +115,14 @@ class Modules(Mapping[str, Module]):
             KeyError: there is none.
         """
         return extract(self.source, self.pieces[of], self.groups, self.takes, of, self.name)
+
+    def without_head(self, of: str) -> nn.Module:
+        """The module of a class to all outputs of the source, (batch, outputs), instead of the class's score.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return without_head(self.source, self.pieces[of], self.groups, self.takes)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.pieces)

@@ -71,7 +71,7 @@ def test_some_classes_and_the_file_is_what_was_measured(project: Path) -> None:
         "good.source_sha256": sha256_file(folder.parents[1] / "good/modularize/source.safetensors"),
         "network_sha256": sha256_file(folder / "network.onnx"),
     }
-    assert metrics["files"] == {} and not metrics["calibrated"] and metrics["val_from"] == "train"
+    assert metrics["files"] == {} and metrics["fitted_on"] is None and metrics["val_from"] == "train"
     page = (folder / "report.html").read_text()
     assert "2 modules out of good" in page and page.count("<svg") == 2
 

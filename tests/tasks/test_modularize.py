@@ -91,7 +91,7 @@ def test_its_result_is_a_pack_and_the_source_it_belongs_to(project: Path, method
     assert modules.classes == tuple(CLASSES) and modules.name == "parts"
     data = load_prepared(project / "artifacts/validate_data/dataset.safetensors")
     test = images_of(data, "test", np.arange(len(data.y_test)))
-    together = Composed([modules[name] for name in CLASSES], modules.example).eval()
+    together = Composed([modules[name].network for name in CLASSES], modules.example).eval()
     logits = predict(together, test, modules.preprocess)
     assert accuracy(logits, test.labels) == metrics["composed"]["accuracy"] == result.summary["accuracy"]
     counts = torch.tensor(metrics["composed"]["confusion"])

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from seam.composition.composed import Composed, calibration, mixture
+from seam.composition.composed import PULLS, Composed, read_out
 from seam.composition.heads import HEADS, Heads, LinearHead, ReadOut, make_head
-from seam.composition.module import Module, Piece, Takes, extract, groups_for, whole
+from seam.composition.module import Module, Piece, Takes, extract, groups_for, whole, without_head
 from seam.errors import MaskError
 from seam.masks.gate import Gated
 from seam.masks.kernels import kernel_masks
@@ -47,7 +47,7 @@ def test_modules_that_keep_everything_are_the_source(kind: str) -> None:
     groups, _ = groups_and_some(network)
     pieces = [whole(network, groups, OUTPUTS, i) for i in range(OUTPUTS)]
     parts = [extract(network, piece, groups, TAKES, str(i)) for i, piece in enumerate(pieces)]
-    composed = Composed(parts, IMAGES)
+    composed = Composed([p.network for p in parts], IMAGES)
     assert torch.allclose(composed(IMAGES), network(IMAGES), atol=1e-5)
     # The network is computed once: the only layers beyond its own are the single rows of the last one.
     assert sum(p.numel() for p in composed.parameters()) < 1.05 * sum(p.numel() for p in network.parameters())
@@ -101,28 +101,45 @@ def test_what_a_network_takes_is_known_by_its_numbers() -> None:
     assert Takes.of(nn.Identity(), IMAGES) == TAKES
 
 
-def test_calibration_finds_the_scale_and_shift_that_scores_were_spoiled_by() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 3, (3000,), generator=generator)
-    true = torch.randn(3000, 3, generator=generator).double()
-    true[torch.arange(3000), labels] += 1.0  # the log-odds of unit Gaussians one apart are the values themselves
-    spoiled = (true - torch.tensor([0.0, 4.0, -2.0])) / torch.tensor([1.0, 5.0, 0.3])
-    scale, shift = calibration(spoiled.float(), labels)
-    right = [float((s.argmax(1) == labels).double().mean()) for s in (true, spoiled, spoiled * scale + shift)]
-    assert right[1] < right[0] - 0.05 and right[2] > right[0] - 0.01
-    assert torch.allclose(scale, torch.tensor([1.0, 5.0, 0.3]), rtol=0.2)
-
-
-def test_mixing_scores_uses_what_modules_say_of_images_of_other_sources() -> None:
+def test_a_read_out_uses_what_modules_say_of_images_of_other_sources() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 3, (3000,), generator=generator)
     seen = torch.randn(3000, 3, generator=generator)
     seen[torch.arange(3000), labels] += 2.0
-    confused = seen @ torch.tensor([[1.0, 0.0, 0.9], [0.0, 1.0, 0.0], [0.0, 0.9, 1.0]])  # images of others excite them
-    scale, shift = calibration(confused, labels)
-    mixed = mixture(confused, labels)
-    right = [float((s.argmax(1) == labels).double().mean()) for s in (seen, confused * scale + shift, mixed(confused))]
+    confused = seen @ torch.tensor([[1.0, 0.0, 0.9], [0.0, 5.0, 0.0], [0.0, 0.9, 1.0]])  # images of others excite them
+    made = read_out(confused, labels, 3)
+    right = [float((s.argmax(1) == labels).double().mean()) for s in (seen, confused, made(confused))]
     assert right[1] < right[0] - 0.05 and right[2] > right[0] - 0.01
-    assert torch.equal(mixed.weight, mixture(confused, labels).weight)
-    own = mixture(confused, labels, weight_decay=1e6)  # held to the identity: a scale and a shift are left
-    assert torch.allclose(own(confused), confused * scale + shift, atol=1e-3)
+    assert torch.equal(made.weight, read_out(confused, labels, 3).weight)
+
+
+def test_a_read_out_is_pulled_the_harder_the_less_columns_say() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(images: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.arange(images) % 3
+        columns = torch.randn(images, 40, generator=generator)
+        columns[torch.arange(images), labels] += 1.5  # three columns of 40 know
+        return columns, labels
+
+    (said, labels), (new, of) = drawn(90), drawn(3000)
+
+    def right(made: nn.Module) -> float:
+        return float((made(new).argmax(1) == of).double().mean())
+
+    chosen, loose, tight = (read_out(said, labels, 3, pulls) for pulls in (PULLS, PULLS[:1], (1e4,)))
+    assert right(chosen) > right(loose)
+    assert float(tight.weight.abs().max()) < 1e-3 < float(chosen.weight.abs().max())
+    constant = torch.cat([said, torch.ones(90, 1)], 1)  # a column that never changes
+    assert bool(read_out(constant, labels, 3)(constant).isfinite().all())
+
+
+@EVERY
+def test_a_module_without_its_head_says_what_the_head_reads(kind: str) -> None:
+    network = seeded(kind)
+    groups, kept = groups_and_some(network)
+    piece = Piece(kernel_masks(groups, kept), make_head("two_layers", OUTPUTS, 1))
+    headless = without_head(network, piece, groups, TAKES)
+    assert headless(IMAGES).shape == (6, OUTPUTS)
+    whole_module = extract(network, piece, groups, TAKES, "1")
+    assert torch.allclose(piece.head(headless(IMAGES))[:, 0], whole_module(IMAGES), atol=1e-5)

@@ -121,7 +121,7 @@ def test_some_classes_become_a_network_without_any_training(tmp_path: Path) -> N
     expected = torch.stack([modules()[name](images) for name in made.classes], 1)
     assert torch.allclose(made.network(images), expected, atol=1e-5)
     assert made.report.macs < made.report.source_macs["source 1"]
-    assert made.report.params < made.report.source_params["source 1"] and not made.report.calibrated
+    assert made.report.params < made.report.source_params["source 1"] and made.report.fitted_on is None
     path = seam.export(made, tmp_path / "three.onnx")
     (logits,) = onnxruntime.InferenceSession(str(path)).run(None, {"input": images.numpy()})
     assert np.allclose(logits, expected, atol=1e-4)
@@ -137,7 +137,7 @@ def test_the_better_module_of_two_architectures_is_taken_for_each_class() -> Non
     assert accuracy(made.network, [0, 1, 2, 3]) > 0.9
     assert made.report.accuracy == pytest.approx(accuracy_on(made.network, floats(60, 6)))
     if len(set(made.report.chosen.values())) > 1:
-        assert made.report.calibrated
+        assert made.report.fitted_on == "outputs"
 
 
 def accuracy_on(network: nn.Module, data: tuple[Tensor, Tensor]) -> float:
@@ -152,7 +152,7 @@ def test_classes_of_two_networks_become_one() -> None:
     assert made.report.chosen == {"boot": "first", "hat": "first", "coat": "second", "shoe": "second"}
     assert made.report.doubts and made.report.accuracy is None
     made = seam.compose([first, second], CLASSES, train=floats(80, 5), class_names=CLASSES)
-    assert made.report.calibrated and accuracy(made.network, [0, 1, 2, 3]) > 0.9
+    assert made.report.fitted_on == "outputs" and accuracy(made.network, [0, 1, 2, 3]) > 0.9
 
 
 def of_some(found: Modules, names: tuple[str, ...], name: str) -> tuple[Any, ...]:

@@ -109,7 +109,7 @@ def test_extracted_is_masked(method: Method, kind: str) -> None:
 @NETWORK
 def test_put_together_they_tell_the_classes_apart(method: Method, kind: str) -> None:
     data = LabelledImages(*floats(200, 5))
-    composed = Composed(modules(method.name, kind), TAKES.example()).eval()
+    composed = Composed([m.network for m in modules(method.name, kind)], TAKES.example()).eval()
     known = accuracy(predict(source(kind), data, nn.Identity()), data.labels)
     assert accuracy(predict(composed, data, nn.Identity()), data.labels) >= known - 0.35 > 0.5
 
