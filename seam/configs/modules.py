@@ -54,12 +54,15 @@ class GradSplitterConfig:
     growth: Annotated[float, Ge(1)] = 1.5
     """`alpha` is multiplied by this after a cycle that is within the tolerance, and divided by it after
     one that is not; 1: it stays. *Differs* (1)."""
+    retreat: bool = True
+    """After a cycle that is not within the tolerance: go back to the best one that is, and let scores move half as fast
+    from there. *Differs* (false)."""
     tolerance: Annotated[float, Ge(0), Le(1)] = 0.01
     """Accuracy on val that all modules together may lose against the network; of the cycles within it,
     the one with the fewest kernels is kept. *Same* in aim (0.01, chosen by hand)."""
     caution: Annotated[float, Ge(0)] = 2.0
-    """So many standard errors of that loss count as lost too: the fewer images of val there are, the less may
-    go. *Differs* (0)."""
+    """So many standard errors of that loss are taken off the tolerance: the fewer images of val there are, the less
+    may be lost; where nothing is left of it, they have to be right as often as the network. *Differs* (0)."""
     val_images: Annotated[int, Ge(1)] = 1024
     """That a cycle is judged on: of val, evenly spread, and of the training images what val lacks. *Differs* (all
     of val)."""
@@ -83,6 +86,7 @@ PUBLISHED = GradSplitterConfig(
     lr_head=0.001,
     alpha=0.1,
     growth=1.0,
+    retreat=False,
     tolerance=0.01,
     caution=0.0,
 )

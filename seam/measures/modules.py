@@ -56,16 +56,22 @@ def jaccard(masks: Sequence[Masks]) -> Float[Tensor, "modules modules"]:
     return (both / (sizes[:, None] + sizes - both).clamp(min=1)).float()
 
 
-def lost(known: Bool[Tensor, " images"], right: Bool[Tensor, " images"], caution: float) -> float:
-    """The accuracy that modules lose, and so many of its standard errors.
+def within(
+    known: Bool[Tensor, " images"], right: Bool[Tensor, " images"], tolerance: float, caution: float
+) -> bool:
+    """Whether modules lose no more accuracy than a tolerance, less so many standard errors of that loss.
+
+    Where the standard errors take all of it, the modules have to be right as often as the source.
 
     Args:
         known: images that the source is right on.
         right: images that the modules are right on.
+        tolerance: accuracy that may be lost.
         caution: standard errors; images on which both are right, or both wrong, add nothing to them.
     """
-    apart = int((known != right).sum())
-    return (int(known.sum()) - int(right.sum()) + caution * math.sqrt(apart)) / len(known)
+    lost = int(known.sum()) - int(right.sum())
+    error = math.sqrt(int((known != right).sum()))
+    return lost <= max(0.0, tolerance * len(known) - caution * error) + 1e-9
 
 
 @dataclass(frozen=True)
