@@ -22,7 +22,8 @@ thread, on a machine busy with other work. The papers' networks are wider (VGG16
 data CIFAR-10 and SVHN, so that "claimed" is what their method gave there. The digits' seeds 0 and 1 are pilots:
 gradsplitter's `caution` and validation images, and the linear layer that reads modules of several sources and what it
 reads, were chosen after their test figures had been seen; how a patch weighs its evidence was tried on Fashion-MNIST
-with other seeds. Pilots stand in the tables below, and the claims are judged on the others{blind}. Made by `make reproduce-modules`.
+with other seeds. Pilots stand in the tables below, and the claims are judged on the others{blind}. Made by `make
+reproduce-modules`.
 """
 PILOTS = {("digits", 0), ("digits", 1)}
 """Data set and seed of the cards that settings were chosen on."""

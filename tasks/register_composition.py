@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from seam.checkpoint import digest_of
-from seam.composition.composed import Composed
+from seam.door.compose import joined
 from seam.errors import DataError
 from seam.files import read_json, sha256_file
 from tasks.inputs.parts import Part, parts
@@ -59,12 +59,13 @@ def _check(context: StageContext, metrics: Mapping[str, Any], made_of: Mapping[s
 
 
 def _composed(metrics: Mapping[str, Any], made_of: Mapping[str, Part]) -> nn.Module:
-    """The network that `compose` exported: the modules it chose, and the layer that mixes their scores, if any."""
-    modules = [made_of[metrics["chosen"][of]].modules[of] for of in metrics["classes"]]
-    network = Composed(modules, modules[0].takes.example())
-    if metrics["mixed"]:
-        network.mixed = nn.utils.skip_init(nn.Linear, len(modules), len(modules))
-        network.mixed.load_state_dict({name: torch.tensor(value) for name, value in metrics["mixed"].items()})
+    """The network that `compose` exported: the modules it chose, and the layer that reads them, if any."""
+    chosen = {of: metrics["chosen"][of] for of in metrics["classes"]}
+    network = joined({name: part.modules for name, part in made_of.items()}, chosen, metrics["fitted_on"])
+    if metrics["fitted_on"]:
+        layer = {name: torch.tensor(value) for name, value in metrics["mixed"].items()}
+        network.mixed = nn.utils.skip_init(nn.Linear, *reversed(layer["weight"].shape))
+        network.mixed.load_state_dict(layer)
     return network.eval().requires_grad_(False)
 
 

@@ -86,29 +86,24 @@ class Splitting:
         found = None if path is None else load_state(path, key)
         if found is None:
             whole = self._whole()
-            self._learn(self.config.head_passes, 0, self.config.lr_head_first)
+            self._learn(self.config.head_passes, 0, self.config.lr_head_first, with_scores=False, alpha=0.0)
             if self.config.first_scores == "ranked":
                 self._rank()
-            best, first, alpha, pace = whole or self._look(), 1, self.config.alpha, 1.0
+            best, first, alpha = whole or self._look(), 1, self.config.alpha
         else:
             tensors, values = found
             self._put({k.removeprefix("now."): v for k, v in tensors.items() if k.startswith("now.")})
             state = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
-            best, first = Best(state, *values["best"]), values["cycle"] + 1
-            alpha, pace = values["alpha"], values["pace"]
+            best, first, alpha = Best(state, *values["best"]), values["cycle"] + 1, values["alpha"]
         for number in range(first, self.config.cycles + 1):
-            now = self._cycle(number, alpha, pace)
+            now = self._cycle(number, alpha)
             best = now if now.better(best) else best
             alpha = alpha * self.config.growth if now.within else alpha / self.config.growth
-            if self.config.retreat and best.within and not now.within:
-                self._put(best.state)
-                pace /= 2
             if path is not None:
-                tensors = {f"now.{k}": v for k, v in self._state().items()} | {
+                tensors = {f"now.{k}": v for k, v in now.state.items()} | {
                     f"best.{k}": v for k, v in best.state.items()
                 }
-                of_best = [best.kept, best.accuracy, best.within]
-                values = {"cycle": number, "alpha": alpha, "pace": pace, "best": of_best}
+                values = {"cycle": number, "alpha": alpha, "best": [best.kept, best.accuracy, best.within]}
                 save_state(path, key, tensors, values)
             if on_cycle is not None:
                 on_cycle(Cycle(number, self.config.cycles, now.kept, now.accuracy))
@@ -139,22 +134,19 @@ class Splitting:
         self.heads.zero_grad()
         self.scores.put(0.5 + felt.argsort(1).argsort(1) / max(1, felt.shape[1] - 1))
 
-    def _cycle(self, number: int, alpha: float, pace: float) -> Best:
+    def _cycle(self, number: int, alpha: float) -> Best:
         """Kernels and heads, then heads alone, then a look."""
         own = self.config
         first = own.head_passes + (number - 1) * (own.mask_passes + own.settle_passes)
-        self._learn(own.mask_passes, first, own.lr_head, own.lr_scores * pace, alpha)
-        self._learn(own.settle_passes, first + own.mask_passes, own.lr_head)
+        self._learn(own.mask_passes, first, own.lr_head, with_scores=True, alpha=alpha)
+        self._learn(own.settle_passes, first + own.mask_passes, own.lr_head, with_scores=False, alpha=0.0)
         return self._look()
 
-    def _learn(
-        self, count: int, first: int, rate: float, rate_of_scores: float | None = None, alpha: float = 0.0
-    ) -> None:
+    def _learn(self, count: int, first: int, rate: float, *, with_scores: bool, alpha: float) -> None:
         """So many passes; a fresh Adam. Heads alone need no gradient of the network, and may come to rest."""
         groups = [{"params": list(self.heads.parameters()), "lr": rate}]
-        with_scores = rate_of_scores is not None
-        if rate_of_scores is not None:
-            groups.append({"params": [self.scores.scores], "lr": rate_of_scores})
+        if with_scores:
+            groups.append({"params": [self.scores.scores], "lr": self.config.lr_scores})
         self.scores.requires_grad_(with_scores)
         optimizer = torch.optim.Adam(groups)
         steps = count * num_batches(

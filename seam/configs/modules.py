@@ -54,9 +54,6 @@ class GradSplitterConfig:
     growth: Annotated[float, Ge(1)] = 1.5
     """`alpha` is multiplied by this after a cycle that is within the tolerance, and divided by it after
     one that is not; 1: it stays. *Differs* (1)."""
-    retreat: bool = True
-    """After a cycle that is not within the tolerance: go back to the best one that is, and let scores move half as fast
-    from there. *Differs* (false)."""
     tolerance: Annotated[float, Ge(0), Le(1)] = 0.01
     """Accuracy on val that all modules together may lose against the network; of the cycles within it,
     the one with the fewest kernels is kept. *Same* in aim (0.01, chosen by hand)."""
@@ -86,7 +83,6 @@ PUBLISHED = GradSplitterConfig(
     lr_head=0.001,
     alpha=0.1,
     growth=1.0,
-    retreat=False,
     tolerance=0.01,
     caution=0.0,
 )

@@ -56,9 +56,7 @@ def jaccard(masks: Sequence[Masks]) -> Float[Tensor, "modules modules"]:
     return (both / (sizes[:, None] + sizes - both).clamp(min=1)).float()
 
 
-def within(
-    known: Bool[Tensor, " images"], right: Bool[Tensor, " images"], tolerance: float, caution: float
-) -> bool:
+def within(known: Bool[Tensor, " images"], right: Bool[Tensor, " images"], tolerance: float, caution: float) -> bool:
     """Whether modules lose no more accuracy than a tolerance, less so many standard errors of that loss.
 
     Where the standard errors take all of it, the modules have to be right as often as the source.

@@ -67,7 +67,7 @@ def lineage(context: StageContext) -> tuple[str, dict[str, str]]:
     subject, kind = context.whole, context.whole.row
     values = context.params.model_dump(mode="json")
     shaping: dict[str, Any] = {name: values[name] for name in kind.shaping if name in values}
-    shaping[kind.name] = subject.name
+    shaping[kind.name if kind.defined_as != kind.name else f"{kind.name}.name"] = subject.name
     if kind.defined_as is not None:
         shaping[kind.defined_as] = values[kind.section][subject.name]
     for part in parts_of(context.params, [subject]):

@@ -86,11 +86,11 @@ def versions(project: Path) -> list[ModelVersion]:
 
 
 def test_a_consumer_gets_the_network_that_was_exported(project: Path) -> None:
-    """Of three parts, one with a path for a name, whose scores a layer mixes."""
+    """Of three parts, one with a path for a name, all outputs of which a layer reads."""
     compose(context(project, "compose", compositions=ALL))
     assert register(project, compositions=ALL) == FIRST
     metrics = metrics_of(project)
-    assert metrics["mixed"] and set(metrics["chosen"].values()) == {ELSEWHERE, "good"}
+    assert metrics["fitted_on"] == "outputs" and set(metrics["chosen"].values()) == {ELSEWHERE, "good"}
     data = load_prepared(project / "artifacts/validate_data/dataset.safetensors")
     images = load_source(project / "artifacts/good/modularize").preprocess()(torch.from_numpy(data.x_test)).numpy()
     session = onnxruntime.InferenceSession(str(project / "artifacts/few/compose/network.onnx"))
