@@ -58,8 +58,8 @@ class GradSplitterConfig:
     """Accuracy on val that all modules together may lose against the network; of the cycles within it,
     the one with the fewest kernels is kept. *Same* in aim (0.01, chosen by hand)."""
     caution: Annotated[float, Ge(0)] = 2.0
-    """So many standard errors of that loss are taken off the tolerance: the fewer images of val there are, the less
-    may be lost; where nothing is left of it, they have to be right as often as the network. *Differs* (0)."""
+    """So many standard errors of that loss are taken off the tolerance, at most half of it: the fewer images of val
+    there are, the less may be lost. *Differs* (0)."""
     val_images: Annotated[int, Ge(1)] = 1024
     """That a cycle is judged on: of val, evenly spread, and of the training images what val lacks. *Differs* (all
     of val)."""
