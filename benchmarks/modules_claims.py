@@ -33,7 +33,7 @@ WAYS: dict[str, tuple[str, ModulesConfig]] = {
     if m.name != "seam_modules"  # single weights, no kernels
 } | {
     "gradsplitter, small": ("gradsplitter", ModulesConfig(gradsplitter=GradSplitterConfig(tolerance=0.04))),
-    "gradsplitter, half shared": ("gradsplitter", ModulesConfig(gradsplitter=GradSplitterConfig(shared=0.5))),
+    "gradsplitter, none shared": ("gradsplitter", ModulesConfig(gradsplitter=GradSplitterConfig(shared=0.0))),
     "equal draws": ("cnnsplitter", ModulesConfig(cnnsplitter=CnnSplitterConfig(search="draws"))),
 }
 """Ways to take a source apart: method and numbers."""

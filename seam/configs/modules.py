@@ -63,9 +63,9 @@ class GradSplitterConfig:
     val_images: Annotated[int, Ge(1)] = 1024
     """That a cycle is judged on: of val, evenly spread, and of the training images what val lacks. *Differs* (all
     of val)."""
-    shared: Annotated[float, Ge(0), Lt(1)] = 0.0
+    shared: Annotated[float, Ge(0), Lt(1)] = 0.5
     """Share of the layers, from the input on, whose kernels every module keeps: computed once for all
-    modules of a composed network. *Differs* (0)."""
+    modules of a composed network, which takes a fraction of the time then. *Differs* (0)."""
     modules_at_once: Annotated[int, Ge(1)] = 16
     """In one forward pass; more modules take several, to the same gradients."""
 
@@ -85,6 +85,7 @@ PUBLISHED = GradSplitterConfig(
     growth=1.0,
     tolerance=0.01,
     caution=0.0,
+    shared=0.0,
 )
 """GradSplitter's schedule as published."""
 

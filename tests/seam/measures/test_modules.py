@@ -55,6 +55,6 @@ def test_what_may_be_lost_is_less_by_standard_errors() -> None:
     known = torch.tensor([True] * 80 + [False] * 20)
     right = torch.tensor([True] * 74 + [False] * 6 + [True] * 3 + [False] * 17)  # 3 lost, 9 apart
     assert within(known, right, 0.03, caution=0.0) and not within(known, right, 0.029, caution=0.0)
-    assert within(known, right, 0.09, caution=2.0) and not within(known, right, 0.089, caution=2.0)
+    assert within(known, right, 0.045, caution=0.5) and not within(known, right, 0.044, caution=0.5)
     assert within(known, right, 0.06, caution=100.0) and not within(known, right, 0.059, caution=100.0), "half is left"
     assert within(right, known, 0.0, caution=100.0) and not within(known, right, 0.0, caution=0.0)
