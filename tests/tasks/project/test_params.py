@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 from ruamel.yaml import YAML
 
+from seam.configs.modules import PUBLISHED
 from seam.errors import ConfigError
 from tasks.project.change_params import change_params
 from tasks.project.params import Params, load_params
@@ -94,6 +95,13 @@ def test_files_that_are_not_parameters(tmp_path):
         bad.write_text(content)
         with pytest.raises(ConfigError, match=said):
             load_params(bad)
+
+
+def test_the_preset_of_gradsplitter_is_the_published_schedule(params):
+    change_params(params, overlay=ROOT / "presets" / "modularize-gradsplitter.yaml")
+    (made,) = load_params(params).modularizations.values()
+    assert made.method == "gradsplitter" and made.source is None
+    assert made.gradsplitter == PUBLISHED
 
 
 def test_the_papers_preset_is_the_published_search(params):
