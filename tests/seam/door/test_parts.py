@@ -22,7 +22,7 @@ from seam.errors import MaskError, SuspectResultWarning
 from tests.seam.door.stripes import CLASSES, MEAN, STD, Net, accuracy, fitted, floats, folder, pixels, trained
 
 QUICK = ModulesConfig(
-    gradsplitter=GradSplitterConfig(cycles=1, mask_passes=5, batch_size=32, lr_scores=0.08, tolerance=0.1)
+    gradsplitter=GradSplitterConfig(cycles=1, mask_passes=5, batch_size=32, lr_scores=0.08, tolerance=0.1, shared=0.0)
 )
 NAMED: dict[str, Any] = {"class_names": CLASSES, "config": QUICK, "progress": False}
 

@@ -36,6 +36,7 @@ SPLIT = GradSplitterConfig(
     val_images=40,
     tolerance=0.3,
     caution=0.0,
+    shared=0.0,
 )
 GENES = CnnSplitterConfig(population=6, generations=3, images=40, confidence=0.5)
 CONFIG = ModulesConfig(
