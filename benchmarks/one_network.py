@@ -149,11 +149,11 @@ def _mask_half(network: nn.Module, groups: ChannelGroups) -> None:
     for name in stuck[:-1]:
         ids = groups.outputs[name]
         gone = (ids < 0) & (torch.rand(len(ids)) < 0.5)
-        layer = network.get_submodule(name)
-        if not getattr(layer, "transposed", False):
-            masks[f"{name}.weight"][gone] = False
-            if getattr(layer, "bias", None) is not None:
-                masks[f"{name}.bias"][gone] = False
+        weight = groups.weight_of(name)
+        if name not in groups.transposed:
+            masks[weight][gone] = False
+            if (bias := f"{weight.removesuffix('weight')}bias") in masks:
+                masks[bias][gone] = False
     apply_masks(network, masks)
 
 

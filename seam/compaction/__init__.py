@@ -17,9 +17,9 @@ Zero padding makes a constant other than zero differ at the border, where it can
 All such channels that a padded convolution reads become one of them, which carries their weights;
 that is exact. In front of a grouped one they stay.
 
-Before that, a BatchNorm that follows a convolution or linear layer is folded into it,
-self-attention becomes two linear layers without the heads that have no effect, and attention that a
-network writes out gets one form, whose heads and features are followed. What stays though it
+Before that, a BatchNorm that follows a convolution or linear layer is folded into it, and
+self-attention gets one form, two or more linear layers and what is between them, whose heads and
+features are followed, be it torch's layer or written out. What stays though it
 is dead is listed with the reason: what a layer norm or an operation that is not known reads; layers
 with hooks. Layers that are called several times, or that share a weight, have the same channels in
 all calls.
@@ -35,7 +35,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from seam.compaction.analysis import mark_kept, mark_live
 from seam.compaction.attention import SplitAttention, split_attention
@@ -128,11 +127,9 @@ def _widths(network: nn.Module) -> dict[str, int]:
         if isinstance(module, nn.MultiheadAttention):
             widths[name] = module.embed_dim
         elif isinstance(module, SplitAttention):
-            widths[name] = module.width
+            widths[name] = module.out_proj.in_features
         elif isinstance(module, _ConvNd):
             widths[name] = module.out_channels
-        elif isinstance(module, NonDynamicallyQuantizableLinear):
-            pass  # a part of attention
         elif isinstance(module, nn.Linear):
             widths[name] = module.out_features
     return widths

@@ -75,15 +75,15 @@ def _gather_product(traced: Traced, node: fx.Node) -> None:
     single = ranks == {3}
     query, key = _split_at(traced, one, node), _split_at(traced, other, node, transposed=True)
     if query is not None and key is not None:
-        scores = _insert(traced, node, head_scores, (query, key))
-        result = _insert(traced, node, torch.squeeze, (scores, 1)) if single else scores
+        scores = insert(traced, node, head_scores, (query, key))
+        result = insert(traced, node, torch.squeeze, (scores, 1)) if single else scores
     else:
         value = _split_at(traced, other, node)
         if value is None:
             return
-        weights = _insert(traced, node, torch.unsqueeze, (one, 1)) if single else one
-        mixed = _insert(traced, node, head_mix, (weights, value))
-        result = _insert(traced, node, join_heads, (mixed,)) if single else mixed
+        weights = insert(traced, node, torch.unsqueeze, (one, 1)) if single else one
+        mixed = insert(traced, node, head_mix, (weights, value))
+        result = insert(traced, node, join_heads, (mixed,)) if single else mixed
     node.replace_all_uses_with(result)
     traced.module.graph.erase_node(node)
 
@@ -185,14 +185,14 @@ def _insert_split(
     heads, order = len(features), features.flatten()
     if not torch.equal(order, torch.arange(traced.shapes[source][2])):
         if torch.equal(order, torch.arange(len(order)) + order[0]):
-            source = _insert(traced, before, torch.narrow, (source, 2, int(order[0]), len(order)))
+            source = insert(traced, before, torch.narrow, (source, 2, int(order[0]), len(order)))
         else:
             name = f"{before.name}_{operand.name}_features"
             traced.module.register_buffer(name, order, persistent=False)
             with traced.module.graph.inserting_before(before):
                 index = traced.module.graph.get_attr(name)
-            source = _insert(traced, before, torch.index_select, (source, 2, index))
-    result = _insert(traced, before, split_heads, (source, heads))
+            source = insert(traced, before, torch.index_select, (source, 2, index))
+    result = insert(traced, before, split_heads, (source, heads))
     for factor in reversed(factors):
         args, kwargs = fx.node.map_arg((factor.args, factor.kwargs), {factor.all_input_nodes[0]: result}.__getitem__)
         with traced.module.graph.inserting_before(before):
@@ -202,7 +202,7 @@ def _insert_split(
     return result
 
 
-def _insert(traced: Traced, before: fx.Node, function: Any, args: tuple[Any, ...]) -> fx.Node:
+def insert(traced: Traced, before: fx.Node, function: Any, args: tuple[Any, ...]) -> fx.Node:
     """Add a function to the graph; its shape is that for the images the network was traced with."""
     with traced.module.graph.inserting_before(before):
         node = traced.module.graph.call_function(function, args)
@@ -232,7 +232,7 @@ def _as_product(traced: Traced, node: fx.Node) -> None:
         return
     first = _permuted(traced, node, cast("fx.Node", operands[0]), one, [*batch, *rows, *summed])
     second = _permuted(traced, node, cast("fx.Node", operands[1]), other, [*batch, *summed, *columns])
-    product = _insert(traced, node, torch.matmul, (first, second))
+    product = insert(traced, node, torch.matmul, (first, second))
     result = _permuted(traced, node, product, "".join([*batch, *rows, *columns]), list(out))
     node.replace_all_uses_with(result)
     traced.module.graph.erase_node(node)
@@ -240,4 +240,4 @@ def _as_product(traced: Traced, node: fx.Node) -> None:
 
 def _permuted(traced: Traced, before: fx.Node, value: fx.Node, letters: str, wanted: list[str]) -> fx.Node:
     axes = tuple(letters.index(c) for c in wanted)
-    return value if axes == tuple(range(len(axes))) else _insert(traced, before, torch.permute, (value, axes))
+    return value if axes == tuple(range(len(axes))) else insert(traced, before, torch.permute, (value, axes))

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seam.compaction.attention import split_attention
 from seam.compaction.layers import fold_norms
 from seam.compaction.trace import NotFollowedError, trace
 from seam.errors import NoChannelsError
@@ -42,6 +43,7 @@ class Gated(nn.Module):
             traced = trace(own, torch.zeros(2, *example.shape[1:], dtype=example.dtype))
         except NotFollowedError as e:
             raise NoChannelsError(f"the channels of {type(network).__name__} cannot be followed ({e})") from e
+        split_attention(traced)
         fold_norms(traced)
         traced.clean()
         self.graph: nn.Module = traced.module

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx, nn
 
 from seam.compaction.analysis import reads_every_channel
+from seam.compaction.attention import split_attention
 from seam.compaction.constants import Constants
 from seam.compaction.layers import Layer, by_output, groups_of, is_transposed
 from seam.compaction.trace import NotFollowedError, trace
@@ -35,6 +36,13 @@ class ChannelGroups:
     something that does not need them."""
     transposed: frozenset[str] = frozenset()
     """Transposed convolutions, in whose weights the inputs come first."""
+    packed: frozenset[str] = frozenset()
+    """Projections to queries, keys and values that an `nn.MultiheadAttention` `x` holds itself:
+    `x.in_proj`."""
+
+    def weight_of(self, layer: str) -> str:
+        """The name of a layer's weight in the network."""
+        return f"{layer}_weight" if layer in self.packed else f"{layer}.weight"
 
 
 def channel_groups(network: nn.Module, images: Float[Tensor, "batch channels h w"]) -> ChannelGroups:
@@ -49,9 +57,11 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch channels h w
     """
     kind = type(network).__name__
     try:
-        known = Constants(trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), images.cpu()))
+        traced = trace(copy.deepcopy(network).cpu().eval().requires_grad_(False), images.cpu())
     except NotFollowedError as e:
         raise NoChannelsError(f"the channels of {kind} cannot be followed ({e})", hint="structure") from e
+    split_attention(traced)
+    known = Constants(traced)
     groups = go_together(known, _pinned(known))
     outputs, inputs = {}, {}
     for node, layer in known.layers.items():
@@ -60,10 +70,11 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch channels h w
         read = known.along(source, known.channels[node].axis)
         inputs[name] = torch.full((_inputs_of(layer),), -1) if read is None else groups[source]
     transposed = frozenset(str(node.target) for node, layer in known.layers.items() if is_transposed(layer))
+    packed = frozenset(name for name in outputs if _is_packed(network, name))
     number = max((int(ids.max()) for ids in groups.values()), default=-1) + 1
     if not number:
         raise NoChannelsError(f"none of the channels of {kind} can be removed", hint="structure")
-    return ChannelGroups(number, outputs, inputs, _dispensable(known, outputs), transposed)
+    return ChannelGroups(number, outputs, inputs, _dispensable(known, outputs), transposed, packed)
 
 
 def kinds_of(groups: ChannelGroups) -> Int[Tensor, " groups"]:
@@ -84,6 +95,8 @@ def made_and_read(
     are, for a transposed convolution.
     """
     layer, _, kind = name.rpartition(".")
+    if f"{layer}.in_proj" in groups.packed and kind.startswith("in_proj_"):
+        layer, kind = f"{layer}.in_proj", kind.removeprefix("in_proj_")
     always = torch.full((1, 1), groups.number)
     if layer not in groups.outputs or kind not in ("weight", "bias"):
         return always, always
@@ -94,6 +107,11 @@ def made_and_read(
         made, read = read, made
     read = read.view(-1, weight.shape[1])
     return made.view(len(read), -1), read
+
+
+def _is_packed(network: nn.Module, layer: str) -> bool:
+    owner, _, name = layer.rpartition(".")
+    return name == "in_proj" and isinstance(network.get_submodule(owner), nn.MultiheadAttention)
 
 
 def _dispensable(known: Constants, outputs: Mapping[str, Tensor]) -> frozenset[str]:

@@ -18,7 +18,8 @@ from seam.masks.scores import masks_of
 def kernel_masks(groups: ChannelGroups, kept: Bool[Tensor, " groups"]) -> dict[str, Tensor]:
     """Name of each layer's weight -> which of its kernels are kept, shape (out,); layers that can lose some."""
     open_gates = torch.cat([kept.cpu(), torch.ones(1, dtype=torch.bool)])  # the last: -1, what always stays
-    return {f"{layer}.weight": open_gates[ids] for layer, ids in groups.outputs.items() if bool((ids >= 0).any())}
+    free = {layer: ids for layer, ids in groups.outputs.items() if bool((ids >= 0).any())}
+    return {groups.weight_of(layer): open_gates[ids] for layer, ids in free.items()}
 
 
 def groups_of_masks(groups: ChannelGroups, masks: Masks) -> Bool[Tensor, " groups"]:
@@ -32,8 +33,9 @@ def groups_of_masks(groups: ChannelGroups, masks: Masks) -> Bool[Tensor, " group
         other = sorted(everything.keys() ^ masks.keys())
         raise MaskError(f"kernels: expected masks of {len(everything)} layers of the network, got others: {other[0]}.")
     kept = torch.ones(groups.number, dtype=torch.bool)
+    made = {groups.weight_of(layer): ids for layer, ids in groups.outputs.items()}
     for name, mask in masks.items():
-        ids = groups.outputs[name.removesuffix(".weight")]
+        ids = made[name]
         if mask.shape != ids.shape:
             raise MaskError(f"kernels of '{name}': expected {len(ids)}, got a mask of shape {tuple(mask.shape)}.")
         kept[ids[(ids >= 0) & ~mask]] = False

@@ -1,7 +1,4 @@
-"""Times a network narrowed in many ways: networks really made smaller, timed in turn with the whole.
-
-Attention heads are in no unit: their time counts as fixed.
-"""
+"""Times a network narrowed in many ways: networks really made smaller, timed in turn with the whole."""
 
 from __future__ import annotations
 
