@@ -13,6 +13,7 @@ from seam.compaction.channels import BY_HEADS, Channels, even_out
 from seam.compaction.constants import Constants
 from seam.compaction.heads import ATTENTION
 from seam.compaction.layers import Layer, read_inputs, silence
+from seam.compaction.norms import is_across_channels
 from seam.compaction.operations import ARITHMETIC, OUT_OF_PLACE
 
 
@@ -73,6 +74,8 @@ def _read(known: Constants, node: fx.Node) -> None:
         read_by_attention(known.traced, known.channels, node, known.ties[node])
     elif node in known.layers:
         _read_by_layer(known, node, known.layers[node], channels)
+    elif is_across_channels(known.traced, node):
+        _read_by_norm(known, node, channels)
     else:
         _untie_constant(known, node, channels.live)
         _read_tied(known, node, channels)
@@ -86,6 +89,16 @@ def _read_by_layer(known: Constants, node: fx.Node, layer: Layer, channels: Chan
         _read_all(known, node)
     else:
         source.live |= read_inputs(layer)
+
+
+def _read_by_norm(known: Constants, node: fx.Node, channels: Channels) -> None:
+    """Its statistics are those of all channels that are not zero."""
+    source = known.channels[known.ties[node][0].source]
+    if channels.live.any():
+        source.live |= source.constant != 0
+    if bool((source.constant.nan_to_num() != 0).any()):
+        source.why = source.why or f"not zero, and in the statistics of '{node.name}'"
+    _read_tied(known, node, channels)
 
 
 def _read_tied(known: Constants, node: fx.Node, channels: Channels) -> None:

@@ -7,7 +7,7 @@ channel, and of its result nothing is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -20,9 +20,11 @@ from seam.compaction.attending import FOLLOW_HEADS, attended
 from seam.compaction.calls import Links, link_calls
 from seam.compaction.channels import BY_HEADS, Blocks, Channels, Tie, beside_zeros, one_to_one, pad_position
 from seam.compaction.heads import ATTENTION, gather_heads
+from seam.compaction.held import SPREAD, beside, chain_to, held_in, zeros_of
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
 from seam.compaction.movement import MOVES, PICKS, SPLITS, VIEWS, gather_shuffles, has_sizes, moved, pieces
-from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, OUT_OF_PLACE, POOLS, PRODUCTS, TRAINING
+from seam.compaction.norms import normalised_across
+from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, CONCATENATIONS, OUT_OF_PLACE, POOLS, PRODUCTS, TRAINING
 from seam.compaction.pools import Tied, averaged, gated, normalised, normalised_over, pooled, shuffled
 from seam.compaction.trace import EACH_NORM, LAYERS, PER_CHANNEL, Traced
 
@@ -71,7 +73,9 @@ class Constants:
             **dict.fromkeys(MOVES, self._move),
             **dict.fromkeys(SPLITS, self._split),
             **dict.fromkeys(EACH_NORM, partial(normalised, traced)),
-            **dict.fromkeys(("cat", "concat", "concatenate"), self._concatenate),
+            **dict.fromkeys(("layernorm", "rmsnorm"), partial(normalised_across, traced)),
+            **dict.fromkeys(CONCATENATIONS, self._concatenate),
+            **dict.fromkeys(SPREAD, self._spread),
             **dict.fromkeys(("pixelshuffle", "pixelunshuffle"), partial(shuffled, traced)),
             **{"mean": partial(averaged, traced), "pad": self._pad, "glu": partial(gated, traced)},
             **{"splitheads": self._split_heads, "joinheads": self._join_heads},
@@ -80,6 +84,7 @@ class Constants:
         gather_heads(traced)
         for node in traced.nodes:
             if (node in traced.shapes or node in traced.pieces) and node.all_input_nodes:
+                self._hold_operands(node)
                 self._know(node, node.all_input_nodes[0], traced.kind(node))
 
         links, self.whole = link_calls(traced, self.channels)
@@ -95,6 +100,11 @@ class Constants:
 
     def _rank(self, node: fx.Node) -> int:
         return len(self.traced.shapes[node])
+
+    def _from_last(self, node: fx.Node) -> int:
+        """Where the channels of a value lie, so that those of operands of several ranks can be compared."""
+        axis = self.channels[node].axis
+        return axis if axis == BY_HEADS else self._rank(node) - axis
 
     def _know(self, node: fx.Node, source: fx.Node, kind: str) -> None:
         known = self.channels.get(source)
@@ -151,24 +161,61 @@ class Constants:
             ):
                 self.fixed[node] = operand
 
+    def _hold_operands(self, node: fx.Node) -> None:
+        """Know the parameters among the operands of `node`, by the axis of what is known of another operand."""
+        found = beside(self.traced, self.channels, node)
+        for operand in node.all_input_nodes if found is not None else ():
+            chain = chain_to(self.traced, operand) if operand not in self.channels else []
+            if chain and found is not None:
+                self._hold(chain, *found)
+
+    def _hold(self, chain: list[fx.Node], from_last: int, count: int) -> None:
+        """Know a parameter, and what is made of it, if its channels come to lie along an axis counted from the last."""
+        root, operand = chain[0], chain[-1]
+        value = held_in(self.traced, root)
+        assert value is not None
+        axes = [axis for axis in reversed(range(value.dim())) if value.shape[axis] == count]
+        for axis in axes if root not in self.channels else [self.channels[root].axis]:
+            new = [node for node in chain if node not in self.channels]
+            if root in new:
+                self.channels[root], self.ties[root] = self._channels(axis, zeros_of(value, axis)), []
+            for node in [node for node in new if node is not root]:
+                self._know(node, node.all_input_nodes[0], self.traced.kind(node))
+            there = self.channels.get(operand)
+            if there is not None and self._rank(operand) - there.axis == from_last and len(there.constant) == count:
+                return
+            for node in new:
+                for kept in (self.channels, self.ties, self.picked):
+                    kept.pop(node, None)
+
+    def _spread(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
+        """A parameter repeated along other axes than that of its channels."""
+        before, after = self.traced.shapes[source], self.traced.shapes[node]
+        axis = known.axis + len(after) - len(before)
+        if not chain_to(self.traced, node) or before[known.axis] != after[axis]:
+            return None
+        return axis, known.constant, [one_to_one(source, len(known.constant))]
+
     def _pointwise(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
-        operands, rank = node.all_input_nodes, self._rank(source)
-        constants = [k.constant for n in operands if (k := self.along(n, known.axis)) and self._rank(n) == rank]
+        operands, shapes = node.all_input_nodes, self.traced.shapes
+        from_last = self._from_last(source)
+        found = {n: k for n in operands if (k := self.channels.get(n)) and self._from_last(n) == from_last}
+        constants = [k.constant for k in found.values()]
+        axis = BY_HEADS if from_last == BY_HEADS else self._rank(node) - from_last
         if (
             len(constants) < len(operands)
             or len({len(c) for c in constants}) > 1
-            or self._mixes(node, known.axis)
+            or self._mixes(node, axis)
             or self._is_random(node)
         ):
             return None
-        shape = known.shape(self.traced.shapes[source])
-        values = {n: c.clone().view(shape) for n, c in zip(operands, constants, strict=True)}
+        values = {n: k.constant.clone().view(k.shape(shapes[n])) for n, k in found.items()}
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         result = getattr(self._interpreter, node.op)(node.target, args, kwargs).flatten()
         result[torch.stack(constants).isnan().any(0) | ~result.isfinite()] = torch.nan
         if self.traced.kind(node) in PRODUCTS:
             result[(torch.stack(constants) == 0).any(0)] = 0
-        return known.axis, result, [one_to_one(n, len(result)) for n in operands]
+        return axis, result, [one_to_one(n, len(result)) for n in operands]
 
     def _mixes(self, node: fx.Node, axis: int) -> bool:
         """Whether an operation with numbers for each channel means another axis, or takes statistics of its input."""
@@ -228,14 +275,21 @@ class Constants:
 
     def _concatenate(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         parts, axis = cast("tuple[Any, Any]", (*node.args, node.kwargs.get("dim", 0), None)[:2])
-        if not isinstance(parts, list | tuple) or not isinstance(axis, int) or axis % self._rank(source) != known.axis:
+        if not isinstance(parts, list | tuple) or not isinstance(axis, int):
             return None
         constants = [k.constant for part in parts if (k := self.along(part, known.axis))]
         if len(constants) < len(parts):
             return None
+        if axis % self._rank(source) != known.axis:
+            return self._put_beside(parts, known.axis, torch.stack(constants))
         ends = torch.tensor([0, *map(len, constants)]).cumsum(0).tolist()
         ties = [one_to_one(part, len(c), end) for part, c, end in zip(parts, constants, ends, strict=False)]
         return known.axis, torch.cat(constants), ties
+
+    def _put_beside(self, parts: Sequence[fx.Node], axis: int, constants: Float[Tensor, "parts channels"]) -> Tied:
+        """Values one after the other along another axis than that of their channels."""
+        constant = constants[0].masked_fill((constants != constants[0]).any(0), torch.nan)
+        return axis, constant, [one_to_one(part, len(constant)) for part in parts]
 
     def _pad(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         widths = cast("Any", node.args[1]) if len(node.args) == 2 else ()

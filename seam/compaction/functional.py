@@ -115,6 +115,13 @@ def _batch_norm(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn
     return _AnyBatchNorm(len(mean), affine="weight" in tensors, **settings).train(training)
 
 
+def _layer_norm(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn.Module | None:
+    shape = options.get("normalized_shape")
+    if "weight" not in tensors or not isinstance(shape, list | tuple):
+        return None
+    return nn.LayerNorm(tuple(shape), options.get("eps", 1e-5), bias="bias" in tensors)
+
+
 class _AnyBatchNorm(nn.BatchNorm2d):
     """BatchNorm of images or vectors."""
 
@@ -129,5 +136,6 @@ _FORMS: dict[Any, _Form] = {
     F.conv1d: _Form(_CONV_ARGUMENTS, ("weight", "bias"), _conv(nn.Conv1d, 1)),
     F.conv2d: _Form(_CONV_ARGUMENTS, ("weight", "bias"), _conv(nn.Conv2d, 2)),
     F.conv3d: _Form(_CONV_ARGUMENTS, ("weight", "bias"), _conv(nn.Conv3d, 3)),
+    F.layer_norm: _Form(("input", "normalized_shape", "weight", "bias", "eps"), ("weight", "bias"), _layer_norm),
     F.batch_norm: _Form(("input", *_OF_NORM, "training", "momentum", "eps"), _OF_NORM, _batch_norm),
 }

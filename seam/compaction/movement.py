@@ -14,7 +14,7 @@ from seam.compaction.trace import Traced
 
 VIEWS = ("view", "reshape")
 SPLITS = ("split", "chunk", "tensorsplit")
-PICKS = ("getitem", "indexselect", "flip", "channelshuffle", "narrow")
+PICKS = ("getitem", "indexselect", "flip", "roll", "channelshuffle", "narrow")
 """What may leave channels out, or change their order."""
 MOVES = (*PICKS, *VIEWS, "flatten", "unsqueeze", "squeeze", "transpose", "permute", "swapaxes", "movedim", "t")
 

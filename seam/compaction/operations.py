@@ -15,6 +15,7 @@ ACTIVATIONS = (
 )
 PRODUCTS = ("mul", "imul")
 ARITHMETIC = ("add", "iadd", "sub", "isub", "div", "truediv", "itruediv", "maximum", "minimum", *PRODUCTS)
+CONCATENATIONS = ("cat", "concat", "concatenate")
 POOLS = ("avgpool", "maxpool", "adaptiveavgpool", "adaptivemaxpool")
 TRAINING = {"dropout": 2, "stochasticdepth": 3}
 """Function that is random while training -> position of the argument that says so."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from seam.compaction.channels import Channels, Tie, beside_zeros, blockwise, one_to_one
+from seam.compaction.norms import normalised_across
 from seam.compaction.trace import Traced
 
 Tied: TypeAlias = tuple[int, Tensor, list[Tie]] | None
@@ -51,7 +52,9 @@ def normalised(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) 
     """Each channel, or each group of channels, by its own statistics."""
     norm, count = traced.called(node), len(known.constant)
     groups = getattr(norm, "num_groups", count)
-    if norm is None or known.axis != 1 or groups == 1:
+    if groups == 1:
+        return normalised_across(traced, node, source, known)
+    if norm is None or known.axis != 1:
         return None
     tie = blockwise(source, groups, count // groups, count // groups)
     return 1, torch.full_like(known.constant, torch.nan), [tie]

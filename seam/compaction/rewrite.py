@@ -10,8 +10,10 @@ from torch.utils._pytree import tree_leaves
 
 from seam.compaction.channels import Channels, pad_position
 from seam.compaction.constants import Constants
+from seam.compaction.held import SPREAD, resize_spread, select_held
 from seam.compaction.layers import select, select_per_channel
 from seam.compaction.movement import PICKS, VIEWS, pick, resize
+from seam.compaction.norms import is_across_channels, of_some
 from seam.compaction.operations import OUT_OF_PLACE
 from seam.compaction.trace import EACH_NORM, PER_CHANNEL, NotFollowedError
 
@@ -37,10 +39,18 @@ def rewrite(known: Constants, needed: set[fx.Node]) -> None:
 
 def _shrink(known: Constants, node: fx.Node, channels: Channels) -> None:
     """Select the kept channels in whatever `node` holds one of for each channel."""
+    if node.op == "get_attr":
+        select_held(known.traced, node, channels)
+        return
     source, kind = node.all_input_nodes[0], known.traced.kind(node)
     if node in known.layers:
         inputs = known.along(source, channels.axis)
         select(known.layers[node], channels.kept, None if inputs is None else inputs.kept)
+    elif is_across_channels(known.traced, node):
+        if not channels.kept.all():
+            known.traced.module.set_submodule(str(node.target), of_some(known.traced.called(node), channels.kept))
+    elif kind in SPREAD:
+        resize_spread(node, channels, len(known.traced.shapes[node]))
     elif kind in (*PER_CHANNEL, *EACH_NORM):
         select_per_channel(known.traced.called(node), channels.kept)
     elif kind == "splitheads":

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from seam.masks.effective import EffectiveWeights
 from seam.masks.groups import ChannelGroups, kinds_of, made_and_read
-from seam.masks.masks import maskable
 
 
 class ScoredChannels:
@@ -40,12 +39,12 @@ class ScoredChannels:
 
         `block` groups of a layer, as far as there are so many, stay or go together.
         """
-        self.effective = EffectiveWeights(network)
+        self.effective = EffectiveWeights(network, groups.held)
         device = self.effective.weights.device
         self.scores: Float[Tensor, " groups"] = torch.ones(groups.number, device=device)
         self.scores.grad = torch.zeros_like(self.scores)
         self._block = block
-        parameters = maskable(network)
+        parameters = {name: network.get_parameter(name) for name in self.effective.by_name}
         self._ends = [tuple(end.to(device) for end in made_and_read(name, p, groups)) for name, p in parameters.items()]
         shapes = [(*made.shape, read.shape[1]) for made, read in self._ends]
         self._pair_shapes = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -18,9 +18,15 @@ class EffectiveWeights:
     of tensors.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        """Take the maskable weights of `network`, on its device, all kept; the network itself is not changed."""
-        parameters = maskable(network)
+    def __init__(self, network: nn.Module, others: Iterable[str] = ()) -> None:
+        """Take the maskable weights of `network`, on its device, all kept; the network itself is not changed.
+
+        Args:
+            network: whose weights they are.
+            others: names of further parameters of it.
+        """
+        parameters = {**maskable(network), **{name: network.get_parameter(name) for name in others}}
+        self.others = frozenset(others)
         self._shapes = {name: p.shape for name, p in parameters.items()}
         self.weights: Float[Tensor, " weights"] = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
         self.flat: Float[Tensor, " weights"] = self.weights.clone()

@@ -22,8 +22,8 @@ class Gated(nn.Module):
     """A network whose layers read their input times a gate a channel, other gates for each module.
 
     The modules lie in the batch dimension, so that one pass without a loop computes all of them. A
-    gate of 0 is the same as weights of zero that make and read the channel: only what layers read
-    has an effect.
+    gate of 0 is the same as weights of zero that make and read the channel: only what layers read,
+    and norms by statistics over all channels, has an effect.
     """
 
     def __init__(self, network: nn.Module, groups: ChannelGroups, example: Float[Tensor, "batch ..."]) -> None:
@@ -50,7 +50,7 @@ class Gated(nn.Module):
         self.reads = {name: ids for name, ids in groups.inputs.items() if bool((ids >= 0).any())}
         """Layer -> group of each channel that it reads."""
         self._gates: Tensor | None = None
-        for name, ids in self.reads.items():
+        for name, ids in {**self.reads, **groups.norms}.items():
             self.graph.get_submodule(name).register_forward_pre_hook(partial(self._times_gates, ids))
 
     def forward(
@@ -91,7 +91,8 @@ class Gated(nn.Module):
             return inputs
         by_module = read.unflatten(0, (len(gates), -1))
         shape = [1] * by_module.ndim
-        shape[0], shape[-1 if isinstance(module, nn.Linear) else 2] = len(gates), len(ids)
+        at = -1 if isinstance(module, (nn.Linear, nn.LayerNorm, nn.RMSNorm)) else 2
+        shape[0], shape[at] = len(gates), len(ids)
         return ((by_module * gates[:, ids.to(gates.device)].view(shape)).flatten(0, 1), *others)
 
 

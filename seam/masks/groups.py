@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -13,12 +14,23 @@ from torch import Tensor, fx, nn
 from seam.compaction.analysis import reads_every_channel
 from seam.compaction.attention import split_attention
 from seam.compaction.constants import Constants
-from seam.compaction.layers import Layer, by_output, groups_of, is_transposed
+from seam.compaction.held import held_in
+from seam.compaction.layers import Layer, by_output, groups_of, is_transposed, parameter, silence
+from seam.compaction.norms import is_across_channels
 from seam.compaction.trace import NotFollowedError, trace
 from seam.errors import NoChannelsError
+from seam.masks.dispensable import dispensable
 from seam.masks.together import go_together
 
-_SUMS = ("add", "iadd", "sub", "isub", "cat", "concat", "concatenate")
+
+@dataclass(frozen=True)
+class Held:
+    """Channels of a parameter that is no layer's."""
+
+    axis: int
+    """Along which they lie."""
+    groups: Int[Tensor, " channels"]
+    """Of each; -1: it always stays."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,12 @@ class ChannelGroups:
     packed: frozenset[str] = frozenset()
     """Projections to queries, keys and values that an `nn.MultiheadAttention` `x` holds itself:
     `x.in_proj`."""
+    held: dict[str, Held] = field(default_factory=dict)
+    """Parameter that is added to, multiplied with or put beside channels (positions, class tokens,
+    layer scales) -> theirs."""
+    norms: dict[str, Int[Tensor, " channels"]] = field(default_factory=dict)
+    """Norm by statistics over all channels -> group of each of these. Channels that are gone are
+    zero in them."""
 
     def weight_of(self, layer: str) -> str:
         """The name of a layer's weight in the network."""
@@ -62,7 +80,7 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch channels h w
         raise NoChannelsError(f"the channels of {kind} cannot be followed ({e})", hint="structure") from e
     split_attention(traced)
     known = Constants(traced)
-    groups = go_together(known, _pinned(known))
+    groups = _groups(known)
     outputs, inputs = {}, {}
     for node, layer in known.layers.items():
         name, source = str(node.target), node.all_input_nodes[0]
@@ -74,7 +92,13 @@ def channel_groups(network: nn.Module, images: Float[Tensor, "batch channels h w
     number = max((int(ids.max()) for ids in groups.values()), default=-1) + 1
     if not number:
         raise NoChannelsError(f"none of the channels of {kind} can be removed", hint="structure")
-    return ChannelGroups(number, outputs, inputs, _dispensable(known, outputs), transposed, packed)
+    held = {
+        str(node.target): Held(known.channels[node].axis, groups[node])
+        for node in known.channels
+        if held_in(traced, node) is not None and bool((groups[node] >= 0).any())
+    }
+    norms = {str(node.target): groups[node] for node in _norms(known) if bool((groups[node] >= 0).any())}
+    return ChannelGroups(number, outputs, inputs, dispensable(known, outputs), transposed, packed, held, norms)
 
 
 def kinds_of(groups: ChannelGroups) -> Int[Tensor, " groups"]:
@@ -92,12 +116,17 @@ def made_and_read(
     """Groups of the channels a parameter's weights make, and of those they read, for each group of its layer.
 
     `groups.number`: of a channel that always stays. The two are exchanged, as the axes of the weight
-    are, for a transposed convolution.
+    are, for a transposed convolution. A parameter that is no layer's reads its channels, along
+    whichever axis, and makes what always stays.
     """
+    always = torch.full((1, 1), groups.number)
+    if name in groups.held:
+        axis, ids = groups.held[name].axis, groups.held[name].groups
+        before = math.prod(weight.shape[:axis])
+        return always.expand(1, before), ids.where(ids >= 0, groups.number)[None]
     layer, _, kind = name.rpartition(".")
     if f"{layer}.in_proj" in groups.packed and kind.startswith("in_proj_"):
         layer, kind = f"{layer}.in_proj", kind.removeprefix("in_proj_")
-    always = torch.full((1, 1), groups.number)
     if layer not in groups.outputs or kind not in ("weight", "bias"):
         return always, always
     made, read = (ids[layer].where(ids[layer] >= 0, always[0]) for ids in (groups.outputs, groups.inputs))
@@ -114,40 +143,41 @@ def _is_packed(network: nn.Module, layer: str) -> bool:
     return name == "in_proj" and isinstance(network.get_submodule(owner), nn.MultiheadAttention)
 
 
-def _dispensable(known: Constants, outputs: Mapping[str, Tensor]) -> frozenset[str]:
-    """The insides of residual blocks: layers without which the network's output still depends on its input."""
-    found: frozenset[str] = frozenset()
-    for name in outputs:
-        together = _together(name, outputs)
-        if all(bool((outputs[n] >= 0).all()) for n in together) and _connected(known, found | together):
-            found |= together
-    return found
+def _groups(known: Constants) -> dict[fx.Node, Int[Tensor, " channels"]]:
+    """Of every value the group of each of its channels.
 
-
-def _together(name: str, outputs: Mapping[str, Tensor]) -> frozenset[str]:
-    """The layers that share channels with this one, and those that share channels with them."""
-    found: frozenset[str] = frozenset({name})
-    before: frozenset[str] = frozenset()
-    while found != before:
-        before, channels = found, torch.cat([outputs[n] for n in found])
-        found = frozenset(n for n, ids in outputs.items() if bool(torch.isin(ids, channels).any()))
-    return found
-
-
-def _connected(known: Constants, removed: frozenset[str]) -> bool:
-    """Whether the output still depends on the input, were these layers' outputs constant.
-
-    A sum does if an operand does, all else if all do.
+    What a norm takes its statistics over has to be zero where it is gone: the channels for which
+    that is not so, since a norm or table that no mask reaches makes them, stay.
     """
-    depends: dict[fx.Node, bool] = {}
-    for node in known.traced.nodes:
-        read = [depends[source] for source in node.all_input_nodes if source in depends]
-        if node.op == "placeholder":
-            depends[node] = True
-        elif read:
-            some = any(read) if known.traced.kind(node) in _SUMS else all(read)
-            depends[node] = some and not (node in known.layers and str(node.target) in removed)
-    return depends[known.traced.nodes[-1]]
+    pinned = _pinned(known)
+    groups = go_together(known, pinned)
+    norms = _norms(known)
+    if not norms:
+        return groups
+    _remove_all(known, groups)
+    left = Constants(known.traced)
+    stuck = [
+        source
+        for source in (node.all_input_nodes[0] for node in norms)
+        if bool(((left.channels[source].constant != 0) & (groups[source] >= 0)).any())
+    ]
+    return go_together(known, [*pinned, *stuck]) if stuck else groups
+
+
+def _norms(known: Constants) -> list[fx.Node]:
+    return [node for node in known.channels if is_across_channels(known.traced, node)]
+
+
+def _remove_all(known: Constants, groups: Mapping[fx.Node, Int[Tensor, " channels"]]) -> None:
+    """Zeros, in place, for all that makes channels which can go."""
+    for node, layer in known.layers.items():
+        silence(layer, groups[node] >= 0)
+        if layer.bias is not None:
+            layer.bias = parameter(layer.bias.masked_fill(groups[node] >= 0, 0))
+    for node, channels in known.channels.items():
+        value = held_in(known.traced, node)
+        if value is not None:
+            value.movedim(channels.axis, 0)[groups[node] >= 0] = 0
 
 
 def _pinned(known: Constants) -> list[fx.Node]:

@@ -79,12 +79,18 @@ def whole_channels(masks: Masks) -> dict[str, Tensor]:
     """
     found = dict[str, Tensor]()
     for name, mask in masks.items():
-        if mask.ndim < 2:
+        if mask.ndim < 2 or _is_along_one_axis(mask):
             found[name] = mask
             continue
         made, read = mask.flatten(1).any(1), mask.transpose(0, 1).flatten(1).any(1)
         found[name] = (made[:, None] & read).view(*mask.shape[:2], *[1] * (mask.ndim - 2)).expand(mask.shape).clone()
     return found
+
+
+def _is_along_one_axis(mask: Tensor) -> bool:
+    """Whether a mask removes whole slices along an axis after the second, as of positions, and nothing else."""
+    slices = (mask.movedim(axis, 0).flatten(1) for axis in range(2, mask.ndim))
+    return any(bool((by_axis == by_axis[:, :1]).all()) for by_axis in slices)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seam.compaction.norms import GroupNormOfSome, LayerNormOfSome
 from seam.errors import SuspectResultWarning
 from seam.masks.masks import counted, maskable
 from seam.networks.products import Product, macs_by_parameter, record
@@ -116,9 +117,24 @@ def work(network: nn.Module, example_input: Float[Tensor, "batch channels height
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.jit.trace is deprecated, and remarks on Python branches
-            return Work(run.products, int(analysis.total()), run.uncounted)
+            return Work(run.products, int(analysis.total()) + _of_written_norms(copied, image), run.uncounted)
     finally:
         tracing.setLevel(level)
+
+
+def _of_written_norms(network: nn.Module, image: Tensor) -> int:
+    """Multiply-adds of norms that compaction wrote out, as fvcore counts those of torch: 4 a number, 5 with a scale."""
+    counted: list[int] = []
+    written = [m for m in network.modules() if isinstance(m, LayerNormOfSome | GroupNormOfSome)]
+    hooks = [
+        m.register_forward_hook(lambda m, _, out: counted.append(out.numel() * (4 + (m.weight is not None))))
+        for m in written
+    ]
+    if written:
+        network(image)
+    for hook in hooks:
+        hook.remove()
+    return sum(counted)
 
 
 def weight_macs(network: nn.Module, example_input: Float[Tensor, "batch channels height width"]) -> dict[str, float]:

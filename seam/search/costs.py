@@ -33,7 +33,8 @@ def weight_costs(
     if weight_macs is None:
         raise SearchError("cost macs: expected the multiply-adds of every weight, got none.")
     tensors = scored.effective.by_name
-    free = [name for name, weight in tensors.items() if weight.ndim > 1 and not weight_macs.get(name)]
+    layers = [name for name in tensors if name not in scored.effective.others]
+    free = [name for name in layers if tensors[name].ndim > 1 and not weight_macs.get(name)]
     if free:
         raise SearchError(
             f"cost macs: the multiply-adds of {free[0]} are not counted (attention, or an unused layer)", hint="cost"

@@ -60,7 +60,7 @@ def search_hybrid(
         return replace(found, round=found.round + half)
 
     def both(masks: Masks) -> dict[str, Tensor]:
-        return {name: mask & first.masks[name] for name, mask in masks.items()}
+        return {name: mask & masks[name] if name in masks else mask for name, mask in first.masks.items()}
 
     second = prepare(weights, first).run(checkpoint, on_round and (lambda found: on_round(shifted(found))))
     return replace(

@@ -18,7 +18,7 @@ from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.data.images import LabelledImages, redrawn
 from seam.errors import SourceError, SuspectResultWarning
-from seam.masks.masks import Masks, whole_channels
+from seam.masks.masks import Masks, maskable, whole_channels
 from seam.networks.head import Reengineered
 from seam.networks.norms import norm_parameters
 from seam.runtime import Runtime
@@ -142,8 +142,10 @@ def _gone(masks: Masks | None, config: FinetuneConfig) -> Masks:
 def _removal(network: nn.Module, held: Masks, masks: Masks | None, config: FinetuneConfig) -> Removal | None:
     if masks is None or config.removed_weights != "gradual":
         return Held(network, held) if held else None
-    there = dict(network.named_parameters())
-    return Gradual(network, held, [name for name in masks if name in there], sum(int(m.sum()) for m in masks.values()))
+    layers = maskable(network)
+    others = dict(network.named_parameters()).keys() - layers.keys()  # they lose whole channels alone
+    kept = sum(int(mask.sum()) for name, mask in masks.items() if name not in others)
+    return Gradual(network, held, [name for name in masks if name in layers], kept)
 
 
 def _taught(

@@ -92,3 +92,30 @@ class WrittenAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         t = self.embed(x).flatten(2).transpose(1, 2)
         return self.fc((t + self.out(self.attention(t))).mean(1))
+
+
+class Stream(nn.Module):
+    """A transformer whose blocks add to a stream of tokens, which norms read: images of 8 x 8 to three scores.
+
+    With a class token, positions, a layer scale and the heads of torch's own attention.
+    """
+
+    def __init__(self, norm: str = "layer", dim: int = 12, heads: int = 4) -> None:
+        super().__init__()
+        kinds = {"layer": nn.LayerNorm, "rms": nn.RMSNorm, "no affine": lambda n: nn.LayerNorm(n, bias=False)}
+        self.embed, self.token = nn.Conv2d(3, dim, 2, 2), nn.Parameter(torch.randn(1, 1, dim))
+        self.positions, self.scale = nn.Parameter(torch.randn(17, dim)), nn.Parameter(torch.randn(dim))
+        self.norms = nn.ModuleList(kinds[norm](dim) for _ in range(3))
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.fc = nn.Linear(dim, 3)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.embed(x).flatten(2).transpose(1, 2)
+        t = torch.cat([self.token.expand(x.shape[0], -1, -1), t], 1) + self.positions
+        y = self.norms[0](t)
+        t = t + self.scale * self.attention(y, y, y, need_weights=False)[0]
+        t = t + self.mlp(self.norms[1](t))
+        return self.fc(self.norms[2](t)[:, 0])

@@ -48,7 +48,7 @@ def test_a_dead_branch_beside_what_is_not_known_disappears():
     kill(network.c, *range(6), bias=0.5)
     done = compacted(network)
     assert done.removed == {"b": 6, "c": 6}
-    assert done.kept == {"a": "'norm' reads every channel"}
+    assert done.kept == {"a": "tied to channels in use"}
     assert [name for name, _ in done.module.named_children()] == ["a", "norm", "d"]
 
 

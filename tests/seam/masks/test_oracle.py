@@ -42,7 +42,20 @@ def _grouped():
     return Small(lambda m, x: m.b(F.relu(m.a(x))).mean((2, 3)), a=conv(3, 8), b=conv(8, 4, groups=2))
 
 
+def _stream():
+    """Tokens that layers add to, in front of each a norm over all channels."""
+
+    def forward(m, x):
+        x = m.a(x).flatten(2).transpose(1, 2)
+        x = x + m.c(F.gelu(m.b(m.norm(x))))
+        return m.fc(m.last(x).mean(1))
+
+    layers = {"a": conv(3, 6, 2, stride=2), "b": nn.Linear(6, 8), "c": nn.Linear(8, 6), "fc": nn.Linear(6, 2)}
+    return Small(forward, **layers, norm=nn.LayerNorm(6), last=nn.LayerNorm(6))
+
+
 NETWORKS = {
+    "stream": _stream,
     "residual": residual,
     "depthwise": seeded_block,
     "concatenated": _dense,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from seam.compaction.norms import of_some
 from seam.errors import SearchError, SuspectResultWarning
 from seam.measures.macs import count, weight_macs
 from seam.networks.build import build
@@ -169,6 +170,15 @@ def test_a_frozen_transformer_counts_as_one_that_trains(trains: bool) -> None:
     norms = 2 * 5 * 3 * 64
     by_hand = 3 * (4 * 64 * 64 + 2 * 64 * 128) + 2 * 3 * 3 * 64
     assert by_hand <= counts.macs_dense <= by_hand + norms
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(64), nn.LayerNorm(64, elementwise_affine=False), nn.GroupNorm(1, 3)])
+def test_a_norm_of_some_channels_counts_as_one_of_torch(norm: nn.Module) -> None:
+    channels = 3 if isinstance(norm, nn.GroupNorm) else 64
+    written = of_some(norm, torch.ones(channels, dtype=torch.bool))
+    of_torch, ours = (count(nn.Sequential(nn.Flatten(2), n, nn.Linear(64, 2)), IMAGE) for n in (norm, written))
+    assert ours == of_torch
+    assert ours.macs_dense > 3 * 64 * 2
 
 
 def test_two_layers_with_one_tensor_count_it_once_and_multiply_twice() -> None:
