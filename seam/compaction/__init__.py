@@ -19,10 +19,12 @@ that is exact. In front of a grouped one they stay.
 
 Before that, a BatchNorm that follows a convolution or linear layer is folded into it, and
 self-attention gets one form, two or more linear layers and what is between them, whose heads and
-features are followed, be it torch's layer or written out. What stays though it
-is dead is listed with the reason: what a layer norm or an operation that is not known reads; layers
-with hooks. Layers that are called several times, or that share a weight, have the same channels in
-all calls.
+features are followed, be it torch's layer or written out. A norm by statistics over all channels
+(LayerNorm, RMSNorm, GroupNorm of one group) loses those that are zero, which it goes on counting in
+its statistics. Parameters that are added to values, multiplied with them or put beside them
+(positions, layer scales, class tokens) lose channels with these. What stays though it is dead is
+listed with the reason: what an operation that is not known reads; layers with hooks. Layers that
+are called several times, or that share a weight, have the same channels in all calls.
 """
 
 from __future__ import annotations

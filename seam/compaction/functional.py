@@ -122,6 +122,18 @@ def _layer_norm(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn
     return nn.LayerNorm(tuple(shape), options.get("eps", 1e-5), bias="bias" in tensors)
 
 
+def _rms_norm(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn.Module | None:
+    shape = options.get("normalized_shape")
+    return nn.RMSNorm(tuple(shape), options.get("eps")) if isinstance(shape, list | tuple) else None
+
+
+def _group_norm(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> nn.Module | None:
+    groups, weight = options.get("num_groups"), tensors.get("weight")
+    if not isinstance(groups, int) or weight is None or "bias" not in tensors:
+        return None
+    return nn.GroupNorm(groups, len(weight), options.get("eps", 1e-5))
+
+
 class _AnyBatchNorm(nn.BatchNorm2d):
     """BatchNorm of images or vectors."""
 
@@ -137,5 +149,7 @@ _FORMS: dict[Any, _Form] = {
     F.conv2d: _Form(_CONV_ARGUMENTS, ("weight", "bias"), _conv(nn.Conv2d, 2)),
     F.conv3d: _Form(_CONV_ARGUMENTS, ("weight", "bias"), _conv(nn.Conv3d, 3)),
     F.layer_norm: _Form(("input", "normalized_shape", "weight", "bias", "eps"), ("weight", "bias"), _layer_norm),
+    F.rms_norm: _Form(("input", "normalized_shape", "weight", "eps"), ("weight",), _rms_norm),
+    F.group_norm: _Form(("input", "num_groups", "weight", "bias", "eps"), ("weight", "bias"), _group_norm),
     F.batch_norm: _Form(("input", *_OF_NORM, "training", "momentum", "eps"), _OF_NORM, _batch_norm),
 }

@@ -45,7 +45,7 @@ def maskable(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def outside_mask(network: nn.Module) -> dict[str, int]:
-    """Parameters that no mask can remove, each with the kind of its module -> how many weights it has.
+    """Parameters whose single weights no mask removes, each with the kind of its module -> how many weights it has.
 
     Embeddings, parameters of the network's own modules, slopes of PReLU. Scales and shifts of
     normalisation layers are not counted, here or anywhere.

@@ -202,7 +202,7 @@ def _weights(network: nn.Module, images: Images, num_classes: int) -> Iterator[F
     most = sorted(outside, key=lambda name: -outside[name])
     shown = ", ".join(f"{name} {outside[name]:,}" for name in most[:3])
     rest = f" and {len(most) - 3} more" if len(most) > 3 else ""
-    yield Finding("weights", f"{text}; these stay as they are, whatever the density: {shown}{rest}.", "doubt")
+    yield Finding("weights", f"{text}; a mask of single weights leaves these as they are: {shown}{rest}.", "doubt")
 
 
 def _channels(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:

@@ -145,3 +145,31 @@ def test_a_roll_of_images_leaves_channels_as_they_are():
         network = Small(lambda m, x, axis=axis: forward(m, x, axis), a=conv(3, 4), b=conv(4, 2))
         kill(network.a, 0, bias=1.0)
         assert compacted(network).removed == {"a": 1}
+
+
+class Written(nn.Module):
+    """A norm of one's own, that calls torch's function."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.weight, self.bias = kind, nn.Parameter(torch.rand(DIM)), nn.Parameter(torch.rand(DIM))
+        if kind == "rms":
+            self.bias = None
+
+    def forward(self, x):
+        if self.kind == "group":
+            return F.group_norm(x, 1, self.weight, self.bias, 0.1)
+        if self.kind == "rms":
+            return F.rms_norm(x.movedim(1, -1), (DIM,), self.weight, 0.1).movedim(-1, 1)
+        return F.layer_norm(x.permute(0, 2, 3, 1), (DIM,), self.weight, self.bias, 0.1).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("kind", ["layer", "rms", "group"])
+def test_a_norm_that_a_network_writes_out_is_one_of_torchs(kind):
+    layers = {"a": conv(3, DIM), "norm": Written(kind), "b": conv(DIM, 2)}
+    network = Small(lambda m, x: m.b(m.norm(m.a(x))).flatten(1), **layers)
+    kill(network.a, *DEAD)
+    ignore(network.b, *DEAD)
+    done = compacted(network)
+    assert (done.removed, done.kept) == ({"a": 4}, {})
+    assert done.module.norm.weight.shape == (8,)
