@@ -7,24 +7,23 @@ channel, and of its result nothing is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from seam.compaction.attending import FOLLOW_HEADS, attended
 from seam.compaction.calls import Links, link_calls
-from seam.compaction.channels import BY_HEADS, Blocks, Channels, Tie, beside_zeros, one_to_one, pad_position
+from seam.compaction.channels import BY_HEADS, Blocks, Channels, Tie, beside_zeros, one_to_one
 from seam.compaction.heads import ATTENTION, gather_heads
-from seam.compaction.held import SPREAD, beside, chain_to, held_in, zeros_of
+from seam.compaction.held import SPREAD, beside, chain_to, held_in, spread, zeros_of
+from seam.compaction.joined import joined, padded
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
 from seam.compaction.movement import MOVES, PICKS, SPLITS, VIEWS, gather_shuffles, has_sizes, moved, pieces
 from seam.compaction.norms import normalised_across
-from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, CONCATENATIONS, OUT_OF_PLACE, POOLS, PRODUCTS, TRAINING
+from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, CONCATENATIONS, OUT_OF_PLACE, POOLS, PRODUCTS, is_random
 from seam.compaction.pools import Tied, averaged, gated, normalised, normalised_over, pooled, shuffled
 from seam.compaction.trace import EACH_NORM, LAYERS, PER_CHANNEL, Traced
 
@@ -74,10 +73,10 @@ class Constants:
             **dict.fromkeys(SPLITS, self._split),
             **dict.fromkeys(EACH_NORM, partial(normalised, traced)),
             **dict.fromkeys(("layernorm", "rmsnorm"), partial(normalised_across, traced)),
-            **dict.fromkeys(CONCATENATIONS, self._concatenate),
-            **dict.fromkeys(SPREAD, self._spread),
+            **dict.fromkeys(CONCATENATIONS, partial(joined, traced, self.channels)),
+            **dict.fromkeys(SPREAD, partial(spread, traced)),
             **dict.fromkeys(("pixelshuffle", "pixelunshuffle"), partial(shuffled, traced)),
-            **{"mean": partial(averaged, traced), "pad": self._pad, "glu": partial(gated, traced)},
+            **{"mean": partial(averaged, traced), "pad": partial(padded, traced), "glu": partial(gated, traced)},
             **{"splitheads": self._split_heads, "joinheads": self._join_heads},
         }
         gather_shuffles(traced)
@@ -188,14 +187,6 @@ class Constants:
                 for kept in (self.channels, self.ties, self.picked):
                     kept.pop(node, None)
 
-    def _spread(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
-        """A parameter repeated along other axes than that of its channels."""
-        before, after = self.traced.shapes[source], self.traced.shapes[node]
-        axis = known.axis + len(after) - len(before)
-        if not chain_to(self.traced, node) or before[known.axis] != after[axis]:
-            return None
-        return axis, known.constant, [one_to_one(source, len(known.constant))]
-
     def _pointwise(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         operands, shapes = node.all_input_nodes, self.traced.shapes
         from_last = self._from_last(source)
@@ -206,7 +197,7 @@ class Constants:
             len(constants) < len(operands)
             or len({len(c) for c in constants}) > 1
             or self._mixes(node, axis)
-            or self._is_random(node)
+            or is_random(self.traced.kind(node), node)
         ):
             return None
         values = {n: k.constant.clone().view(k.shape(shapes[n])) for n, k in found.items()}
@@ -221,14 +212,6 @@ class Constants:
         """Whether an operation with numbers for each channel means another axis, or takes statistics of its input."""
         return self.traced.kind(node) in PER_CHANNEL and (
             axis != 1 or getattr(self.traced.called(node), "running_mean", 0) is None
-        )
-
-    def _is_random(self, node: fx.Node) -> bool:
-        at = TRAINING.get(self.traced.kind(node))
-        return (
-            at is not None
-            and node.op == "call_function"
-            and node.kwargs.get("training", (*node.args, 1, 1, 1)[at]) is not False
         )
 
     def _move(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
@@ -272,32 +255,3 @@ class Constants:
             self.channels[node], self.ties[node] = self._channels(found.axis, found.constant), found.ties
             self.links += found.links
             self.blocks += found.blocks
-
-    def _concatenate(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
-        parts, axis = cast("tuple[Any, Any]", (*node.args, node.kwargs.get("dim", 0), None)[:2])
-        if not isinstance(parts, list | tuple) or not isinstance(axis, int):
-            return None
-        constants = [k.constant for part in parts if (k := self.along(part, known.axis))]
-        if len(constants) < len(parts):
-            return None
-        if axis % self._rank(source) != known.axis:
-            return self._put_beside(parts, known.axis, torch.stack(constants))
-        ends = torch.tensor([0, *map(len, constants)]).cumsum(0).tolist()
-        ties = [one_to_one(part, len(c), end) for part, c, end in zip(parts, constants, ends, strict=False)]
-        return known.axis, torch.cat(constants), ties
-
-    def _put_beside(self, parts: Sequence[fx.Node], axis: int, constants: Float[Tensor, "parts channels"]) -> Tied:
-        """Values one after the other along another axis than that of their channels."""
-        constant = constants[0].masked_fill((constants != constants[0]).any(0), torch.nan)
-        return axis, constant, [one_to_one(part, len(constant)) for part in parts]
-
-    def _pad(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
-        widths = cast("Any", node.args[1]) if len(node.args) == 2 else ()
-        zeros = node.kwargs.get("mode", "constant") == "constant" and not node.kwargs.get("value")
-        if not widths or not zeros or not all(isinstance(w, int) and w >= 0 for w in widths):
-            return None
-        at = pad_position(known.axis, self._rank(source))
-        before, after = (*widths, *[0] * (at + 2))[at : at + 2]
-        at_border = any((*widths[:at], *widths[at + 2 :]))
-        padded = F.pad(beside_zeros(known) if at_border else known.constant, (before, after))
-        return known.axis, padded, [one_to_one(source, len(known.constant), before)]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
-from seam.compaction.channels import Channels
+from seam.compaction.channels import Channels, Tie, one_to_one
 from seam.compaction.layers import parameter
 from seam.compaction.operations import ARITHMETIC, CONCATENATIONS
 from seam.compaction.trace import Traced
@@ -54,6 +54,15 @@ def beside(traced: Traced, channels: Mapping[fx.Node, Channels], node: fx.Node) 
     if traced.kind(origin) == "headscores":
         return None
     return len(traced.shapes[known]) - channels[known].axis, len(channels[known].constant)
+
+
+def spread(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> tuple[int, Tensor, list[Tie]] | None:
+    """A parameter repeated along other axes than that of its channels."""
+    before, after = traced.shapes[source], traced.shapes[node]
+    axis = known.axis + len(after) - len(before)
+    if not chain_to(traced, node) or before[known.axis] != after[axis]:
+        return None
+    return axis, known.constant, [one_to_one(source, len(known.constant))]
 
 
 def zeros_of(value: Tensor, axis: int) -> Float[Tensor, " channels"]:

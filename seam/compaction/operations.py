@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import fx
 
 ACTIVATIONS = (
     *("relu", "relu6", "leakyrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "sigmoid", "logsigmoid"),
@@ -24,3 +25,13 @@ OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     **{operator.mul: operator.mul, operator.imul: operator.mul, torch.mul: torch.mul},
 }
 """Sum or product, of which an operand can become a tensor of its own -> the same, not in place."""
+
+
+def is_random(kind: str, node: fx.Node) -> bool:
+    """Whether a function is called as while training, and is random then."""
+    at = TRAINING.get(kind)
+    return (
+        at is not None
+        and node.op == "call_function"
+        and node.kwargs.get("training", (*node.args, 1, 1, 1)[at]) is not False
+    )

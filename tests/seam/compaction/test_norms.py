@@ -152,9 +152,8 @@ class Written(nn.Module):
 
     def __init__(self, kind):
         super().__init__()
-        self.kind, self.weight, self.bias = kind, nn.Parameter(torch.rand(DIM)), nn.Parameter(torch.rand(DIM))
-        if kind == "rms":
-            self.bias = None
+        self.kind, self.weight = kind, nn.Parameter(torch.rand(DIM))
+        self.bias = None if kind == "rms" else nn.Parameter(torch.rand(DIM))
 
     def forward(self, x):
         if self.kind == "group":
