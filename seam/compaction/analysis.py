@@ -144,7 +144,7 @@ def _asks_for_other_sizes(node: fx.Node, axis: int, rank: int) -> bool:
 def _untie_constant(known: Constants, node: fx.Node, live: Bool[Tensor, " channels"]) -> None:
     """Free the channels of an operand of a sum or product if all that are live are constant."""
     ties, shapes = known.ties[node], known.traced.shapes
-    if node.target not in OUT_OF_PLACE or len(ties) != 2 or known.channels[node].axis == BY_HEADS:
+    if node.target not in OUT_OF_PLACE or len(ties) != 2 or known.channels[node].axis == BY_HEADS or known.in_training:
         return
     varying = [tie for tie in ties if known.channels[tie.source].constant[live].isnan().any()]
     if len(varying) == 1 and shapes[varying[0].source] == shapes[node]:

@@ -22,7 +22,7 @@ from seam.compaction.held import SPREAD, beside, chain_to, held_in, spread, zero
 from seam.compaction.joined import joined, padded
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
 from seam.compaction.movement import MOVES, PICKS, SPLITS, VIEWS, gather_shuffles, has_sizes, moved, pieces
-from seam.compaction.norms import normalised_across
+from seam.compaction.norms import is_across_channels, normalised_across
 from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, CONCATENATIONS, OUT_OF_PLACE, POOLS, PRODUCTS, is_random
 from seam.compaction.pools import Tied, averaged, gated, normalised, normalised_over, pooled, shuffled
 from seam.compaction.trace import EACH_NORM, LAYERS, PER_CHANNEL, Traced
@@ -36,7 +36,8 @@ class Constants:
 
     Args:
         traced: the network.
-        in_training: nothing is constant: what is now changes while the network trains.
+        in_training: nothing is constant, as what is now changes while the network trains; but for
+            what is zero because weights are, where norms read it: these zeros are to stay.
 
     Attributes:
         channels: what is known of each value that has channels.
@@ -54,7 +55,8 @@ class Constants:
 
     def __init__(self, traced: Traced, in_training: bool = False) -> None:
         self.traced = traced
-        self._in_training = in_training
+        self.in_training = in_training
+        self._zeros_stay = any(is_across_channels(traced, node) for node in traced.nodes)
         self.channels: dict[fx.Node, Channels] = {}
         self.layers: dict[fx.Node, Layer] = {}
         self.ties: dict[fx.Node, list[Tie]] = {}
@@ -95,7 +97,10 @@ class Constants:
         return channels if channels is not None and channels.axis == axis else None
 
     def _channels(self, axis: int, constant: Float[Tensor, " channels"]) -> Channels:
-        return Channels(axis, torch.full_like(constant, torch.nan) if self._in_training else constant)
+        if self.in_training:
+            changing = constant != 0 if self._zeros_stay else torch.ones_like(constant, dtype=torch.bool)
+            constant = constant.masked_fill(changing, torch.nan)
+        return Channels(axis, constant)
 
     def _rank(self, node: fx.Node) -> int:
         return len(self.traced.shapes[node])
@@ -148,7 +153,7 @@ class Constants:
     def _fix_constant_operand(self, node: fx.Node) -> None:
         """Of a sum or product with a value of which nothing is known, find the operand that is constant altogether."""
         operands = node.all_input_nodes
-        if len(operands) != 2:
+        if len(operands) != 2 or self.in_training:
             return
         for operand, other in (operands, operands[::-1]):
             known = self.channels.get(operand)

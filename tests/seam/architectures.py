@@ -95,27 +95,44 @@ class WrittenAttention(nn.Module):
 
 
 class Stream(nn.Module):
-    """A transformer whose blocks add to a stream of tokens, which norms read: images of 8 x 8 to three scores.
+    """A transformer whose blocks add to a stream of tokens, which norms read.
 
-    With a class token, positions, a layer scale and the heads of torch's own attention.
+    With a class token, positions, a layer scale and attention: torch's own layer, or written out.
     """
 
-    def __init__(self, norm: str = "layer", dim: int = 12, heads: int = 4) -> None:
+    def __init__(
+        self,
+        norm: str = "layer",
+        dim: int = 12,
+        heads: int = 4,
+        side: int = 8,
+        classes: int = 3,
+        written: bool = False,
+    ) -> None:
         super().__init__()
         kinds = {"layer": nn.LayerNorm, "rms": nn.RMSNorm, "no affine": lambda n: nn.LayerNorm(n, bias=False)}
         self.embed, self.token = nn.Conv2d(3, dim, 2, 2), nn.Parameter(torch.randn(1, 1, dim))
-        self.positions, self.scale = nn.Parameter(torch.randn(17, dim)), nn.Parameter(torch.randn(dim))
+        self.positions, self.scale = nn.Parameter(torch.randn(side**2 // 4 + 1, dim)), nn.Parameter(torch.randn(dim))
         self.norms = nn.ModuleList(kinds[norm](dim) for _ in range(3))
-        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.written, self.heads = written, heads
+        if written:
+            self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        else:
+            self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
-        self.fc = nn.Linear(dim, 3)
+        self.fc = nn.Linear(dim, classes)
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.7)
+
+    def attend(self, y: Tensor) -> Tensor:
+        if not self.written:
+            return self.attention(y, y, y, need_weights=False)[0]
+        q, k, v = self.qkv(y).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.out(_attend("fused", q, k, v, q).transpose(1, 2).flatten(2))
 
     def forward(self, x: Tensor) -> Tensor:
         t = self.embed(x).flatten(2).transpose(1, 2)
         t = torch.cat([self.token.expand(x.shape[0], -1, -1), t], 1) + self.positions
-        y = self.norms[0](t)
-        t = t + self.scale * self.attention(y, y, y, need_weights=False)[0]
+        t = t + self.scale * self.attend(self.norms[0](t))
         t = t + self.mlp(self.norms[1](t))
         return self.fc(self.norms[2](t)[:, 0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from seam.search.hybrid import search_hybrid
 from seam.search.mask_search import MaskSearch
 from seam.search.problem import SearchProblem
 from seam.search.result import Round, SearchResult
+from tests.seam.architectures import Stream
 from tests.seam.left_or_right import left_or_right
 
 CONFIG = SearchConfig(
@@ -52,8 +55,8 @@ def network() -> nn.Module:
     return nn.Sequential(*inner, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 5)).eval()
 
 
-def prepare(config: SearchConfig, left: SearchResult | None) -> MaskSearch:
-    searched = network()
+def prepare(config: SearchConfig, left: SearchResult | None, make: Callable[[], nn.Module] = network) -> MaskSearch:
+    searched = make()
     if left is not None:
         apply_masks(searched, left.masks)
         put_norm_tensors(searched, left.norms)
@@ -137,3 +140,21 @@ def test_a_network_whose_channels_cannot_be_followed_is_searched_for_weights() -
 def test_numbers_that_do_not_go_together_are_one_clear_line(change: dict[str, object], line: str) -> None:
     with pytest.raises(ValueError, match=line):
         replace(CONFIG, **change)  # type: ignore[arg-type]
+
+
+def test_positions_keep_the_channels_of_the_first_search_and_lose_no_single_weights() -> None:
+    def stream() -> nn.Module:
+        torch.manual_seed(0)
+        return Stream().eval()
+
+    result = search_hybrid(partial(prepare, make=stream), replace(CONFIG, max_rounds=6, target=0.2))
+    gone = (~result.masks["scale"]).nonzero()[:, 0].tolist()
+    assert gone
+    assert (~result.masks["token"]).nonzero()[:, 2].tolist() == gone
+    assert torch.equal(result.masks["positions"], result.masks["scale"].expand(17, -1))
+    reengineered, images = stream(), torch.randn(4, 3, 8, 8)
+    apply_masks(reengineered, result.masks)
+    put_norm_tensors(reengineered, result.norms)
+    done = compact(reengineered, images)
+    assert done.removed["embed"] >= len(gone)
+    torch.testing.assert_close(done.module(images), reengineered(images))

@@ -14,6 +14,7 @@ from seam.masks.masks import apply_masks, maskable
 from seam.masks.scores import masks_of
 from seam.networks.build import build
 from seam.training.narrow import narrow
+from tests.seam.architectures import Stream
 
 FOLLOWED = (
     *(
@@ -64,9 +65,13 @@ def _certain(network):
     return network
 
 
-@pytest.mark.parametrize("architecture", FOLLOWED)
+def _built(architecture):
+    return Stream(dim=32, side=32, classes=4, written=True) if architecture == "stream" else build(architecture, 4)
+
+
+@pytest.mark.parametrize("architecture", ["stream", *FOLLOWED])
 def test_outputs_gradients_and_statistics_while_training_are_the_wide_networks(architecture):
-    network, images = _certain(build(architecture, 4)), torch.randn(IMAGES)
+    network, images = _certain(_built(architecture)), torch.randn(IMAGES)
     masks = _without_channels(network, images)
     apply_masks(network, masks)
     network, images = network.double(), images.double()
@@ -142,3 +147,16 @@ def test_layers_that_share_weights_are_left_as_they_are():
         "1.weight": torch.zeros(16, 16, 1, 1, dtype=torch.bool),
     }
     assert narrow(network, masks, torch.randn(IMAGES)) is None
+
+
+def test_the_width_that_norms_read_is_taken_out_where_it_stays_zero():
+    network, images = Stream(dim=32, side=32, classes=4, written=True).eval(), torch.randn(IMAGES)
+    masks = _without_channels(network, images)
+    apply_masks(network, masks)
+    small = narrow(network, masks, images[:2]).network
+    assert small.scale.numel() in (8, 16, 24)
+    with torch.no_grad():
+        network.out.bias[~masks["scale"]] = 0.1  # it may learn
+        network.scale[~masks["scale"]] = 0.1
+    masks = {name: mask for name, mask in masks.items() if name not in ("out.bias", "scale")}
+    assert narrow(network, masks, images[:2]).network.scale.numel() == 32
