@@ -149,6 +149,7 @@ def _mask_half(network: nn.Module, groups: ChannelGroups) -> None:
     for name in stuck[:-1]:
         ids = groups.outputs[name]
         gone = (ids < 0) & (torch.rand(len(ids)) < 0.5)
+        gone[0] &= not bool(gone.all())  # without a whole layer the network may be a constant
         weight = groups.weight_of(name)
         if name not in groups.transposed:
             masks[weight][gone] = False
