@@ -33,8 +33,8 @@ those that cannot go keep their place as zeros, and the network is compacted, ex
 - **weights, M**: all parameters, in millions.
 - **can be masked**: share of the weights, those of normalisation layers left out, that a mask of single weights
   reaches.
-- **channels that can go**: output channels of convolutions and linear layers, of all there are. The 10 scores cannot,
-  so all but 10 is the most.
+- **channels that can go**: output channels of convolutions and linear layers, those of attention among them, of all
+  there are. The 10 scores cannot, so all but 10 is the most.
 - **weights left**, **MACs left**: of the compacted network, in percent of the whole one's. Where all channels can go,
   half of them leave about a quarter: a weight stays if both the channel that it reads and the one that it makes do.
 - **torch**, **ONNX**: largest difference between the compacted and the masked network, in torch and of the exported
