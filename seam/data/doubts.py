@@ -1,4 +1,4 @@
-"""What is doubtful about images that are read: one picture with two labels, pictures that are mostly cut off."""
+"""What is doubtful about images that are read: one picture with two labels, what a file says and is not followed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def doubt_images(data: RawData, image_size: int | None) -> None:
     """
     _doubt_labels(data)
     _doubt_turned(data)
+    _doubt_transparent(data)
     if image_size is not None:
         _doubt_sizes(data, image_size)
 
@@ -52,8 +53,21 @@ def _doubt_turned(data: RawData) -> None:
     turned = [image.path for image in data.images if image.is_turned]
     if turned:
         warnings.warn(
-            f"{len(turned)} images have an EXIF orientation, which is ignored (as torchvision's loaders do):"
-            f" {_some(turned, 3)}; if the network was trained on upright images, turn the files.",
+            f"{len(turned)} images have an EXIF orientation, which is ignored: {_some(turned, 3)}; the loaders of"
+            " torchvision and timm ignore it too, so leave them if the network was trained with these on such files; if"
+            " it saw upright images, turn the pixels (PIL.ImageOps.exif_transpose, or mogrify -auto-orient).",
+            SuspectResultWarning,
+            stacklevel=3,
+        )
+
+
+def _doubt_transparent(data: RawData) -> None:
+    """Images whose transparent pixels become visible, in whatever colour their file has for them."""
+    transparent = [image.path for image in data.images if image.is_transparent]
+    if transparent:
+        warnings.warn(
+            f"{len(transparent)} images have transparent pixels, which are read as opaque ones of the colour beneath:"
+            f" {_some(transparent, 1)}; if the network was trained on another background, put them on it.",
             SuspectResultWarning,
             stacklevel=3,
         )

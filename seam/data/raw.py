@@ -32,6 +32,8 @@ class RawImage:
     """(height, width) as found, before it is brought to a size; None: not known."""
     is_turned: bool = False
     """Whether its file says (EXIF) that the pixels are to be turned or mirrored; they are as they lie there."""
+    is_transparent: bool = False
+    """Whether any of its pixels is not opaque in the file; here all are."""
 
     @property
     def pixels(self) -> Pixels | None:
@@ -106,7 +108,8 @@ def _in_colour(image: RawImage) -> Pixels | Spilled:
 def decode(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Pixels of a PIL image, shape (height, width, 1 or 3).
 
-    Mode L and RGB are kept, other modes of 8 bits a sample become RGB (transparency is dropped).
+    Black and white (mode 1) and grey ones (L, LA) have one channel, other modes of 8 bits a sample
+    become RGB; transparency is dropped.
 
     Raises:
         ValueError: more than 8 bits a sample.
@@ -114,5 +117,13 @@ def decode(image: Image.Image) -> npt.NDArray[np.uint8]:
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise ValueError(f"expected 8 bits a sample, got mode {image.mode}; convert it to 8 bits")
-    array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"), dtype=np.uint8)
+    wanted = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    array = np.array(image if image.mode == wanted else image.convert(wanted), dtype=np.uint8)
     return array[..., None] if array.ndim == 2 else array
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel of a PIL image of 8 bits a sample is not opaque."""
+    if not image.has_transparency_data:
+        return False
+    return bool((np.asarray(image.convert("RGBA"))[..., 3] < 255).any())

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from seam.data.prepared import Split
-from seam.data.raw import RawData, RawImage, decode, same_mode
+from seam.data.raw import RawData, RawImage, decode, is_transparent, same_mode
 from seam.data.resize import resize_and_crop
 from seam.data.scratch import Scratch
 
@@ -71,7 +71,7 @@ def _read(listed: ListedImage, image_size: int | None) -> RawImage:
     path = str(listed.file)
     try:
         with Image.open(listed.file) as image:
-            pixels, is_turned = decode(image), _is_turned(image)
+            pixels, turned, transparent = decode(image), _is_turned(image), is_transparent(image)
     except (
         OSError,
         ValueError,
@@ -82,7 +82,7 @@ def _read(listed: ListedImage, image_size: int | None) -> RawImage:
     size = (pixels.shape[0], pixels.shape[1])
     if image_size is not None:
         pixels = np.array(resize_and_crop(pixels, image_size))  # a copy: the crop alone would keep all it was cut from
-    return RawImage(path, listed.split, listed.label, pixels, size=size, is_turned=is_turned)
+    return RawImage(path, listed.split, listed.label, pixels, size=size, is_turned=turned, is_transparent=transparent)
 
 
 def _is_turned(image: Image.Image) -> bool:

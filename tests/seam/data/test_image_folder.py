@@ -138,3 +138,57 @@ def test_an_exif_orientation_is_ignored_and_a_doubt(folder: Path) -> None:
     assert np.array_equal(next(i for i in data.images if "turned" in i.path).pixels, pixels)
     (text,) = doubts(data)
     assert text.startswith("1 images have an EXIF orientation, which is ignored") and "turned.png" in text
+    assert "leave them if" in text and "exif_transpose" in text
+
+
+def all_alike(folder: Path, mode: str) -> RawData:
+    """The images of a folder, each brought to a mode of Pillow and saved anew."""
+    for file in folder.rglob("*.*"):
+        image = Image.open(file).convert(mode)
+        file.unlink()
+        image.save(file.with_suffix(".png"))
+    return load_raw("image_folder", folder)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_grey_images_have_one_channel(folder: Path, mode: str) -> None:
+    data = all_alike(folder, mode)
+    assert {i.mode for i in data.images} == {"L"} and doubts(data) == []
+    for image in data.images:
+        assert np.array_equal(image.pixels[..., 0], np.array(Image.open(image.path).convert("L")))
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA"])
+def test_images_in_colour_have_three_channels(folder: Path, mode: str) -> None:
+    data = all_alike(folder, mode)
+    assert {i.mode for i in data.images} == {"RGB"} and doubts(data) == []
+
+
+def test_a_grey_image_with_opacity_is_repeated_among_images_in_colour(folder: Path) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(grey).convert("LA").save(folder / "train/cat/la.png")
+    data = load_raw("image_folder", folder)
+    (found,) = (i for i in data.images if i.path.endswith("la.png"))
+    assert np.array_equal(found.pixels, np.stack([grey] * 3, axis=2)) and {i.mode for i in data.images} == {"RGB"}
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_more_than_8_bits_a_sample_are_refused(folder: Path, dtype: type) -> None:
+    Image.fromarray(np.ones((8, 8), dtype)).save(folder / "train/cat/deep.tiff")
+    (failed,) = (i for i in load_raw("image_folder", folder).images if i.pixels is None)
+    assert failed.path.endswith("deep.tiff") and str(failed.error).startswith("expected 8 bits a sample, got mode")
+
+
+def test_transparency_that_is_dropped_is_a_doubt_said_once(folder: Path) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    pixels[0, 0, 3] = 254
+    Image.fromarray(pixels).save(folder / "train/cat/seen_through.png")
+    Image.fromarray(pixels[..., 2:]).save(folder / "train/dog/grey.png")  # LA
+    one_colour = tuple(map(int, pixels[3, 3, :3]))
+    Image.fromarray(pixels).convert("RGB").save(folder / "test/dog/keyed.png", transparency=one_colour)
+    data = load_raw("image_folder", folder)
+    (text,) = doubts(data)
+    assert text.startswith("3 images have transparent pixels") and "cat/seen_through.png and 2 more" in text
+    (read,) = (i.pixels for i in data.images if i.path.endswith("seen_through.png"))
+    assert np.array_equal(read, pixels[..., :3])
