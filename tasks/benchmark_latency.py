@@ -15,12 +15,12 @@ from tqdm import tqdm
 from seam.compaction import Compacted
 from seam.errors import ExportError, SuspectResultWarning
 from seam.files import sha256_file, write_csv, write_json
-from seam.inference.export import OPSET, export_onnx
+from seam.inference.export import OPSET
 from seam.inference.latency import benchmark
 from seam.inference.timing import hardware
 from seam.inference.variants import InputSpec, Variant
 from seam.measures.macs import count
-from seam.measures.shipped import Claim, check_shipped
+from seam.measures.shipped import Claim, ship
 from tasks.benchmark.frontier import COLUMNS, measured_frontier, timed_engines
 from tasks.benchmark.int8 import int8_engines, quantized
 from tasks.inputs.problem import load_compacted, load_model, problem_source
@@ -102,9 +102,8 @@ def fastest(
 def _exported(context: StageContext, name: str, module: nn.Module, example: torch.Tensor, out: Path) -> dict[str, Any]:
     """Write NAME.onnx to `out`; which model it is, its hash, its deviation from torch and its size."""
     context.progress(0.05, f"export {name}")
-    path = out / f"{name}.onnx"
-    difference, counts = export_onnx(module, example, path), asdict(count(module, example))
-    check_shipped(path, module, example, Claim(counts))
+    path, counts = out / f"{name}.onnx", asdict(count(module, example))
+    difference = ship(module, example, path, Claim(counts))
     return {
         "model": "source" if name == "source" else context.params.register_model.model,
         "sha256": sha256_file(path),

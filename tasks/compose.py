@@ -18,10 +18,9 @@ from seam.door.given import Labelled
 from seam.door.times import measured
 from seam.errors import ConfigError
 from seam.files import sha256_file, write_json, write_text
-from seam.inference.export import export_onnx
 from seam.measures.macs import count
 from seam.measures.modules import Found, f1_by_class
-from seam.measures.shipped import Claim, check_shipped
+from seam.measures.shipped import Claim, ship
 from seam.networks.predict import accuracy, predict
 from tasks.inputs.parts import Part, parts, require_classes
 from tasks.inputs.splits import unseen_split
@@ -63,8 +62,7 @@ def compose(context: StageContext) -> StageResult:
     }
     drawn = confusion_plots(metrics)
     with context.publish() as out:
-        export_onnx(made.network, made.example, out / "network.onnx")
-        check_shipped(out / "network.onnx", made.network, made.example, Claim(metrics["composed"]))
+        ship(made.network, made.example, out / "network.onnx", Claim(metrics["composed"]))
         metrics["hashes"]["network_sha256"] = sha256_file(out / "network.onnx")
         write_json(out / "metrics.json", metrics)
         for plot in drawn:

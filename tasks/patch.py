@@ -18,10 +18,9 @@ from seam.door.parts import same_images
 from seam.door.times import measured
 from seam.errors import SuspectResultWarning
 from seam.files import sha256_file, write_json, write_text
-from seam.inference.export import export_onnx
 from seam.measures.macs import count
 from seam.measures.modules import Mended, mended
-from seam.measures.shipped import Claim, check_shipped
+from seam.measures.shipped import Claim, ship
 from seam.networks.predict import accuracy, predict
 from seam.networks.source import Source, save_source
 from seam.runtime import start
@@ -77,9 +76,8 @@ def patch(context: StageContext) -> StageResult:
     shipped = patched if metrics["accepted"] else weak.network
     with context.publish() as out:
         save_source(weak.network, weak.info, out)
-        export_onnx(shipped, weak.example(), out / "network.onnx")
         said = metrics["patched" if metrics["accepted"] else "weak"]
-        check_shipped(out / "network.onnx", shipped, weak.example(), Claim(said))
+        ship(shipped, weak.example(), out / "network.onnx", Claim(said))
         metrics["hashes"]["network_sha256"] = sha256_file(out / "network.onnx")
         write_json(out / "metrics.json", metrics)
         for plot in drawn:

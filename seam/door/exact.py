@@ -15,10 +15,9 @@ from seam.door.restructure import Restructured
 from seam.door.transfer import Transferred
 from seam.door.work import Small
 from seam.errors import ExportError
-from seam.files import write_bytes
 from seam.inference.export import export_onnx
 from seam.masks.masks import Masks, apply_masks
-from seam.measures.shipped import Claim, check_shipped
+from seam.measures.shipped import Claim, ship
 from seam.networks.plain import copy_of, plain
 from seam.networks.scores import give_scores, shown_output
 
@@ -81,13 +80,7 @@ def export(
     if isinstance(model, nn.Module):
         export_onnx(_with_one_output(network, shown.cpu()), shown, file)
         return file
-    before = file.read_bytes() if file.is_file() else None
-    export_onnx(network, shown, file)
-    try:
-        check_shipped(file, network, shown, Claim(model.report.counts(), "the report", _CHANGED))
-    except ExportError:
-        file.unlink() if before is None else write_bytes(file, before)
-        raise
+    ship(network, shown, file, Claim(model.report.counts(), "the report", _CHANGED))
     return file
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,21 @@ class Serving(nn.Module):
         return probabilities
 
 
-def export_onnx(model: nn.Module, example_input: Float[Tensor, "batch channels height width"], path: Path) -> float:
+def export_onnx(
+    model: nn.Module,
+    example_input: Float[Tensor, "batch channels height width"],
+    path: Path,
+    accept: Callable[[Path], None] = lambda _: None,
+) -> float:
     """Write `model` as ONNX: `input` (any batch size) to `logits`, float32.
 
     Args:
         model: masked weights are exact zeros in it, so that a sparse engine finds them. It is not
             changed.
         example_input: only its shape and type are used.
-        path: of the file; it appears whole and checked, or not at all. The same weights give the
-            same bytes.
+        path: of the file; it appears whole and checked, or not at all: what is there stays then. The
+            same weights give the same bytes.
+        accept: is given a file of this name and content before, and raises what it has against it.
 
     Returns:
         Largest absolute difference from torch over seeded random inputs.
@@ -59,7 +66,7 @@ def export_onnx(model: nn.Module, example_input: Float[Tensor, "batch channels h
             from torch's.
     """
     inputs = [torch.rand((n, *example_input.shape[1:]), generator=_generator()) for n in _CHECKED_BATCHES]
-    return _export(model, inputs, "input", "logits", path)
+    return _export(model, inputs, "input", "logits", path, accept)
 
 
 def export_serving_onnx(
@@ -109,12 +116,19 @@ def write_unchecked(
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _export(model: nn.Module, inputs: list[Tensor], input_name: str, output_name: str, path: Path) -> float:
+def _export(
+    model: nn.Module,
+    inputs: list[Tensor],
+    input_name: str,
+    output_name: str,
+    path: Path,
+    accept: Callable[[Path], None] = lambda _: None,
+) -> float:
     frozen = copy.deepcopy(model).cpu().float().eval()
     with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
         # the TorchScript exporter is deprecated; the other one writes what DeepSparse cannot read
         warnings.simplefilter("ignore")
-        unchecked = Path(folder) / "model.onnx"
+        unchecked = Path(folder) / path.name
         try:
             write_unchecked(frozen, inputs[0], unchecked, input_name, output_name)
             onnx.checker.check_model(str(unchecked), full_check=True)
@@ -124,8 +138,8 @@ def _export(model: nn.Module, inputs: list[Tensor], input_name: str, output_name
                 " operator."
             ) from e
         content = unchecked.read_bytes()
-        expected = [frozen(x).numpy() for x in inputs]
-    difference = _largest_difference(content, inputs, expected, path)
+        difference = _largest_difference(content, inputs, [frozen(x).numpy() for x in inputs], path)
+        accept(unchecked)
     write_bytes(path, content)
     return difference
 

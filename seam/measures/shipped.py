@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seam.errors import ExportError
 from seam.inference.counted import Looks, count_file, looks
+from seam.inference.export import export_onnx
 from seam.masks.masks import counted
 from seam.measures.macs import Work, sizes, work
 from seam.networks.products import Product
@@ -36,6 +37,28 @@ class Claim:
         " weights, and report this one"
     )
     """What to do where it is not so, in words."""
+
+
+def ship(
+    network: nn.Module, example_input: Float[Tensor, "batch channels height width"], path: Path, claim: Claim
+) -> float:
+    """Write a network as ONNX; the file takes its name only if it computes and has what is said of it.
+
+    Args:
+        network: without its preprocessing; it is not changed.
+        example_input: normalised images; only their shape is used.
+        path: of the file; what is there stays unless the new one is good.
+        claim: what is said of the network.
+
+    Returns:
+        Largest absolute difference from torch over seeded random inputs.
+
+    Raises:
+        ExportError: see `export_onnx` and `check_shipped`.
+    """
+    return export_onnx(
+        network, example_input, path, accept=lambda file: check_shipped(file, network, example_input, claim)
+    )
 
 
 def check_shipped(

@@ -16,13 +16,12 @@ from seam.compaction import ENGINE_BLOCK, compact
 from seam.configs.inference import EngineName
 from seam.files import read_json, read_rows
 from seam.inference.engines import ENGINES
-from seam.inference.export import export_onnx
 from seam.inference.latency import benchmark
 from seam.inference.variants import InputSpec, Variant
 from seam.masks.masks import apply_masks
 from seam.masks.pack import load_mask_pack
 from seam.measures.macs import count
-from seam.measures.shipped import Claim, check_shipped
+from seam.measures.shipped import Claim, ship
 from seam.networks.head import Reengineered
 from seam.networks.norms import load_norms
 from tasks.inputs.problem import load_model, problem_source
@@ -74,10 +73,9 @@ def measured_frontier(
             model = copy.deepcopy(whole)
             apply_masks(model.network, load_mask_pack(pack, source.info.sha256).masks)
             smaller, path = compact(model, example, ENGINE_BLOCK).module, Path(folder) / f"{number}.onnx"
-            export_onnx(smaller, example, path)
-            variants[str(number)] = Variant(path, smaller)
             row = _row(candidate["density"], smaller, example, candidate["val_accuracy"])
-            check_shipped(path, smaller, example, Claim({"macs_nonzero": row["macs"]}))
+            ship(smaller, example, path, Claim({"macs_nonzero": row["macs"]}))
+            variants[str(number)] = Variant(path, smaller)
             rows.append(row)
         spec = InputSpec(tuple(example.shape[1:]))
         times = _median_times(context, variants, spec, lambda done, text: progress(0.5 + 0.5 * done, text))

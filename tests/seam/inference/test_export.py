@@ -98,6 +98,23 @@ class FixedBatch(nn.Module):
         return x.reshape(len(x), -1) if not is_tracing() else x.reshape(1, -1)
 
 
+def test_a_file_that_is_not_accepted_replaces_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    export_onnx(nn.Flatten(), EXAMPLE, path)
+    before = path.stat().st_ino
+    seen: list[tuple[str, int]] = []
+
+    def refuse(file: Path) -> None:
+        onnx.load(file)
+        seen.append((file.name, path.stat().st_ino))
+        raise ExportError("it is too small")
+
+    with pytest.raises(ExportError, match="it is too small"):
+        export_onnx(nn.Flatten(), EXAMPLE, path, accept=refuse)
+    assert seen == [("m.onnx", before)], "the new file has the name, the old one its place"
+    assert path.stat().st_ino == before and list(tmp_path.iterdir()) == [path]
+
+
 class NotANumber(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1) * float("nan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from seam.configs.inference import LatencyConfig
 from seam.errors import ExportError
 from seam.files import read_json
 from seam.inference.export import export_onnx
+from seam.measures import shipped
 from seam.measures.macs import Counts, count
 from tasks import benchmark_latency as stage_module
 from tasks.project.stage import StageContext
@@ -48,10 +50,10 @@ def test_a_wrong_count_stops(
 
 
 def test_a_file_of_another_network_stops(project: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    def other(network: nn.Module, example: Tensor, path: Path) -> float:
+    def other(network: nn.Module, example: Tensor, path: Path, accept: Callable[[Path], None]) -> float:
         added = [nn.Linear(2, 2)] if path.stem == "reengineered" else []
-        return export_onnx(nn.Sequential(network, *added), example, path)
+        return export_onnx(nn.Sequential(network, *added), example, path, accept)
 
-    monkeypatch.setattr(stage_module, "export_onnx", other)
+    monkeypatch.setattr(shipped, "export_onnx", other)
     with pytest.raises(ExportError, match=r"^reengineered\.onnx: expected [\d,]+ weights in its"):
         stage_module.benchmark_latency(project)
