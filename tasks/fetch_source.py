@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 
 from seam.networks.build import build
-from seam.networks.plain import load_either_form, plain
-from seam.networks.scores import give_scores
+from seam.networks.plain import load_either_form, plain_scores
 from seam.networks.source import Preprocess, SourceInfo, channels_taken, per_channel, save_source
 from tasks.inputs.backdoored_source import planted
 from tasks.inputs.check_up import checked
@@ -41,8 +40,7 @@ def fetch_source(context: StageContext) -> StageResult:
         where = found.fetched_from or str(context.root / config.checkpoint)
         load_either_form(network, found.tensors, where, images[:1], config.weights)
         checked(network, images, config.num_classes, f"architecture '{config.architecture}'")
-        plain(network, images[:1])
-        give_scores(network, images, config.num_classes)
+        plain_scores(network, images[:1], config.num_classes)
     backdoor = None
     if config.defect == "backdoor":
         network, backdoor = planted(context, network, mean, std)

@@ -24,12 +24,15 @@ from seam.errors import SourceError
 from seam.networks.layers import HAVE_WEIGHTS
 from seam.networks.plain_layers import as_plain_layer, perturbed
 from seam.networks.products import Product, record
+from seam.networks.scores import find_scores, give_found
 from seam.networks.state_dicts import load_tensors
 
 logger = logging.getLogger(__name__)
 _TOLERANCE = 1e-5
 """Largest difference of the outputs, relative to the largest."""
 _SHOWN = 5
+_RUN = 2
+"""Images of a run."""
 
 
 def copy_of(network: nn.Module) -> nn.Module:
@@ -71,6 +74,26 @@ def plain(network: nn.Module, example: Tensor) -> tuple[str, ...]:
         SourceError: the result would differ from the network, or a weight stays computed in such a
             way that masked weights would not be zero in it.
     """
+    return _made_plain(network, example)[0]
+
+
+def plain_scores(network: nn.Module, example: Tensor, num_classes: int) -> None:
+    """Make a network plain (`plain`) and let it give its class scores alone (`give_scores`), in one run of it.
+
+    Args:
+        network: see `plain`.
+        example: see `plain`.
+        num_classes: scores that it should give.
+
+    Raises:
+        SourceError: see `plain`.
+    """
+    _, output = _made_plain(network, example)
+    give_found(network, find_scores(output, _RUN, num_classes))
+
+
+def _made_plain(network: nn.Module, example: Tensor) -> tuple[tuple[str, ...], Any]:
+    """Names of the layers that were made plain, and what the network gives for `_RUN` images."""
     network.eval()
     with _needing_gradients(network):
         before = record(network, _images(example))
@@ -90,7 +113,7 @@ def plain(network: nn.Module, example: Tensor) -> tuple[str, ...]:
     if names:
         shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
         logger.info("%d layers compute their weight, and hold it as it comes out from now on: %s.", len(names), shown)
-    return names
+    return names, before.output
 
 
 def load_either_form(
@@ -124,7 +147,7 @@ def load_either_form(
 
 
 def _images(example: Tensor) -> Tensor:
-    drawn = torch.randn((2, *example.shape[1:]), generator=torch.Generator().manual_seed(0))
+    drawn = torch.randn((_RUN, *example.shape[1:]), generator=torch.Generator().manual_seed(0))
     return drawn.to(example)
 
 

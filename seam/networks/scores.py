@@ -79,9 +79,14 @@ def give_scores(
     found = find_scores(network(images.clone()), len(images), num_classes)
     if found is not None and one_logit:
         found = replace(found, alone=False)
+    give_found(network, found)
+    return found
+
+
+def give_found(network: nn.Module, found: Scores | None) -> None:
+    """Let a network give these of its outputs alone, in place; None: it is left as it is."""
     if found is not None and str(found):
         _give(network, found)
-    return found
 
 
 def give_all_scores(network: nn.Module) -> None:

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from seam.errors import SourceError
 from seam.files import read_json, sha256_file, write_text
 from seam.networks.build import build
-from seam.networks.plain import plain
-from seam.networks.scores import give_scores
+from seam.networks.plain import plain_scores
 from seam.networks.state_dicts import load_weights, save_weights
 
 _KEPT = 2
@@ -186,7 +185,6 @@ def _read_source(path: Path, weights: Path) -> Source:
     with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and replaced
         network = build(info.architecture, info.num_classes)
     source = Source(network.eval(), info)
-    plain(network, source.example())
-    give_scores(network, torch.cat([source.example()] * 2), info.num_classes)
+    plain_scores(network, source.example(), info.num_classes)
     load_weights(network, weights)
     return source

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from seam.compaction import compact
 from seam.inference.export import export_onnx
 from seam.masks.groups import channel_groups
+from seam.networks.plain import plain_scores
 from seam.networks.scores import find_scores, give_all_scores, give_scores, shown_output
 
 IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -101,6 +102,15 @@ def test_one_logit_becomes_two_scores_whose_softmax_is_its_sigmoid(squeezed: boo
     if not traced:
         give_all_scores(network)
         assert torch.equal(network(IMAGES).reshape(3, 1), plain.scores(IMAGES))
+
+
+def test_weights_that_are_computed_and_several_outputs_are_settled_at_once() -> None:
+    network = Net(lambda s, f: {"hidden": f, "logits": s}, 1)
+    nn.utils.parametrizations.weight_norm(network.conv)
+    wanted = network.scores(IMAGES)
+    plain_scores(network, IMAGES[:1], 2)
+    assert "conv.weight" in dict(network.named_parameters())
+    assert torch.allclose(network(IMAGES), torch.cat([-wanted, wanted], 1) / 2, atol=1e-6)
 
 
 def test_one_logit_may_stay_one() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_hook
 
 from seam.errors import SourceError
 from seam.files import read_json, sha256_file
@@ -117,3 +118,12 @@ def test_preprocess_normalises_and_repeats_grey() -> None:
     images = torch.tensor([[[[0], [255]]]], dtype=torch.uint8)  # one image of 1 x 2 pixels
     out = Preprocess((0.5, 0.5, 0.25), (0.5, 0.25, 0.25))(images)
     assert torch.allclose(out, torch.tensor([[[[-1.0, 1.0]], [[-2.0, 2.0]], [[-1.0, 3.0]]]]), atol=1e-6)
+
+
+def test_its_network_is_run_once_to_be_made_plain_and_give_its_scores(tmp_path: Path) -> None:
+    save_source(build("resnet20", 2), INFO, tmp_path)
+    kind, runs = type(build("resnet20", 2)), []
+    hook = register_module_forward_hook(lambda module, *_: runs.append(module) if type(module) is kind else None)
+    with hook:
+        load_source(tmp_path)
+    assert len(runs) == 1
