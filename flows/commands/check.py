@@ -10,7 +10,9 @@ from rich.table import Table
 
 from seam.errors import ADVICE
 from tasks.inputs.check_up import look
+from tasks.project.advice import advice, advising
 from tasks.project.params import load_params
+from tasks.project.subject import StageRun
 
 _MARKS = {"ok": "[green]✓[/green]", "doubt": "[yellow]–[/yellow]", "stop": "[red]✗[/red]"}
 
@@ -24,10 +26,12 @@ def show_check_up(root: Path, console: Console) -> int:
     Raises:
         SeamError: there is no such network, checkpoint or data set.
     """
-    findings = look(root, load_params(root / "params.yaml"))
+    run = StageRun("prepare_source")
+    with advising(run):
+        findings = look(root, load_params(root / "params.yaml"))
     table = Table("", "what", "found")
     for finding in findings:
-        advice = f"; {ADVICE[finding.hint]}." if finding.hint else ""
-        table.add_row(_MARKS[finding.verdict], finding.what, escape(f"{finding.found}{advice}"))
+        to_do = f"; {advice(finding.hint, run) or ADVICE[finding.hint]}." if finding.hint else ""
+        table.add_row(_MARKS[finding.verdict], finding.what, escape(f"{finding.found}{to_do}"))
     console.print(table)
     return int(any(finding.verdict == "stop" for finding in findings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,9 @@ from PIL import Image
 
 from seam.data.prepared import Split
 from seam.data.resize import resize_and_crop
-from seam.data.scratch import Pixels, Scratch, Spilled
+from seam.data.scratch import Pixels, Scratch, Spilled, together
+from seam.data.stored import StoredArray
+from seam.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,27 @@ def _in_colour(image: RawImage) -> Pixels | Spilled:
     """A gray image's pixels, three times."""
     assert image.kept is not None
     return image.kept.in_colour() if isinstance(image.kept, Spilled) else image.kept.repeat(3, axis=2)
+
+
+def one_array(data: RawData, where: Path) -> StoredArray:
+    """All images as one array, shape (images, height, width, channels).
+
+    Args:
+        data: as read.
+        where: it was read, in errors.
+
+    Raises:
+        DataError: an image does not decode, or they have several sizes.
+    """
+    for image in data.images:
+        if image.kept is None:
+            raise DataError(f"{image.path}: expected an image, got {image.error}; replace or remove the file.")
+    kept = [image.kept for image in data.images if image.kept is not None]
+    shapes = {image.kept.shape[:2]: image.path for image in data.images if image.kept is not None}
+    if len(shapes) > 1:
+        some = ", ".join(f"{s[1]} x {s[0]} ({Path(p).name})" for s, p in list(shapes.items())[:2])
+        raise DataError(f"{where}: expected images of one size, got {some}", hint="image_size")
+    return together(kept)
 
 
 def decode(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,8 @@ from seam.data.formats.image_folder import VAL_FOLDERS, image_files, say_skipped
 from seam.data.formats.listing import ListedImage, Listing, read_images
 from seam.data.images import LabelledImages
 from seam.data.lazy import Images, LazyImages, select
-from seam.data.scratch import Scratch, together
+from seam.data.raw import one_array
+from seam.data.scratch import Scratch
 from seam.data.stored import IN_MEMORY
 from seam.errors import DataError
 
@@ -112,15 +113,7 @@ def _of_folder(root: Path, image_size: int | None) -> Labelled:
     listed = [ListedImage(f, "train", label) for label, (images, _) in enumerate(files) for f in images]
     raw = read_images(Listing(tuple(listed), classes), image_size, Scratch())
     doubt_images(raw, image_size)
-    for image in raw.images:
-        if image.kept is None:
-            raise DataError(f"{image.path}: expected an image, got {image.error}; replace or remove the file.")
-    kept = [image.kept for image in raw.images if image.kept is not None]
-    shapes = {image.kept.shape[:2]: image.path for image in raw.images if image.kept is not None}
-    if len(shapes) > 1:
-        some = ", ".join(f"{s[1]} x {s[0]} ({Path(p).name})" for s, p in list(shapes.items())[:2])
-        raise DataError(f"{folder}: expected images of one size, got {some}", hint="image_size")
-    array = together(kept)
+    array = one_array(raw, folder)
     whole = array.nbytes <= IN_MEMORY
     images = torch.from_numpy(array[:]) if whole else LazyImages(array, np.arange(len(array)))
     return Labelled(LabelledImages(images, torch.tensor([i.label for i in raw.images])), classes, as_stored=True)

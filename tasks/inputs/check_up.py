@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from seam.data.formats.load import class_names
+from seam.data.formats.load import read_some
 from seam.data.prepared import load_prepared
+from seam.data.raw import one_array
 from seam.measures.check_up import check_up
 from seam.measures.findings import Finding, judge
 from seam.networks.build import build
@@ -45,29 +48,35 @@ def checked(network: nn.Module, images: Tensor, num_classes: int, name: str) -> 
 def look(root: Path, params: Params) -> list[Finding]:
     """The check-up of the network that `prepare_source` would begin with, its checkpoint loaded; nothing is written.
 
-    Images are those that were prepared, or random ones of `data.image_size` (32 pixels where it is
-    not set).
+    It is shown images of the data set that the parameters name, of their size and channels; where
+    that is not there, those that were prepared.
 
     Args:
         root: the project.
         params: of the project.
 
     Raises:
-        SeamError: there is no such network, checkpoint or data set.
+        SeamError: there is no such network, checkpoint or data set, or its images have several sizes.
     """
-    config, data = params.prepare_source, params.data
-    prepared = root / "artifacts" / "validate_data" / "dataset.safetensors"
-    if prepared.is_file():
-        found = load_prepared(prepared)
-        network = build(config.architecture, len(found.classes)).eval()
-        channels, classes = channels_taken(network, found.image_shape), found.classes
-        images = Preprocess((0.5,) * channels, (0.25,) * channels)(torch.from_numpy(found.x_train[:3]))
-    else:
-        side, classes = data.image_size or 32, class_names(data.kind, root / data.path)
-        network = build(config.architecture, len(classes)).eval()
-        channels = channels_taken(network, (side, side, 1))
-        images = torch.rand(3, channels, side, side, generator=torch.Generator().manual_seed(0))
+    config = params.prepare_source
+    stored, classes = _given(root, params)
+    network = build(config.architecture, len(classes)).eval()
+    channels = channels_taken(network, stored.shape[1:])
+    images = Preprocess((0.5,) * channels, (0.25,) * channels)(torch.from_numpy(stored))
     if config.checkpoint is not None:
         tensors = fetch_checkpoint(config.checkpoint, config.architecture, root)
         load_either_form(network, tensors.tensors, str(root / config.checkpoint), images, config.weights)
     return check_up(network, images, len(classes))
+
+
+def _given(root: Path, params: Params) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """Three images of the data set, shape (images, height, width, channels), and its classes."""
+    data, prepared = params.data, root / "artifacts" / "validate_data" / "dataset.safetensors"
+    path = root / data.path
+    is_there = path.is_file() or (path.is_dir() and any(path.iterdir()))
+    if prepared.is_file() and not is_there:
+        found = load_prepared(prepared)
+        return found.x_train[:3], found.classes
+    raw = read_some(data.kind, path, data.image_size)
+    images = one_array(raw, path)
+    return images[[0, len(images) // 2, len(images) - 1]], raw.classes

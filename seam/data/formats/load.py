@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from seam.configs.data import DataKind
 from seam.data.formats.actions40 import ACTIONS40, list_actions40
@@ -18,9 +19,13 @@ from seam.data.formats.listing import Listing, read_images
 from seam.data.formats.mit67 import MIT67, list_mit67
 from seam.data.formats.npz import load_npz, npz_classes
 from seam.data.formats.published import Published
-from seam.data.raw import RawData, resize_all
+from seam.data.raw import RawData, resize_all, same_mode
 from seam.data.scratch import Scratch
 from seam.errors import DataError
+
+_FEW = 64
+"""Images that are looked at, at most, where a few will do."""
+_Image = TypeVar("_Image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,8 @@ class Format:
     """Of (path, side of the images in pixels or None, where pixels go)."""
     classes: Callable[[Path], tuple[str, ...]]
     """Of the path; no image is decoded."""
+    listed: Callable[[Path], Listing] | None = None
+    """Of the path: its images, none decoded; None: they lie in few files, which are read whole."""
     path: str
     """What has to lie at the path, in words."""
     order: str
@@ -70,6 +77,7 @@ def _published(about: Published, list_images: Callable[[Path], Listing], order: 
     return Format(
         read=read,
         classes=lambda path: list_images(path).classes,
+        listed=list_images,
         path=f"the folder with {', '.join(f'`{name}`' for name in about.holds)}{note}",
         order=order,
         published=about,
@@ -87,6 +95,7 @@ FORMATS: dict[DataKind, Format] = {
     "image_folder": Format(
         read=lambda path, image_size, scratch: read_images(list_image_folder(path), image_size, scratch),
         classes=image_folder_classes,
+        listed=list_image_folder,
         path="a folder with `train/<class>/*`, `test/<class>/*` and, optionally, `val/<class>/*` (or `valid/`)",
         order="folders of `train/`, sorted",
     ),
@@ -116,6 +125,26 @@ def load_raw(kind: DataKind, path: Path, image_size: int | None = None, scratch:
             and `image_size` is None. One bad image is no error here: it is part of the result.
     """
     return FORMATS[kind].read(path, image_size, scratch or Scratch())
+
+
+def read_some(kind: DataKind, path: Path, image_size: int | None = None) -> RawData:
+    """A few images of a raw data set, spread over it; the others are not decoded where each has a file of its own.
+
+    Raises:
+        DataError: the data set is not there or has another structure.
+    """
+    scratch, listed = Scratch(), FORMATS[kind].listed
+    if listed is not None:
+        listing = listed(path)
+        return read_images(replace(listing, images=_spread(listing.images)), image_size, scratch)
+    data = load_raw(kind, path, None, scratch)
+    some = same_mode(replace(data, images=_spread(data.images)))
+    return some if image_size is None else resize_all(some, image_size, scratch)
+
+
+def _spread(images: tuple[_Image, ...]) -> tuple[_Image, ...]:
+    places = {round(i * (len(images) - 1) / (_FEW - 1)) for i in range(_FEW)}
+    return tuple(image for place, image in enumerate(images) if place in places)
 
 
 def fetch(kind: DataKind, path: Path) -> None:
