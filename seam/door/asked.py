@@ -18,7 +18,7 @@ from seam.door.given import Given, Labelled, folder_split, labelled, named
 from seam.errors import DataError, SourceError, SuspectResultWarning
 from seam.networks.activations import executed_layers
 from seam.networks.plain import copy_of
-from seam.networks.scores import give_scores, shown_output
+from seam.networks.scores import find_scores, give_found, shown_output
 
 Device = Literal["auto", "cpu", "cuda"]
 VAL_SHARE = 0.2
@@ -162,10 +162,13 @@ def outputs_of(network: nn.Module, images: Images, class_names: Sequence[str] | 
     shape = tuple(images.example.shape[1:])
     try:
         with torch.no_grad():
-            known = None if class_names is None else len(class_names)
-            if give_scores(network, images.example, known) is None and known is None:
-                give_scores(network, images.example, _width(network, images.example))
-            scores = network(images.example)
+            known, example = None if class_names is None else len(class_names), images.example
+            output = network(example.clone())
+            found = find_scores(output, len(example), known)
+            if found is None and known is None:
+                found = find_scores(output, len(example), _width(network, example))
+            give_found(network, found)
+            scores = output if found is None else found.take(output)
     except Exception as e:  # whatever the network's own code raises
         why = " ".join(str(e).split())[:160]
         raise SourceError(f"the network does not take images of shape {shape}: {why}", hint="image_size") from e

@@ -11,19 +11,16 @@ from torch import nn
 
 from seam.composition.module import Takes
 from seam.configs.modules import ModulesConfig
-from seam.door.asked import Device, Images, Wanted, doubt_val, own_copy, read
+from seam.door.asked import Device, Images, Wanted
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
 from seam.door.measured_parts import measure_parts
-from seam.door.normalisation import as_taken
 from seam.door.parts import Modules, PartsReport, modules_of
 from seam.door.progress import Shown
-from seam.measures.check_up import check_up
-from seam.measures.findings import judge
+from seam.door.start import begin
 from seam.methods.catalogue import MODULES, find
 from seam.methods.modules import Classes, ModulesWatch
 from seam.methods.modules import modularize as make_modules
-from seam.networks.plain import plain
 from seam.networks.predict import accuracy
 
 
@@ -79,17 +76,13 @@ def modularize(
     Warns:
         SuspectResultWarning: the result is doubtful; the report's `doubts` has the same texts.
     """
-    begin, row, wanted = time.perf_counter(), find(method, MODULES), Wanted(mean, std, image_size, seed, device)
-    source, numbers = own_copy(network), config or ModulesConfig()
-    images = read(train, val, wanted)
-    images = as_taken(source, images, class_names, wanted)
-    plain(source, images.example.cpu())
+    began, row, numbers = time.perf_counter(), find(method, MODULES), config or ModulesConfig()
+    start = begin(network, train, val, class_names, Wanted(mean, std, image_size, seed, device))
+    source, images, example = start.source, start.images, start.example
     classes = _every_class(images)
-    findings, example = check_up(source, images.example, len(classes.names)), images.example
     place = None if folder is None else Path(folder)
     with doubting() as doubts, computing(device, example[0, 0].numel(), seed) as runtime:
-        judge(findings, type(network).__name__)
-        doubt_val(images)
+        start.judge()
         with Shown(progress).bar(row.label, row.cycles_of(numbers), "cycle") as on_step:
             watch = ModulesWatch(
                 place, lambda c: on_step(c.number, f"{100 * c.kept:.0f}% kept, val {c.val_accuracy:.3f}")
@@ -107,7 +100,7 @@ def modularize(
         images={"train": len(images.train.data), "val": len(images.val.data)},
         normalisation=images.normalisation,
         seed=seed,
-        seconds=time.perf_counter() - begin,
+        seconds=time.perf_counter() - began,
         settings=asdict(getattr(numbers, method)),
         doubts=tuple(doubts),
     )

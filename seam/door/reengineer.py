@@ -11,22 +11,12 @@ from torch import nn
 
 from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
-from seam.door.asked import (
-    Device,
-    Wanted,
-    doubt_val,
-    own_copy,
-    problem_of,
-    read,
-)
+from seam.door.asked import Device, Wanted, problem_of
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
-from seam.door.normalisation import as_taken
 from seam.door.progress import Shown
+from seam.door.start import begin
 from seam.door.work import Small, Work
-from seam.measures.check_up import check_up
-from seam.measures.findings import judge
-from seam.networks.plain import plain
 
 SEARCH = SearchConfig(
     method="one_pass", structure="channels", cost="milliseconds", target=0.4, layouts=4, accuracy_floor=0.0
@@ -93,24 +83,19 @@ def reengineer(
     Warns:
         SuspectResultWarning: the result is doubtful; `report.doubts` has the same texts.
     """
-    begin = time.perf_counter()
-    wanted = Wanted(mean, std, image_size, seed, device)
-    source = own_copy(network)
-    images = read(train, val, wanted)
-    images = as_taken(source, images, class_names, wanted)
-    plain(source, images.example.cpu())
+    began = time.perf_counter()
+    start = begin(network, train, val, class_names, Wanted(mean, std, image_size, seed, device))
+    source, images = start.source, start.images
     problem = problem_of(classes, images)
     as_near, config = target is None and search_config is None, search_config or SEARCH
     config = config if target is None else replace(config, target=target)
     training = training or TRAINING
     if not images.train.as_stored:  # images vary by what their own loader draws
         config, training = replace(config, augment="none"), replace(training, augment="none")
-    findings = check_up(source, images.example, len(images.train.classes or ()))
-    shape, place = images.example.shape, None if folder is None else Path(folder)
-    with doubting() as doubts, computing(device, shape[2] * shape[3], seed) as runtime:
-        judge(findings, type(network).__name__)
-        doubt_val(images)
+    place = None if folder is None else Path(folder)
+    with doubting() as doubts, computing(device, start.example[0, 0].numel(), seed) as runtime:
+        start.judge()
         work = Work(source, images, problem, config, training, runtime, seed, place, Shown(progress), as_near)
         made = work.done()
-    report = replace(made.report, doubts=tuple(doubts), seconds=time.perf_counter() - begin)
+    report = replace(made.report, doubts=tuple(doubts), seconds=time.perf_counter() - began)
     return replace(made, report=report)

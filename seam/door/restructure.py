@@ -13,23 +13,20 @@ from torch import Tensor, nn
 
 from seam.configs.inference import ProfileConfig
 from seam.configs.methods import RestructureConfig
-from seam.door.asked import Device, Wanted, doubt_val, own_copy, read
+from seam.door.asked import Device, Wanted
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
-from seam.door.normalisation import as_taken
 from seam.door.progress import Shown
 from seam.door.report import Report, Size
+from seam.door.start import begin
 from seam.door.times import measured
 from seam.hardware import describe
-from seam.measures.check_up import check_up
-from seam.measures.findings import judge
 from seam.measures.macs import count
 from seam.methods.catalogue import find
 from seam.methods.deeparc import Restructured as Made
 from seam.methods.deeparc import restructure as by_deeparc
 from seam.methods.protocol import Target, Watch
 from seam.methods.restructuring import Change
-from seam.networks.plain import plain
 from seam.training.loop import Epoch
 
 
@@ -108,19 +105,14 @@ def restructure(
     Warns:
         SuspectResultWarning: the result is doubtful; `report.doubts` has the same texts.
     """
-    begin = time.perf_counter()
-    wanted, numbers = Wanted(mean, std, image_size, seed, device), config or RestructureConfig()
-    source = own_copy(network)
-    images = read(train, val, wanted)
-    images = as_taken(source, images, class_names, wanted)
-    plain(source, images.example.cpu())
+    began, numbers = time.perf_counter(), config or RestructureConfig()
+    start = begin(network, train, val, class_names, Wanted(mean, std, image_size, seed, device))
+    source, images, example = start.source, start.images, start.example
     if not images.train.as_stored:  # images vary by what their own loader draws
         numbers = replace(numbers, training=replace(numbers.training, augment="none"))
-    findings = check_up(source, images.example, len(images.train.classes or ()))
-    example, place = images.example, None if folder is None else Path(folder)
+    place = None if folder is None else Path(folder)
     with doubting() as doubts, computing(device, example[0, 0].numel(), seed) as runtime:
-        judge(findings, type(network).__name__)
-        doubt_val(images)
+        start.judge()
         target = Target(images.train.data, images.val.data, images.preprocess, len(images.train.classes or ()))
         trainings, epochs = 1 + 2 * numbers.controls, numbers.training.epochs
         with Shown(progress).bar("restructure", trainings * epochs, "pass") as on_step:
@@ -140,7 +132,7 @@ def restructure(
         images={"train": len(images.train.data), "val": len(images.val.data)},
         normalisation=images.normalisation,
         seed=seed,
-        seconds=time.perf_counter() - begin,
+        seconds=time.perf_counter() - began,
         settings={"restructure": asdict(numbers)},
         conditions={**conditions, "torch": torch.__version__, "threads": runtime.threads, "machine": describe()},
         doubts=tuple(doubts),

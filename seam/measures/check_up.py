@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from seam.masks.groups import channel_groups
 from seam.masks.masks import counted, maskable, outside_mask
 from seam.measures.findings import Finding
 from seam.networks.plain import copy_of, plain
-from seam.networks.scores import Scores, find_scores, give_scores, shown_output
+from seam.networks.scores import find_scores, give_found, shown_output, within_bounds
 
 Images = Float[Tensor, "batch channels height width"]
 _ALIKE = 1e-3
@@ -43,22 +44,34 @@ def check_up(network: nn.Module, images: Images, num_classes: int) -> list[Findi
     """
     found: list[Finding] = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        twin = copy_of(network).eval()
+        twin = _Twin(copy_of(network).eval(), images, num_classes)
         for look in (_input, _output, _repeated, _alone, _training, _plain, _weights, _channels, _exported):
-            found += look(twin, images, num_classes)
-            twin.eval()
+            found += look(twin)
+            twin.network.eval()
             if any(finding.verdict == "stop" for finding in found):
                 break
     return found
 
 
-def _input(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+@dataclass
+class _Twin:
+    """A copy of a network, to be looked at and run as often as is needed, and no more."""
+
+    network: nn.Module
+    images: Images
+    num_classes: int
+    output: Any = None
+    """What it gives for the images in eval mode: all of it, then its class scores alone."""
+
+
+def _input(twin: _Twin) -> Iterator[Finding]:
+    network, images = twin.network, twin.images
     channels, (height, width) = images.shape[1], images.shape[2:]
     first = next((m for m in network.modules() if isinstance(m, _ConvNd)), None)
     other = next(((n, t) for n, t in network.named_parameters() if t.dtype != images.dtype), None)
     given = images.clone()
     try:
-        network(given)
+        twin.output = network(given)
     except Exception as e:  # whatever the network's own code raises
         wanted = None if first is None else first.in_channels
         if wanted is not None and wanted != channels and f"{wanted} channels" in str(e):
@@ -87,20 +100,21 @@ def _input(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fin
     yield Finding("input", f"images of {height} x {width} pixels, {channels} channels")
 
 
-def _output(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+def _output(twin: _Twin) -> Iterator[Finding]:
     """What is looked at after it gives its class scores alone."""
-    output, expected = network(images), (len(images), num_classes)
+    images, num_classes, output = twin.images, twin.num_classes, twin.output
     found = find_scores(output, len(images), num_classes)
     if found is None:
+        expected = len(images), num_classes
         several = ", under the name 'logits' where there are several outputs"
         text = (
             f"expected class scores of shape {expected}, got {shown_output(output)}; give a network that returns them"
         )
         yield Finding("scores", f"{text}{'' if isinstance(output, Tensor) else several}.", "stop")
         return
-    bounded = _within_bounds(network, images, found)
-    give_scores(network, images, num_classes)
-    scores = network(images)
+    bounded = within_bounds(twin.network, images, found, output)
+    give_found(twin.network, found)
+    scores = twin.output = found.take(output)
     if not bool(torch.isfinite(scores).all()):
         yield Finding("scores", "expected finite class scores, got NaN or infinite ones", "stop", "normalisation")
     elif bounded and found.alone:
@@ -118,14 +132,14 @@ def _output(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fi
         yield Finding("scores", ", ".join(filter(None, parts)))
 
 
-def _repeated(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
-    if not _differ(network(images), network(images)):
+def _repeated(twin: _Twin) -> Iterator[Finding]:
+    if not _differ(twin.network(twin.images), twin.output):
         yield Finding("repeated", "the same images give the same scores")
         return
     scores = []
     for _ in range(2):
         torch.manual_seed(0)
-        scores.append(network(images))
+        scores.append(twin.network(twin.images))
     cause = (
         "something is drawn at random, such as F.dropout(x) without training=self.training; make it depend on the mode"
     )
@@ -135,11 +149,10 @@ def _repeated(network: nn.Module, images: Images, num_classes: int) -> Iterator[
     yield Finding("repeated", text, "stop")
 
 
-def _alone(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
-    together = network(images)[:1]
+def _alone(twin: _Twin) -> Iterator[Finding]:
     error = None
     try:
-        differ = _differ(network(images[:1]), together)
+        differ = _differ(twin.network(twin.images[:1]), twin.output[:1])
     except Exception as e:  # whatever the network's own code raises
         error, differ = e, True
     if not differ:
@@ -148,7 +161,7 @@ def _alone(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fin
     text = "an image's scores depend on the other images of its batch, in eval mode"
     cause = "something mixes images of a batch, such as F.batch_norm(x, None, None, training=True); make it treat each"
     cause += " for itself"
-    norms = ((name, m) for name, m in network.named_modules() if isinstance(m, _BatchNorm))
+    norms = ((name, m) for name, m in twin.network.named_modules() if isinstance(m, _BatchNorm))
     name, norm = next(((n, m) for n, m in norms if m.training or m.running_mean is None), ("", None))
     if norm is not None and norm.running_mean is None:
         cause = f"{name} is a BatchNorm with track_running_stats=False; train it with running statistics"
@@ -159,13 +172,13 @@ def _alone(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fin
     yield Finding("alone", f"{text}: {cause}.", "stop")
 
 
-def _training(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+def _training(twin: _Twin) -> Iterator[Finding]:
     try:
-        scores = network.train()(images)
+        scores = twin.network.train()(twin.images)
     except Exception as e:  # whatever the network's own code raises
         yield Finding("training", f"it cannot be run in training mode: {_line(e)}; mend its forward.", "stop")
         return
-    if not isinstance(scores, Tensor) or scores.shape != (len(images), num_classes):
+    if not isinstance(scores, Tensor) or scores.shape != (len(twin.images), twin.num_classes):
         got = shown_output(scores)
         text = (
             f"expected class scores alone while it trains, got {got}; build it without auxiliary outputs (of"
@@ -176,10 +189,10 @@ def _training(network: nn.Module, images: Images, num_classes: int) -> Iterator[
         yield Finding("training", "class scores alone")
 
 
-def _plain(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+def _plain(twin: _Twin) -> Iterator[Finding]:
     """What is looked at after it is the plain network, as it is worked on."""
     try:
-        changed = plain(network, images)
+        changed = plain(twin.network, twin.images)
     except SourceError as e:
         yield Finding("layers", str(e), "stop")
         return
@@ -188,7 +201,8 @@ def _plain(network: nn.Module, images: Images, num_classes: int) -> Iterator[Fin
         yield Finding("layers", f"{number} compute their weight ({changed[0]}): it is used as it comes out")
 
 
-def _weights(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+def _weights(twin: _Twin) -> Iterator[Finding]:
+    network = twin.network
     try:
         weights = maskable(network)
     except SearchError as e:
@@ -205,9 +219,9 @@ def _weights(network: nn.Module, images: Images, num_classes: int) -> Iterator[F
     yield Finding("weights", f"{text}; a mask of single weights leaves these as they are: {shown}{rest}.", "doubt")
 
 
-def _channels(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+def _channels(twin: _Twin) -> Iterator[Finding]:
     try:
-        groups = channel_groups(network, images[:2])
+        groups = channel_groups(twin.network, twin.images[:2])
     except NoChannelsError as e:
         yield Finding("channels", f"{e.what}: only single weights can be removed")
         return
@@ -216,11 +230,11 @@ def _channels(network: nn.Module, images: Images, num_classes: int) -> Iterator[
     yield Finding("channels", f"{free} of {channels} channels can go, {len(groups.dispensable)} layers whole")
 
 
-def _exported(network: nn.Module, images: Images, num_classes: int) -> Iterator[Finding]:
+def _exported(twin: _Twin) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter is deprecated
         try:
-            write_unchecked(network, images[:1], Path(folder) / "network.onnx")
+            write_unchecked(twin.network, twin.images[:1], Path(folder) / "network.onnx")
         except Exception as e:  # the exporter raises many kinds, none its own
             text = f"it does not export to ONNX, which engines need: {_line(e)}; replace that operator."
             yield Finding("export", text, "stop")
@@ -230,13 +244,6 @@ def _exported(network: nn.Module, images: Images, num_classes: int) -> Iterator[
 
 def _differ(one: Tensor, other: Tensor) -> bool:
     return one.shape != other.shape or bool((one - other).abs().max() > _ALIKE * max(1e-3, float(one.abs().max())))
-
-
-def _within_bounds(network: nn.Module, images: Images, found: Scores) -> bool:
-    """Whether scores lie in 0 to 1 whatever the images: those given, their negatives, and both magnified; not all 0."""
-    scores = [replace(found, alone=False).take(network(images * scale)) for scale in (1, -1, 100, -100)]
-    inside = all(bool(((some >= 0) & (some <= 1)).all()) for some in scores)
-    return inside and any(bool((some > 0).any()) for some in scores)
 
 
 def _line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import getitem
 from typing import Any, cast
 
@@ -96,6 +97,25 @@ def give_all_scores(network: nn.Module) -> None:
         network.__class__ = type(network).__mro__[1]
         if taken.place is not None:
             _give(network, Scores(taken.place, alone=False))
+
+
+def within_bounds(network: nn.Module, images: Tensor, found: Scores, output: Any) -> bool:
+    """Whether scores lie in 0 to 1 whatever the images: those given, their negatives, and both magnified; not all 0.
+
+    Args:
+        network: in eval mode.
+        images: as it takes them.
+        found: where its scores are in what it gives.
+        output: what it gives for these images.
+    """
+    others = (network(images * scale) for scale in (-1, 100, -100))
+    is_positive = False
+    for given in chain((output,), others):
+        scores = replace(found, alone=False).take(given)
+        if not bool(((scores >= 0) & (scores <= 1)).all()):
+            return False
+        is_positive |= bool((scores > 0).any())
+    return is_positive
 
 
 def shown_output(output: Any) -> str:

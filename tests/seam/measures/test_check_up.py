@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torchvision.models import VisionTransformer
 
 from seam.errors import SourceError, SuspectResultWarning
@@ -29,6 +30,20 @@ class Base(nn.Module):
 
     def forward(self, x: Tensor) -> object:
         return self.linear(self.features(x))
+
+
+def test_a_network_is_run_no_more_than_its_questions_need() -> None:
+    batches: list[int] = []
+
+    def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if type(module).__name__ == "Mapping":
+            batches.append(len(given[0]))
+
+    with register_module_forward_pre_hook(note):
+        check_up(Mapping(), IMAGES, 4)
+    given, again, alone, training = 3, 3, 1, 3
+    made_plain, exported = 2, 1
+    assert batches == [given, again, alone, training, made_plain, exported]
 
 
 class Auxiliary(Base):
