@@ -21,7 +21,7 @@ QUICK = {
     '"shop/train", class_names=names, image_size=16, mean=[0.5], std=[0.25], progress=False)\nprint(mended': (
         '"shop/train", class_names=names, image_size=16)\nprint(mended'
     ),
-    "tolerance=0.02, shared=0.5": "tolerance=0.5, shared=0.5, cycles=1, mask_passes=4, lr_scores=0.1",
+    "tolerance=0.02, shared=0.25": "tolerance=0.5, shared=0.5, cycles=1, mask_passes=4, lr_scores=0.1",
 }
 """What is written for people, and what makes it a matter of seconds."""
 FEW = ModulesConfig(
