@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from seam.errors import ExportError
 from seam.files import write_bytes
-from seam.inference.pooling import ExportablePooling
+from seam.inference.exportable import Exportable
 
 OPSET = 17
 """DeepSparse 1.8 reads up to opset 19 and IR 9; the TorchScript exporter writes both for opset
@@ -100,7 +100,7 @@ def write_unchecked(
 ) -> None:
     """Write `model`, in eval mode and on the CPU, as ONNX with any batch size; raises whatever the exporter does.
 
-    Nothing is printed. Attention and adaptive pooling are written in operators that ONNX has.
+    Nothing is printed. Attention, pools and views are written in operators that ONNX has.
     """
     axes = {name: {0: "batch"} for name in (input_name, output_name)}
     names: dict[str, Any] = {"input_names": [input_name], "output_names": [output_name], "dynamic_axes": axes}
@@ -109,7 +109,7 @@ def write_unchecked(
     log = torch._C._jit_onnx_log
     torch._C._jit_onnx_log = lambda *_: None  # the whole graph of what cannot be exported, whatever `verbose` says
     try:
-        with ExportablePooling():
+        with Exportable():
             torch.onnx.export(model, (example_input,), str(path), opset_version=OPSET, dynamo=False, **names)
     finally:
         torch._C._jit_onnx_log = log
