@@ -128,12 +128,14 @@ def _read_all(known: Constants, node: fx.Node) -> None:
 
 
 def _asks_for_other_sizes(node: fx.Node, axis: int, rank: int) -> bool:
-    """Whether `node` is about the shape of a value, and the number of channels is not used."""
+    """Whether `node` is about the form of a value, and the number of channels is not used."""
     along = (1, 3) if axis == BY_HEADS else (axis,)
 
     def other(index: Any) -> bool:
         return isinstance(index, int) and index % rank not in along
 
+    if node.target is getattr and node.args[1:] in (("device",), ("dtype",)):
+        return True
     size = node.op == "call_method" and node.target == "size"
     if size and len(node.args) == 2:
         return other(node.args[1])

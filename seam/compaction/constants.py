@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
+from seam.compaction.apart import OVER_AXES, reduced, stacked
 from seam.compaction.attending import FOLLOW_HEADS, attended
 from seam.compaction.calls import Links, link_calls
 from seam.compaction.channels import BY_HEADS, Blocks, Channels, Tie, beside_zeros, one_to_one
@@ -21,10 +22,21 @@ from seam.compaction.heads import ATTENTION, gather_heads
 from seam.compaction.held import SPREAD, beside, chain_to, held_in, spread, zeros_of
 from seam.compaction.joined import joined, padded
 from seam.compaction.layers import Layer, constant_outputs, fold_constants, groups_of, is_zero_padded
-from seam.compaction.movement import MOVES, PICKS, SPLITS, VIEWS, gather_shuffles, has_sizes, moved, pieces
+from seam.compaction.movement import MOVES, SPLITS, gather_shuffles
+from seam.compaction.moves import Moves
 from seam.compaction.norms import is_across_channels, normalised_across
-from seam.compaction.operations import ACTIVATIONS, ARITHMETIC, CONCATENATIONS, OUT_OF_PLACE, POOLS, PRODUCTS, is_random
-from seam.compaction.pools import Tied, averaged, gated, normalised, normalised_over, pooled, shuffled
+from seam.compaction.operations import (
+    ACTIVATIONS,
+    ARITHMETIC,
+    CONCATENATIONS,
+    OUT_OF_PLACE,
+    POOLS,
+    PRODUCTS,
+    RESAMPLING,
+    is_random,
+)
+from seam.compaction.pools import Tied, averaged, gated, normalised, normalised_over, pooled, resampled, shuffled
+from seam.compaction.spelling import spell
 from seam.compaction.trace import EACH_NORM, LAYERS, PER_CHANNEL, Traced
 
 
@@ -62,8 +74,8 @@ class Constants:
         self.ties: dict[fx.Node, list[Tie]] = {}
         self.blocks: list[Blocks] = []
         self.links: Links = []
-        self.picked: dict[fx.Node, Tensor] = {}
-        self.pieces: dict[fx.Node, list[Tensor]] = {}
+        moves = Moves(traced)
+        self.picked, self.pieces = moves.picked, moves.pieces
         self.fixed: dict[fx.Node, fx.Node] = {}
         self._own: dict[int, nn.Parameter] = {}
         self._interpreter = fx.Interpreter(traced.module)
@@ -71,16 +83,21 @@ class Constants:
             **dict.fromkeys((*PER_CHANNEL, *ACTIVATIONS, *ARITHMETIC), self._pointwise),
             **dict.fromkeys(POOLS, partial(pooled, traced)),
             **dict.fromkeys(("softmax", "logsoftmax"), partial(normalised_over, traced)),
-            **dict.fromkeys(MOVES, self._move),
-            **dict.fromkeys(SPLITS, self._split),
+            **dict.fromkeys(MOVES, moves.move),
+            **dict.fromkeys(SPLITS, moves.split),
             **dict.fromkeys(EACH_NORM, partial(normalised, traced)),
             **dict.fromkeys(("layernorm", "rmsnorm"), partial(normalised_across, traced)),
             **dict.fromkeys(CONCATENATIONS, partial(joined, traced, self.channels)),
             **dict.fromkeys(SPREAD, partial(spread, traced)),
             **dict.fromkeys(("pixelshuffle", "pixelunshuffle"), partial(shuffled, traced)),
             **{"mean": partial(averaged, traced), "pad": partial(padded, traced), "glu": partial(gated, traced)},
+            **dict.fromkeys(OVER_AXES, partial(reduced, traced)),
+            **dict.fromkeys(RESAMPLING, partial(resampled, traced)),
+            **dict.fromkeys(("reshapeas", "viewas"), moves.move_as),
+            "stack": partial(stacked, traced, self.channels),
             **{"splitheads": self._split_heads, "joinheads": self._join_heads},
         }
+        spell(traced)
         gather_shuffles(traced)
         gather_heads(traced)
         for node in traced.nodes:
@@ -218,32 +235,6 @@ class Constants:
         return self.traced.kind(node) in PER_CHANNEL and (
             axis != 1 or getattr(self.traced.called(node), "running_mean", 0) is None
         )
-
-    def _move(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
-        kind, shape = self.traced.kind(node), self.traced.shapes
-        if kind == "getitem" and source in self.traced.pieces:
-            at = node.args[1]
-            if not isinstance(at, int):
-                return None
-            axis, of_source = known.axis, self.pieces[source][at]
-        else:
-            found = moved(self.traced, node, source, known)
-            if found is None or (kind in VIEWS and not has_sizes(node, self._rank(node))):
-                return None
-            axis, of_source = found
-            same = torch.equal(of_source, torch.arange(len(known.constant)))
-            others = [[size for a, size in enumerate(shape[n]) if a != known.axis] for n in (source, node)]
-            if kind in PICKS and not same and (axis != known.axis or others[0] != others[1]):
-                return None
-        self.picked[node] = of_source
-        return axis, known.constant[of_source], [Tie(source, of_source, torch.arange(len(of_source)))]
-
-    def _split(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
-        parts = pieces(self.traced, node, source, known)
-        if parts is None:
-            return None
-        self.pieces[node] = parts
-        return known.axis, known.constant, [one_to_one(source, len(known.constant))]
 
     def _split_heads(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
         if known.axis != 2:

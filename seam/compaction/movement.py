@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from seam.compaction.channels import Channels
 from seam.compaction.trace import Traced
 
-VIEWS = ("view", "reshape")
+VIEWS = ("view", "reshape", "unflatten")
 SPLITS = ("split", "chunk", "tensorsplit")
 PICKS = ("getitem", "indexselect", "flip", "roll", "channelshuffle", "narrow")
 """What may leave channels out, or change their order."""
@@ -25,13 +25,22 @@ def moved(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> tu
     The operation is run on the numbers of the channels. None: they lie along several axes, or along
     that of the batch.
     """
-    numbers = run_operation(traced, node, {source: _numbers(traced, source, known)})
+    numbers = run_operation(traced, node, {source: numbered(traced, source, known)})
     return None if not isinstance(numbers, Tensor) else _along_one_axis(numbers, traced.shapes[source], known.axis)
+
+
+def axis_in_view(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> int | None:
+    """The axis along which the channels of `source` lie in it, seen in the shape of `node`; None: in several."""
+    shape = traced.shapes[source]
+    if traced.shapes[node].numel() != shape.numel():
+        return None
+    found = _along_one_axis(numbered(traced, source, known).view(traced.shapes[node]), shape, known.axis)
+    return None if found is None else found[0]
 
 
 def pieces(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> list[Int[Tensor, " piece"]] | None:
     """Of each piece of a split along the channels, which these are; None: it is another kind of split."""
-    parts = run_operation(traced, node, {source: _numbers(traced, source, known)})
+    parts = run_operation(traced, node, {source: numbered(traced, source, known)})
     if parts is None:
         return None
     found = [_along(part, known.axis) for part in parts]
@@ -82,6 +91,13 @@ def pick(traced: Traced, node: fx.Node, channels: Channels, source: Channels, of
 
 def resize(node: fx.Node, channels: Channels, rank: int) -> None:
     """Put the number of kept channels into the sizes of a view."""
+    if is_unflatten(node):
+        axis, parts = cast("tuple[int, Any]", node.args[1:])
+        sizes, at = list(parts), channels.axis - axis % (rank - len(parts) + 1)
+        if 0 <= at < len(sizes):
+            sizes[at] = int(channels.kept.sum())
+            node.args = (node.args[0], axis, tuple(sizes))
+        return
     sizes = list(_sizes(node))
     if len(sizes) == rank:
         sizes[channels.axis] = int(channels.kept.sum())
@@ -91,7 +107,13 @@ def resize(node: fx.Node, channels: Channels, rank: int) -> None:
 
 def has_sizes(node: fx.Node, rank: int) -> bool:
     """Whether the sizes of a view are given one by one."""
-    return len(_sizes(node)) == rank and not node.kwargs
+    given = len(node.args) == 3 if is_unflatten(node) else len(_sizes(node)) == rank
+    return given and not node.kwargs
+
+
+def is_unflatten(node: fx.Node) -> bool:
+    """Whether an operation lays one axis out along several."""
+    return node.target in ("unflatten", torch.unflatten)
 
 
 def _sizes(node: fx.Node) -> Any:
@@ -99,7 +121,8 @@ def _sizes(node: fx.Node) -> Any:
     return first if isinstance(first, list | tuple) else node.args[1:]
 
 
-def _numbers(traced: Traced, source: fx.Node, known: Channels) -> Tensor:
+def numbered(traced: Traced, source: fx.Node, known: Channels) -> Int[Tensor, ...]:
+    """A value of the shape of `source` whose numbers are those of its channels."""
     shape = traced.shapes[source]
     along = [-1 if axis == known.axis else 1 for axis in range(len(shape))]
     return torch.arange(len(known.constant)).view(along).expand(shape).contiguous()

@@ -12,12 +12,18 @@ from torch import fx
 ACTIVATIONS = (
     *("relu", "relu6", "leakyrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "sigmoid", "logsigmoid"),
     *("tanh", "hardtanh", "hardswish", "hardsigmoid", "clamp", "identity", "contiguous", "clone", "detach", "dropout"),
-    "stochasticdepth",
+    *("stochasticdepth", "float", "softsign", "tanhshrink", "hardshrink", "softshrink", "threshold"),
+    *("neg", "abs", "square", "pow", "sqrt", "rsqrt", "reciprocal", "exp", "log", "log1p", "sin", "cos", "erf"),
 )
+"""And other functions of one number, each applied to all."""
 PRODUCTS = ("mul", "imul")
 ARITHMETIC = ("add", "iadd", "sub", "isub", "div", "truediv", "itruediv", "maximum", "minimum", *PRODUCTS)
 CONCATENATIONS = ("cat", "concat", "concatenate")
 POOLS = ("avgpool", "maxpool", "adaptiveavgpool", "adaptivemaxpool")
+RESAMPLING = (
+    *("interpolate", "upsample", "upsamplingnearest", "upsamplingbilinear"),
+    *("reflectionpad", "replicationpad", "circularpad"),
+)
 TRAINING = {"dropout": 2, "stochasticdepth": 3}
 """Function that is random while training -> position of the argument that says so."""
 OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {

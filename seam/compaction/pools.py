@@ -29,6 +29,13 @@ def pooled(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> T
     return 1, constant, [one_to_one(source, len(constant))]
 
 
+def resampled(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
+    """Each channel by itself, in another size made of its own numbers: what is the same everywhere stays so."""
+    if known.axis != 1 or traced.shapes[node][:2] != traced.shapes[source][:2]:
+        return None
+    return 1, known.constant, [one_to_one(source, len(known.constant))]
+
+
 def averaged(traced: Traced, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
     """Means over other axes than that of the channels and that of the batch."""
     axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")

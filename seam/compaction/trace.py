@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, cast
 
-import jaxtyping
 import torch
 from torch import Tensor, fx, nn
 
 from seam.compaction.functional import as_layers
 from seam.compaction.recorder import Recorder
-from seam.compaction.tracer import BranchError, Decision, Tracer, functions_opened, layer_class
+from seam.compaction.tracer import BranchError, Decision, Tracer, layer_class
+from seam.compaction.while_tracing import functions_opened, types_unchecked
 
 LAYERS = ("conv", "convtranspose", "linear")
 PER_CHANNEL = ("batchnorm", "prelu")
@@ -165,7 +165,7 @@ def _traced(
     devices = [images.device] if images.is_cuda else []
     tracer, attributes = Tracer(images.clone()), set(vars(network))
     try:
-        with _types_unchecked(), torch.no_grad(), torch.random.fork_rng(devices), opened():
+        with types_unchecked(), torch.no_grad(), torch.random.fork_rng(devices), opened():
             traced = fx.GraphModule(network, tracer.trace(network), type(network).__name__)
         as_layers(traced, network)
         _take_defaults(traced)
@@ -202,14 +202,3 @@ def _fix(traced: fx.GraphModule, recorder: Recorder, decisions: list[Decision], 
         if not decision.holds(larger.env[decision.node]):
             raise NotFollowedError(f"it decides by the number of images in {decision.where}")
     recorder.fix(larger.env)
-
-
-@contextmanager
-def _types_unchecked() -> Iterator[None]:
-    """No run-time checks of jaxtyping's annotations: tracing calls the network with a proxy, which is no tensor."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", before)

@@ -6,7 +6,6 @@ import linecache
 import operator
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +13,9 @@ from typing import Any, cast
 import jaxtyping
 import torch
 from torch import Tensor, fx, nn
-from torch.fx import _symbolic_trace
 from torch.fx.proxy import Attribute
+
+from seam.compaction.while_tracing import sizes_followed
 
 _ABOUT_FORM = frozenset(
     (
@@ -24,8 +24,6 @@ _ABOUT_FORM = frozenset(
     )
 )
 """What is asked of a tensor that does not depend on its numbers."""
-_TRACED_AS_ONE = ("stochastic_depth",)
-"""Functions that their makers keep in one piece (torch.fx.wrap), as they are random while training."""
 _NOT_THE_NETWORKS = (*(str(Path(m).parent) for m in (torch.__file__, jaxtyping.__file__, __file__)), "<@")
 """Beginnings of files that are not a network's code; the last is of checked types."""
 _BEHAVIOUR = ("forward", "_conv_forward", "__call__")
@@ -73,6 +71,11 @@ class Tracer(fx.Tracer):
         self._images = images
         self._by_content: dict[fx.Node, bool] = {}
         self._running = False
+
+    def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
+        """The graph of a network."""
+        with sizes_followed():
+            return super().trace(root, concrete_args)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """What the network's own code gets in the place of a tensor."""
@@ -152,21 +155,6 @@ def layer_class(module: nn.Module) -> type | None:
         return None
     same = all(getattr(kind, name, None) is getattr(own, name, None) for name in _BEHAVIOUR)
     return own if same and "forward" not in module.__dict__ else None
-
-
-@contextmanager
-def functions_opened() -> Iterator[None]:
-    """Trace into functions that their makers keep in one piece for torch.fx, all but random ones."""
-    wrapped = _symbolic_trace._wrapped_fns_to_patch
-    before = dict(wrapped)
-    for key in before:
-        if key[1] not in _TRACED_AS_ONE:
-            del wrapped[key]
-    try:
-        yield
-    finally:
-        wrapped.clear()
-        wrapped.update(before)
 
 
 def _where() -> str:

@@ -30,6 +30,7 @@ def _picked(pick, read=4):
         (lambda x: torch.cat(list(reversed(x.chunk(3, 1)))[:2], 1), [4, 5, 2, 3]),
         (lambda x: x.transpose(1, 2).contiguous().transpose(2, 1)[:, :4], [0, 1, 2, 3]),
         (lambda x: nn.ChannelShuffle(3)(x)[:, :4], [0, 2, 4, 1]),
+        (lambda x: x.roll(2, 1)[:, :4], [4, 5, 0, 1]),
     ],
 )
 def test_of_what_is_picked_only_what_is_read_stays(pick, read):
