@@ -32,7 +32,7 @@ from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
 from seam.networks.build import build
 from seam.runtime import start
-from seam.search.together import joint_round
+from seam.search.together import Together
 
 STEP_GOAL, TOGETHER_GOAL = 1.15, 0.25
 
@@ -69,7 +69,7 @@ def together_ratio(lab: Lab, config: SearchConfig, problems: int, repeats: int) 
             search.loop.next_round()
 
     # the first round ranks the weights and warms up
-    found = in_turn({"together": lambda: joint_round(joint), "one_by_one": one_by_one}, repeats)
+    found = in_turn({"together": Together(joint).next_round, "one_by_one": one_by_one}, repeats)
     seconds = {name: round(found.median(name), 3) for name in found.seconds}
     return {**found.ratio("together", "one_by_one"), **seconds, "problems": problems, **_memory(found)}
 

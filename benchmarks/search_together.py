@@ -17,7 +17,7 @@ from pathlib import Path
 
 from in_turn import in_turn
 
-from seam.search.together import bytes_needed, how_many_fit, joint_round
+from seam.search.together import Together, bytes_needed, how_many_fit
 from tasks.inputs.problem import problem_source
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext
@@ -43,7 +43,7 @@ def main() -> None:
             search.loop.next_round()
 
     # the first round ranks the weights and warms up
-    found = in_turn({"together": lambda: joint_round(together), "one_by_one": one_by_one}, arguments.repeats)
+    found = in_turn({"together": Together(together).next_round, "one_by_one": one_by_one}, arguments.repeats)
     search, runtime = alone[0], alone[0].loop.runtime
     print(
         json.dumps(

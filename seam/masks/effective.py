@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -15,7 +16,7 @@ class EffectiveWeights:
     """Frozen weights, the same under a mask (weight * mask), and the gradient of a loss with respect to these.
 
     Each lies in one flat buffer, so that a step costs a few elementwise passes whatever the number
-    of tensors.
+    of tensors. Those of several networks lie along a first dimension, the stack, see `stacked`.
     """
 
     def __init__(self, network: nn.Module, others: Iterable[str] = ()) -> None:
@@ -28,10 +29,20 @@ class EffectiveWeights:
         parameters = {**maskable(network), **{name: network.get_parameter(name) for name in others}}
         self.others = frozenset(others)
         self._shapes = {name: p.shape for name, p in parameters.items()}
-        self.weights: Float[Tensor, " weights"] = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
-        self.flat: Float[Tensor, " weights"] = self.weights.clone()
+        self._take(torch.cat([p.detach().reshape(-1) for p in parameters.values()]))
+
+    @classmethod
+    def stacked(cls, members: Sequence[EffectiveWeights]) -> EffectiveWeights:
+        """Those of several copies of one network, in tensors with a first dimension for the copies."""
+        made = copy.copy(members[0])
+        made._take(torch.stack([own.weights for own in members]))
+        return made
+
+    def _take(self, weights: Float[Tensor, "*stack weights"]) -> None:
+        self.weights = weights
+        self.flat: Float[Tensor, "*stack weights"] = weights.clone()
         """weight * mask, as `put` left it."""
-        self.gradient: Float[Tensor, " weights"] = torch.zeros_like(self.weights)
+        self.gradient: Float[Tensor, "*stack weights"] = torch.zeros_like(weights)
         """Of the loss with respect to `flat`, as the last backward pass left it."""
         self.by_name = {name: view.requires_grad_() for name, view in self.split(self.flat.detach()).items()}
         """Parameter name -> its part of `flat`, a leaf tensor to run the network with."""
@@ -39,10 +50,10 @@ class EffectiveWeights:
             view.grad = gradient
 
     def __len__(self) -> int:
-        return self.weights.numel()
+        return self.weights.shape[-1]
 
     @torch.no_grad()
-    def put(self, mask: Bool[Tensor, " weights"]) -> None:
+    def put(self, mask: Bool[Tensor, "*stack weights"]) -> None:
         """Keep the weights of `mask` alone, and clear the gradient."""
         torch.mul(self.weights, mask, out=self.flat)
         self.gradient.zero_()

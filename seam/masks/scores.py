@@ -73,7 +73,12 @@ def backward(scored: Scores, drift: float | Tensor) -> None:
 
 def density_of(scored: Scores) -> float:
     """Fraction of weights kept (one host sync); one that is zero anyway, as another mask leaves it, is none."""
-    return float((scored.mask() & (scored.effective.weights != 0)).float().mean())
+    return float(densities_of(scored))
+
+
+def densities_of(scored: Scores) -> Float[Tensor, "*stack"]:
+    """As `density_of`, of each network of a stack (see `seam.masks.stacked`), not waited for."""
+    return (scored.mask() & (scored.effective.weights != 0)).float().mean(-1)
 
 
 def masks_of(scored: Scores) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """How scores move during a mask search.
 
-Along a falling budget (ours), or by the drift of the cost term (as published).
+Along a falling budget (ours), or by the drift of the cost term (as published). Of several problems'
+scores, stacked along a first dimension, each problem's move as they would alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from seam.checkpoint import optimizer_tensors, restore_optimizer
 from seam.configs.search import SearchConfig
 from seam.masks.scores import backward
-from seam.search.images import SearchImages
+from seam.search.images import Epochs
 from seam.search.objective import Objective
 from seam.search.saliency import fisher_saliency
 
@@ -54,9 +55,7 @@ class Dynamics(Protocol):
         ...
 
 
-def dynamics_of(
-    config: SearchConfig, objective: Objective, images: SearchImages, costs: Tensor | None = None
-) -> Dynamics:
+def dynamics_of(config: SearchConfig, objective: Objective, images: Epochs, costs: Tensor | None = None) -> Dynamics:
     """The dynamics a config names.
 
     Args:
@@ -106,15 +105,16 @@ class Budget:
         self._kept = 1.0
         self._momentum = torch.zeros_like(self._scored.scores)
         self._square = torch.zeros_like(self._scored.scores)
-        self._optimizer = torch.optim.Adam(_groups(objective, config))
+        fused = True if self._scored.scores.is_cuda else None
+        self._optimizer = torch.optim.Adam(_groups(objective, config), fused=fused)
         self._rates = [group["lr"] for group in self._optimizer.param_groups]
 
     def start(self) -> None:
         """Rank the weights; before the first step of a search."""
         scores, saliency = self._scored.scores, self._saliency()
         costs = self._scored.score_costs(self._costs)
-        worth = saliency if costs is None else saliency / (costs + 1e-3 * costs.mean())
-        scores.copy_(worth.argsort(stable=True).argsort().float() / len(scores))
+        worth = saliency if costs is None else saliency / (costs + 1e-3 * costs.mean(-1, keepdim=True))
+        scores.copy_(worth.argsort(stable=True).argsort().float() / scores.shape[-1])
 
     def before_step(self, step: int) -> None:
         """Set what the step's forward pass depends on."""
@@ -124,14 +124,13 @@ class Budget:
     @torch.no_grad()
     def after_backward(self, step: int) -> None:
         """Move scores, head and normalisation layers, whose gradients are there."""
-        backward(self._scored, 0.0)
-        gradient = self._scored.scores.grad
-        assert gradient is not None
+        gradient = self._scored.signal()
         self._momentum.lerp_(gradient, 1 - _MOMENTUM)
         self._square.mul_(_DECAY).addcmul_(gradient, gradient, value=1 - _DECAY)
         n = step + 1
         size = self._config.lr_scores * self._decay(step) / (1 - _MOMENTUM**n) * math.sqrt(1 - _DECAY**n)
-        scale = torch.add(self._square, self._square.mean() + 1e-30, out=gradient).sqrt_()
+        mean_square = self._square.mean(-1, keepdim=True)
+        scale = torch.add(self._square, mean_square.add_(1e-30), out=gradient).sqrt_()
         self._scored.scores.addcdiv_(self._momentum, scale, value=-size)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._decay(step)
@@ -191,7 +190,7 @@ class Drift:
             steps_per_round: of the search.
         """
         self._scored, self._config, self._steps_per_round = objective.scored, config, steps_per_round
-        total = len(self._scored.effective) if costs is None else costs.sum()
+        total = len(self._scored.effective) if costs is None else costs.sum(-1, keepdim=True)
         of_scores = self._scored.score_costs(costs)
         self._drift = config.alpha * ((1 if of_scores is None else of_scores) / total)
         scores = {"params": [self._scored.scores], "lr": config.lr_scores}

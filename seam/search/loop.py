@@ -14,17 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from seam.checkpoint import Pacer, digest_of, fingerprint, load_state, save_state
 from seam.configs.search import SearchConfig
 from seam.errors import SearchError
-from seam.masks.scores import density_of, refresh
-from seam.networks.norms import use_batch_statistics
+from seam.masks.scores import density_of
 from seam.networks.predict import accuracy, predict
 from seam.runtime import Runtime
 from seam.search.choose import BestRound
+from seam.search.descent import Descent
 from seam.search.dynamics import Dynamics
 from seam.search.images import SearchImages
 from seam.search.objective import Objective, learnt, put_back, under
@@ -56,9 +55,12 @@ class SearchLoop:
     """Those that are done."""
     seconds: float = 0.0
     """Of computing, over all resumed parts."""
-    _step: int = 0
     _round_started: float = 0.0
-    _total: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    @cached_property
+    def descent(self) -> Descent:
+        """What moves."""
+        return Descent(self.objective, self.dynamics, self.images, self.config.batch_statistics)
 
     def run(self, checkpoint: Path | None = None, on_round: Callable[[Round], None] | None = None) -> None:
         """All rounds, from the checkpoint if there is one.
@@ -91,55 +93,44 @@ class SearchLoop:
             self.step(images, labels)
         return self.end_round()
 
+    def begin_round(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Start an epoch of steps and return its batches, each of which is then a `step`."""
+        self._round_started = time.perf_counter()
+        return self.descent.begin(len(self.rounds))
+
     def step(self, images: Tensor, labels: Tensor) -> None:
         """One step on a batch: the mask, the gradients, the move."""
-        self.before_step()
-        self.after_backward(self.objective.descend(images, labels))
+        self.descent.step(images, labels)
 
-    def begin_round(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Start an epoch of steps and return its batches.
-
-        Each is then a `before_step`, a backward pass and an `after_backward`.
-        """
-        self._round_started = time.perf_counter()
-        if not self.rounds:
-            self.dynamics.start()
-        self._step = len(self.rounds) * self.images.steps
-        self._total = torch.zeros((), device=self.runtime.device)
-        use_batch_statistics(self.objective.network, self.config.batch_statistics)
-        return self.images.epoch(len(self.rounds))
-
-    def before_step(self) -> None:
-        """Make the mask of the step."""
-        self.dynamics.before_step(self._step)
-        refresh(self.objective.scored)
-
-    def after_backward(self, loss: Tensor) -> None:
-        """Move everything that learns, given its gradients and the batch's loss (not waited for)."""
-        self._total += loss
-        self.dynamics.after_backward(self._step)
-        self._step += 1
-
-    def end_round(self, share: float = 1.0) -> Round:
-        """Evaluate the candidate that the epoch made; `share` of the time since `begin_round` was this search's."""
-        index = len(self.rounds)
-        loss = float(self._total) / self.images.steps
-        if not math.isfinite(loss):
-            raise SearchError(
-                f"round {index}: the cross-entropy is {loss}, expected a finite number", hint="search_rate"
-            )
-        self.dynamics.end_round(self._step)
-        refresh(self.objective.scored)
-        use_batch_statistics(self.objective.network, False)
+    def end_round(self) -> Round:
+        """Evaluate the candidate that the epoch made."""
+        loss = self.finite(float(self.descent.loss))
+        self.descent.settle()
         val = self.images.val
         density = density_of(self.objective.scored)
         val_accuracy = accuracy(predict(self.objective.logits, val, self.images.preprocess), val.labels)
+        return self.note(loss, density, val_accuracy, time.perf_counter() - self._round_started)
+
+    def finite(self, loss: float) -> float:
+        """The cross-entropy of the round that ends.
+
+        Raises:
+            SearchError: it is not finite.
+        """
+        if not math.isfinite(loss):
+            raise SearchError(
+                f"round {len(self.rounds)}: the cross-entropy is {loss}, expected a finite number", hint="search_rate"
+            )
+        return loss
+
+    def note(self, loss: float, density: float, val_accuracy: float, seconds: float) -> Round:
+        """Take down a round that ended and what it found, after `seconds` of computing."""
         accepted = self.best is not None and self.best.accepts(density, val_accuracy)
-        found = Round(index, loss, density, val_accuracy, accepted)
+        found = Round(len(self.rounds), loss, density, val_accuracy, accepted)
         self.rounds.append(found)
         if self.best is not None:
             self.best.note(found)
-        self.seconds += share * (time.perf_counter() - self._round_started)
+        self.seconds += seconds
         return found
 
     @cached_property

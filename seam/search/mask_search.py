@@ -76,7 +76,8 @@ class MaskSearch:
         layouts = None if groups is None else layout_costs(problem, groups, config)
         self.one_pass = None if layouts is None else OnePass(self.objective, layouts, config.target)
         """Where that is the method."""
-        costs = None if self.one_pass else weight_costs(scored, config, problem.weight_macs)
+        self.costs = costs = None if self.one_pass else weight_costs(scored, config, problem.weight_macs)
+        """Of every weight; None: all the same."""
         keep = self.one_pass.keep if self.one_pass else partial(scored.keep, costs=costs)
         self._cuts = BudgetCuts(self.objective, images, config, keep, self.floor, problem.num_classes)
         best = BestRound(self.objective, self.floor) if config.method == "drift" else None

@@ -10,14 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seam.masks.scores import refresh
-from seam.search.images import SearchImages
+from seam.search.images import Epochs
 from seam.search.objective import Objective
 
 SALIENCY_STEPS = 64
 """Batches whose gradients the first ranking is made of."""
 
 
-def fisher_saliency(objective: Objective, images: SearchImages) -> Float[Tensor, " scores"]:
+def fisher_saliency(objective: Objective, images: Epochs) -> Float[Tensor, "*stack scores"]:
     """Mean square over batches of the gradient with respect to the mask, as it is; nothing learns.
 
     Source: the diagonal of the empirical Fisher information, as in Theis et al. 2018, with batch
@@ -30,7 +30,7 @@ def fisher_saliency(objective: Objective, images: SearchImages) -> Float[Tensor,
     return total / max(count, 1)
 
 
-def _signals(objective: Objective, images: SearchImages) -> Iterator[Float[Tensor, " scores"]]:
+def _signals(objective: Objective, images: Epochs) -> Iterator[Float[Tensor, "*stack scores"]]:
     """Gradients with respect to the mask, a batch at a time."""
     epochs = -(-SALIENCY_STEPS // images.steps)
     batches = (batch for epoch in range(epochs) for batch in images.epoch(-1 - epoch))

@@ -3,29 +3,36 @@
 Same frozen source, other masks, one pass through the network for all of them.
 
 A small network leaves a GPU idle between two of its kernels; stacked, K problems need hardly more
-kernels than one. Everything else (scores, head, schedule, evaluation, checkpoint) stays each
-search's own, so that its result is the one it finds alone, but for rounding.
+kernels than one. Scores, heads, optimizers, images and evaluations are stacked likewise. Each
+search's rounds, choice and checkpoint stay its own, and its result is the one it finds alone, but
+for rounding.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 
 from seam.checkpoint import Pacer
 from seam.errors import SearchError
+from seam.masks.scores import densities_of
 from seam.networks.norms import norms_in_float32
+from seam.search.descent import Descent
+from seam.search.dynamics import dynamics_of
+from seam.search.images import StackedImages
 from seam.search.mask_search import MaskSearch
-from seam.search.objective import CrossEntropy
 from seam.search.result import Round
+from seam.search.stacked import StackedObjective, classes_of
 
 _HEADROOM = 0.7
 """Share of the free memory that a group may take."""
+_VAL_BATCHES = 2
+"""Batches of the training that one of an evaluation is as large as; it keeps nothing for a backward pass."""
 
 
 def search_rounds_together(
@@ -38,8 +45,8 @@ def search_rounds_together(
     `MaskSearch.run` with that checkpoint then has no rounds left to do, and gives the result.
 
     Args:
-        searches: by name; over copies of one source, with as many training images and as large
-            batches each, on one device.
+        searches: by name; over copies of one source, with one config and as many training images
+            each, on one device. Those of as many classes go together.
         checkpoints: a file for each name.
         on_round: called with the name after every new round.
 
@@ -51,13 +58,26 @@ def search_rounds_together(
     for name, search in searches.items():
         search.loop.resume(checkpoints[name])
     pacer = Pacer()
-    while active := {name: s for name, s in searches.items() if not s.loop.ended()}:
-        joint_round(list(active.values()))
-        ended = {name: s for name, s in active.items() if s.loop.ended()}
-        for name, search in (active if pacer.due() else ended).items():
+    carried, together = dict[str, MaskSearch](), Together([])
+    while alike := _next_alike(searches):
+        if alike != carried:
+            together.hand_back()
+            carried, together = alike, Together(list(alike.values()))
+        together.next_round()
+        ended = {name: s for name, s in alike.items() if s.loop.ended()}
+        if due := alike if pacer.due() else ended:
+            together.hand_back()
+        for name, search in due.items():
             search.loop.save(checkpoints[name])
-        for name, search in active.items():
+        for name, search in alike.items():
             on_round(name, search.loop.rounds[-1])
+
+
+def _next_alike(searches: Mapping[str, MaskSearch]) -> dict[str, MaskSearch]:
+    """Of the searches that have not ended those that go together: of as many classes, and at the same round."""
+    active = {name: s for name, s in searches.items() if not s.loop.ended()}
+    kind = {name: (classes_of(s.objective), len(s.loop.rounds)) for name, s in active.items()}
+    return {name: s for name, s in active.items() if kind[name] == min(kind.values())}
 
 
 def how_many_fit(search: MaskSearch) -> int:
@@ -69,9 +89,9 @@ def how_many_fit(search: MaskSearch) -> int:
 def bytes_needed(search: MaskSearch) -> int:
     """An upper estimate of the memory that one more search like this one takes, in bytes.
 
-    Its images and weights, scores, their two moments, mask and gradient (twice: alone and stacked),
-    and twice the activations that one step keeps for its backward pass (they and their gradients),
-    found by a forward pass.
+    Its images; weights, those under the mask, scores, their moments and gradients (twice: alone and
+    stacked); and twice the activations that one step keeps for its backward pass (they and their
+    gradients), found by a forward pass.
     """
     kept: dict[int, int] = {}
 
@@ -83,7 +103,7 @@ def bytes_needed(search: MaskSearch) -> int:
     batch = images.preprocess(images.train.images[: images.batch_size])
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), objective.runtime.autocast():
         objective.network_logits(batch)
-    return 2 * sum(kept.values()) + 10 * objective.scored.effective.weights.nbytes + images.nbytes
+    return 2 * sum(kept.values()) + 14 * objective.scored.effective.weights.nbytes + images.nbytes
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -102,87 +122,75 @@ def _check_alike(searches: Mapping[str, MaskSearch]) -> None:
         raise SearchError(
             f"searches together: expected equally many training images, batch sizes and weights, got {listed}."
         )
+    if len({s.loop.config for s in searches.values()}) > 1:
+        raise SearchError("searches together: expected one config for all, got several.")
+    if any(s.one_pass for s in searches.values()):
+        raise SearchError("searches together: expected rounds in which scores move, got searches of one pass.")
 
 
-def joint_round(searches: Sequence[MaskSearch]) -> None:
-    """One epoch of steps of each search, and their evaluations."""
-    loops = [s.loop for s in searches]
-    epochs = [loop.begin_round() for loop in loops]
-    stack = _Stack([s.objective for s in searches])
-    with norms_in_float32(searches[0].objective.network):
-        for batches in zip(*epochs, strict=True):
-            for loop in loops:
-                loop.before_step()
-            losses = stack.descend(torch.stack([images for images, _ in batches]), [labels for _, labels in batches])
-            for loop, loss in zip(loops, losses, strict=True):
-                loop.after_backward(loss)
-    stack.hand_back()
-    for loop in loops:
-        loop.end_round(share=1 / len(loops))
+class Together:
+    """Searches at the same round, carried along from there."""
+
+    def __init__(self, searches: Sequence[MaskSearch]) -> None:
+        """Take any number; of several, scores and all that learns become rows of a stack."""
+        self._loops = [s.loop for s in searches]
+        self._stack = _Stack(searches) if len(searches) > 1 else None
+
+    def next_round(self) -> None:
+        """One epoch of steps of each search, and their evaluations."""
+        if self._stack is not None:
+            self._stack.next_round()
+            return
+        for loop in self._loops:
+            loop.next_round()
+
+    def hand_back(self) -> None:
+        """Bring each search up to date; before that only its rounds and what it has learnt are."""
+        if self._stack is not None:
+            self._stack.hand_back()
 
 
 class _Stack:
-    """What differs between the searches' networks, stacked along a first dimension, for one epoch."""
+    """Two or more searches, and what moves in all of them at once."""
 
-    def __init__(self, objectives: Sequence[CrossEntropy]) -> None:
-        self._objectives = objectives
-        self._network = objectives[0].network
-        networks = [o.network for o in objectives]
-        learning = [n for n, p in self._network.named_parameters() if p.requires_grad]
-        self._norms = {n: [network.get_parameter(n) for network in networks] for n in learning}
-        self._buffers = {
-            n: torch.stack([network.get_buffer(n) for network in networks]) for n, _ in self._network.named_buffers()
-        }
-        self._forward = vmap(self._one, randomness="different")
+    def __init__(self, searches: Sequence[MaskSearch]) -> None:
+        self._loops = loops = [s.loop for s in searches]
+        first = loops[0]
+        self._objective = StackedObjective([s.objective for s in searches])
+        self._images = StackedImages([loop.images for loop in loops])
+        costs = [s.costs for s in searches if s.costs is not None]
+        dynamics = dynamics_of(first.config, self._objective, self._images, torch.stack(costs) if costs else None)
+        if first.rounds:
+            dynamics.restore(_joined([loop.dynamics.tensors() for loop in loops]))
+        self._descent = Descent(self._objective, dynamics, self._images, first.config.batch_statistics)
 
-    def _one(self, tensors: Mapping[str, Tensor], buffers: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self._network, {**tensors, **buffers}, (images,))
-        return logits
+    def next_round(self) -> None:
+        """One epoch of steps of each search, and their evaluations."""
+        started = time.perf_counter()
+        with norms_in_float32(self._objective.network):
+            for images, labels in self._descent.begin(len(self._loops[0].rounds)):
+                self._descent.step(images, labels)
+        losses = [loop.finite(loss) for loop, loss in zip(self._loops, self._descent.loss.tolist(), strict=True)]
+        self._descent.settle()
+        accuracies = self._objective.accuracies(self._images, _VAL_BATCHES * self._images.members[0].batch_size)
+        found = zip(losses, densities_of(self._objective.scored).tolist(), accuracies.tolist(), strict=True)
+        seconds = (time.perf_counter() - started) / len(self._loops)
+        for loop, (loss, density, val_accuracy) in zip(self._loops, found, strict=True):
+            loop.note(loss, density, val_accuracy, seconds)
 
-    def descend(self, images: Tensor, labels: Sequence[Tensor]) -> list[Tensor]:
-        """Leave every search its gradients, as a backward pass of its own would.
-
-        Args:
-            images: (searches, batch, 3, height, width), normalised.
-            labels: of each search's batch.
-
-        Returns:
-            Each search's loss.
-        """
-        effective = [o.scored.effective for o in self._objectives]
-        weights = torch.stack([own.flat for own in effective]).requires_grad_()
-        norms = {n: torch.stack([p.detach() for p in own]).requires_grad_() for n, own in self._norms.items()}
-        tensors = {**effective[0].split(weights), **norms}
-        with self._objectives[0].runtime.autocast():
-            logits = self._logits(tensors, images)
-        losses = [o.loss(x, y) for o, x, y in zip(self._objectives, logits.unbind(), labels, strict=True)]
-        torch.stack(losses).sum().backward()
-        for own, gradient in zip(effective, _gradient(weights).unbind(), strict=True):
-            own.gradient.copy_(gradient)
-        for name, stacked in norms.items():
-            for parameter, gradient in zip(self._norms[name], _gradient(stacked).unbind(), strict=True):
-                parameter.grad = gradient
-        return [loss.detach() for loss in losses]
-
-    def _logits(self, tensors: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        try:
-            logits: Tensor = self._forward(tensors, self._buffers, images)
-        except (RuntimeError, ValueError, NotImplementedError) as e:
-            if isinstance(e, torch.OutOfMemoryError):
-                raise
-            kind = type(self._network).__name__
-            why = " ".join(str(e).split())[:200]
-            raise SearchError(f"{kind} cannot be run for several problems at once ({why})", hint="together") from e
-        return logits
-
-    @torch.no_grad()
     def hand_back(self) -> None:
-        """Give every network its own running statistics."""
-        for name, stacked in self._buffers.items():
-            for objective, own in zip(self._objectives, stacked.unbind(), strict=True):
-                objective.network.get_buffer(name).copy_(own)
+        """Give each search the state of its dynamics, which is all that it does not have anyway."""
+        tensors = self._descent.dynamics.tensors()
+        for i, loop in enumerate(self._loops):
+            loop.dynamics.restore({name: t if _is_common(name) else t[i] for name, t in tensors.items()})
 
 
-def _gradient(leaf: Tensor) -> Tensor:
-    assert leaf.grad is not None
-    return leaf.grad
+def _joined(tensors: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The state of several searches' dynamics as one."""
+    first = tensors[0]
+    return {name: t if _is_common(name) else torch.stack([own[name] for own in tensors]) for name, t in first.items()}
+
+
+def _is_common(name: str) -> bool:
+    """Whether an entry of a dynamics' state is the same for all searches at the same round."""
+    return name == "kept" or name.endswith(".step")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -29,15 +29,44 @@ def training_batches(
         seed: of the run.
         epoch: 0, 1, ...
     """
-    draw = hash((seed, epoch)) % 2**63
-    generator = torch.Generator().manual_seed(draw)
-    count = len(data)
-    order = torch.randperm(count, generator=generator).to(data.labels.device)
-    cut = _cut(data, preprocess, augment, generator)
+    for images, labels in stacked_batches([data], preprocess, batch_size, augment, [seed], epoch):
+        yield images[0], labels[0]
+
+
+def stacked_batches(
+    sets: Sequence[LabelledImages],
+    preprocess: nn.Module,
+    batch_size: int,
+    augment: str,
+    seeds: Sequence[int],
+    epoch: int,
+) -> Iterator[tuple[Float[Tensor, "sets batch channels h w"], Int[Tensor, "sets batch"]]]:
+    """The `training_batches` of several sets of images at once, along a first dimension.
+
+    Args:
+        sets: as many images each, of one size, on one device.
+        preprocess: of all.
+        batch_size: images of each set.
+        augment: of all.
+        seeds: of each set.
+        epoch: 0, 1, ...
+    """
+    draws = [hash((seed, epoch)) % 2**63 for seed in seeds]
+    generators = [torch.Generator().manual_seed(draw) for draw in draws]
+    count, device = len(sets[0]), sets[0].labels.device
+    order = torch.stack([torch.randperm(count, generator=generator) for generator in generators]).to(device)
+    in_all = order + count * torch.arange(len(sets), device=device)[:, None]
+    all_labels = torch.cat([own.labels for own in sets])
+    cut = _cut(sets[0], preprocess, augment, generators)
     starts = range(0, num_batches(count, batch_size) * batch_size, batch_size)
-    chosen = [order[start : start + batch_size] for start in starts]
-    for rows, images in zip(chosen, batches_of(data.images, chosen, draw), strict=True):
-        yield cut(images, rows), data.labels[rows]
+    of_sets = [
+        batches_of(own.images, [rows[start : start + batch_size] for start in starts], draw)
+        for own, rows, draw in zip(sets, order, draws, strict=True)
+    ]
+    for start, *parts in zip(starts, *of_sets, strict=True):
+        chosen = in_all[:, start : start + batch_size]
+        images = parts[0] if len(parts) == 1 else torch.cat(parts)
+        yield cut(images, chosen.flatten()).unflatten(0, chosen.shape), all_labels[chosen]
 
 
 def num_batches(count: int, batch_size: int) -> int:
@@ -52,21 +81,26 @@ def whole_epochs(config: StudentTraining, count: int) -> int:
 
 
 def _cut(
-    data: LabelledImages, preprocess: nn.Module, augment: str, generator: torch.Generator
+    data: LabelledImages, preprocess: nn.Module, augment: str, generators: Sequence[torch.Generator]
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """(images, their indices) -> their augmented, normalised windows; everything drawn for the epoch now."""
+    """(images, their indices in all sets) -> their augmented, normalised windows; everything drawn for the epoch now.
+
+    A generator draws for a set as large as `data`, one set after the other.
+    """
+    count, device = len(data), data.labels.device
     if augment == "none":
         return lambda images, chosen: preprocess(images)
     if augment == "resized_crop_flip":
-        windows = _resized_windows(len(data), generator).to(data.labels.device)
+        windows = torch.cat([_resized_windows(count, generator) for generator in generators]).to(device)
         return lambda images, chosen: _resize(preprocess(images), windows[chosen])
     height, width = data.images.shape[1:3]
     pad = height // 8
-    shift = torch.randint(0, 2 * pad + 1, (2, len(data), 1), generator=generator).to(data.labels.device)
-    flip = torch.zeros(len(data), 1, dtype=torch.bool)
+    shifts = [torch.randint(0, 2 * pad + 1, (2, count, 1), generator=generator) for generator in generators]
+    shift = torch.cat(shifts, dim=1).to(device)
+    flip = torch.zeros(count * len(generators), 1, dtype=torch.bool)
     if augment == "crop_flip":
-        flip = torch.rand(len(data), 1, generator=generator) < 0.5
-    flip = flip.to(data.labels.device)
+        flip = torch.cat([torch.rand(count, 1, generator=generator) < 0.5 for generator in generators])
+    flip = flip.to(device)
 
     def shifted(images: Tensor, chosen: Tensor) -> Tensor:
         padded = nn.functional.pad(images, (0, 0, pad, pad, pad, pad))

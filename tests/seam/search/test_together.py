@@ -11,11 +11,15 @@ from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
 from seam.data.images import LabelledImages
 from seam.errors import SearchError
+from seam.masks.scores import refresh
+from seam.networks.norms import use_batch_statistics
 from seam.networks.source import Preprocess
 from seam.runtime import start
+from seam.search.images import StackedImages
 from seam.search.mask_search import MaskSearch
 from seam.search.problem import SearchProblem
-from seam.search.together import _Stack, bytes_needed, how_many_fit, search_rounds_together
+from seam.search.stacked import StackedObjective
+from seam.search.together import bytes_needed, how_many_fit, search_rounds_together
 
 CONFIG = SearchConfig(target=0.2, batch_size=16, max_rounds=6, augment="crop")
 DRIFT = replace(CONFIG, method="drift", lr_scores=0.1, patience=2, max_rounds=12)
@@ -83,23 +87,22 @@ def test_each_finds_what_it_finds_alone(config, tmp_path):
 
 def test_gradients_of_one_step_are_those_of_a_step_alone():
     together, alone = [_search(i) for i in range(3)], [_search(i) for i in range(3)]
-    first_batches = []
-    for some in (together, alone):
-        for search in some:
-            first_batches.append(next(search.loop.begin_round()))
-            search.loop.before_step()
-    batches = first_batches[: len(together)]
-    losses = _Stack([s.objective for s in together]).descend(
-        torch.stack([x for x, _ in batches]), [y for _, y in batches]
-    )
-    for joint, own, batch, loss in zip(together, alone, batches, losses, strict=True):
-        torch.testing.assert_close(own.objective.descend(*batch), loss)
-        gradients = [s.objective.scored.effective.gradient for s in (own, joint)]
-        torch.testing.assert_close(*gradients)
-        assert float(gradients[0].abs().max()) > 0
-        along = [(*s.objective.norms, *s.objective.head.parameters()) for s in (own, joint)]
-        for a, b in zip(*along, strict=True):
-            torch.testing.assert_close(a.grad, b.grad)
+    stack = StackedObjective([s.objective for s in together])
+    images, labels = next(StackedImages([s.loop.images for s in together]).epoch(0))
+    for search in (*together, *alone):
+        use_batch_statistics(search.objective.network, True)
+    refresh(stack.scored)
+    losses = stack.descend(images, labels)
+    for i, search in enumerate(alone):
+        batch = next(search.loop.images.epoch(0))
+        assert torch.equal(images[i], batch[0]) and torch.equal(labels[i], batch[1])
+        own = search.objective
+        refresh(own.scored)
+        torch.testing.assert_close(own.descend(*batch), losses[i])
+        torch.testing.assert_close(own.scored.effective.gradient, stack.scored.effective.gradient[i])
+        assert float(own.scored.effective.gradient.abs().max()) > 0
+        for mine, all_ in zip((*own.norms, *own.head.parameters()), (*stack.norms, *stack.head), strict=True):
+            torch.testing.assert_close(mine.grad, all_.grad[i])
 
 
 def test_problems_may_differ_in_their_number_of_classes(tmp_path):
@@ -130,11 +133,11 @@ def test_a_killed_group_continues(tmp_path):
 
 def test_time_is_shared_out(tmp_path, monkeypatch):
     ticks = itertools.count()
-    monkeypatch.setattr("seam.search.loop.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("seam.search.together.time.perf_counter", lambda: float(next(ticks)))
     searches = {name: _search(i) for i, name in enumerate("abcd")}
     search_rounds_together(searches, {name: tmp_path / name for name in searches})
-    # four look at the clock as a round begins, then four as it ends: four ticks apart, and a quarter of that each
-    assert {name: s.loop.seconds for name, s in searches.items()} == dict.fromkeys("abcd", float(CONFIG.max_rounds))
+    # one look at the clock as a round begins, one as it ends, and a quarter of that each
+    assert {name: s.loop.seconds for name, s in searches.items()} == dict.fromkeys("abcd", CONFIG.max_rounds / 4)
 
 
 def test_searches_of_other_sizes_are_refused(tmp_path):
