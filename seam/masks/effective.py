@@ -49,6 +49,16 @@ class EffectiveWeights:
         for view, gradient in zip(self.by_name.values(), self.split(self.gradient).values(), strict=True):
             view.grad = gradient
 
+    def leaf(self) -> Float[Tensor, "*stack weights"]:
+        """`flat` as one leaf tensor, whose gradient is `gradient`; `split` it at every run of the network.
+
+        One for all tensors takes fewer kernels of a backward pass than `by_name`, and, where these
+        are a stack's, they do not lie as a gradient is made.
+        """
+        leaf = self.flat.detach().requires_grad_()
+        leaf.grad = self.gradient
+        return leaf
+
     def __len__(self) -> int:
         return self.weights.shape[-1]
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from seam.configs.search import SearchConfig
 from seam.masks.scores import Scores
 from seam.networks.norms import norm_parameters, norm_tensors, put_norm_tensors
+from seam.networks.with_tensors import running_with
 from seam.runtime import Runtime
 
 Images = Float[Tensor, "batch channels height width"]
@@ -92,8 +93,11 @@ class CrossEntropy:
 
     def network_logits(self, images: Images) -> Float[Tensor, "batch network_classes"]:
         """What the network gives with the effective weights in place of its own."""
-        found: Tensor = functional_call(self.network, self.scored.effective.by_name, (images,))
-        return found
+        return self._run(self.scored.effective.by_name, images)
+
+    @cached_property
+    def _run(self) -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+        return running_with(self.network)
 
     def _of_target(self, found: Tensor) -> Tensor:
         logits: Tensor = found if self.head_inside else self.head(found)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn import functional as F
 
 from seam.errors import SearchError
 from seam.masks.stacked import put_rows, stacked_scores
 from seam.networks.head import TargetHead
+from seam.networks.with_tensors import running_with
 from seam.search.images import StackedImages
 from seam.search.objective import CrossEntropy
 
@@ -33,8 +34,7 @@ class StackedObjective:
         first = objectives[0]
         self.network, self.runtime = first.network, first.runtime
         self.scored = stacked_scores([own.scored for own in objectives])
-        self._weights = self.scored.effective.flat.detach().requires_grad_()
-        self._weights.grad = self.scored.effective.gradient  # one leaf for all tensors: few kernels in a backward pass
+        self._weights = self.scored.effective.leaf()
         heads, networks = [own.head for own in objectives], [own.network for own in objectives]
         names: dict[Tensor, str] = {parameter: name for name, parameter in first.network.named_parameters()}
         self._norms = {names[p]: _stacked([n.get_parameter(names[p]) for n in networks]) for p in first.norms}
@@ -46,12 +46,8 @@ class StackedObjective:
         self.head = nn.ParameterList([nn.Parameter(stack) for stack in of_head.values()])
         self._of_head = dict(zip(of_head, self.head, strict=True))
         self.norms = [stack.requires_grad_() for stack in self._norms.values()]
-        self._run_network = vmap(self._network_of_one, randomness="different")
-        self._run_head = vmap(lambda tensors, found: functional_call(first.head, tensors, (found,)))
-
-    def _network_of_one(self, tensors: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        logits: Tensor = functional_call(self.network, dict(tensors), (images,))
-        return logits
+        self._run_network = vmap(running_with(self.network), randomness="different")
+        self._run_head = vmap(running_with(first.head))
 
     def descend(self, images: _Images, labels: Int[Tensor, "problems batch"]) -> Float[Tensor, " problems"]:
         """Leave each problem's gradients, as a backward pass of its own would.

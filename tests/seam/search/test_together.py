@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
@@ -13,13 +14,14 @@ from seam.data.images import LabelledImages
 from seam.errors import SearchError
 from seam.masks.scores import refresh
 from seam.networks.norms import use_batch_statistics
+from seam.networks.predict import accuracy, predict
 from seam.networks.source import Preprocess
 from seam.runtime import start
 from seam.search.images import StackedImages
 from seam.search.mask_search import MaskSearch
 from seam.search.problem import SearchProblem
 from seam.search.stacked import StackedObjective
-from seam.search.together import bytes_needed, how_many_fit, search_rounds_together
+from seam.search.together import Together, bytes_needed, how_many_fit, search_rounds_together
 
 CONFIG = SearchConfig(target=0.2, batch_size=16, max_rounds=6, augment="crop")
 DRIFT = replace(CONFIG, method="drift", lr_scores=0.1, patience=2, max_rounds=12)
@@ -42,6 +44,13 @@ def _network():
         nn.ReLU(),
     ]
     return nn.Sequential(*stem, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)).eval()
+
+
+def _of_free_channels():
+    """Each of its eight channels a layer may go, since no convolution has groups."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)).eval()
 
 
 def _images(problem, seed, count):
@@ -105,6 +114,109 @@ def test_gradients_of_one_step_are_those_of_a_step_alone():
             torch.testing.assert_close(mine.grad, all_.grad[i])
 
 
+def _near(search, other):
+    """As near as searches of the same seed come that ran together and alone."""
+    assert [r.cross_entropy for r in search.loop.rounds] == pytest.approx(
+        [r.cross_entropy for r in other.loop.rounds], rel=0.02
+    )
+    assert (search.objective.scored.mask() == other.objective.scored.mask()).float().mean() > 0.97
+
+
+def test_whole_channels_are_searched_together_too(tmp_path):
+    config = replace(CONFIG, structure="channels", channel_block=2, target=0.6)
+    together, alone = (
+        {name: _search(i, config, network=_of_free_channels) for i, name in enumerate("ab")} for _ in range(2)
+    )
+    search_rounds_together(together, {name: tmp_path / name for name in "ab"})
+    for name, search in alone.items():
+        search.loop.run()
+        _near(together[name], search)
+        assert search.loop.rounds[-1].density < 1
+
+
+def test_one_that_is_ahead_is_caught_up_with(tmp_path):
+    alone = {name: _search(i) for i, name in enumerate("ab")}
+    alone["b"].loop.resume(tmp_path / "b")
+    for _ in range(2):
+        alone["b"].loop.next_round()
+    alone["b"].loop.save(tmp_path / "b")
+    seen = []
+    together = {name: _search(i) for i, name in enumerate("ab")}
+    checkpoints = {name: tmp_path / name for name in "ab"}
+    search_rounds_together(together, checkpoints, lambda name, found: seen.append((name, found.round)))
+    assert seen == [("a", 0), ("a", 1), *((name, i) for i in range(2, 6) for name in "ab")]
+    for name, search in alone.items():
+        search.loop.run()
+        _near(together[name], search)
+
+
+def test_a_search_goes_on_alone_from_where_it_was_together():
+    """The same result as together all the way: state, optimizer included, is handed back whole."""
+    searches, others = ([_search(i) for i in range(2)] for _ in range(2))
+    halfway, whole = Together(searches), Together(others)
+    for _ in range(3):
+        halfway.next_round()
+    halfway.hand_back()
+    for _ in range(6):
+        whole.next_round()
+    whole.hand_back()
+    for search, other in zip(searches, others, strict=True):
+        search.loop.run()
+        _near(search, other)
+        states = [s.loop.dynamics.tensors() for s in (search, other)]
+        assert states[0].keys() == states[1].keys()
+        steps = [name for name in states[0] if name.endswith(".step")]
+        assert steps and all(torch.equal(states[0][name], states[1][name]) for name in steps)
+        torch.testing.assert_close(states[0]["momentum"], states[1]["momentum"], rtol=0.1, atol=1e-3)
+
+
+class _Operations(TorchDispatchMode):
+    """Counts what is computed, but for views; and how often a value is waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.number, self.waits = 0, 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        made = function(*arguments, **(keywords or {}))
+        self.number += not function.is_view
+        self.waits += function is torch.ops.aten._local_scalar_dense.default
+        return made
+
+
+def test_more_problems_take_hardly_more_operations():
+    found = {}
+    for count in (2, 8):
+        together = Together([_search(i) for i in range(count)])
+        together.next_round()
+        with _Operations() as operations:
+            together.next_round()
+        found[count] = operations
+    steps = _search(0).loop.images.steps
+    more = (found[8].number - found[2].number) / 6 / steps
+    assert found[2].number / steps > 50
+    assert more < 5, (
+        "of each further problem, a step: its images are fetched, and its share of an epoch's order is drawn"
+    )
+    assert found[8].waits == found[2].waits
+
+
+def test_val_images_are_counted_as_many_as_each_problem_has():
+    searches = [_search(i) for i in range(3)]
+    for search, fewer in zip(searches, (0, 5, 37), strict=True):
+        val = search.loop.images.val
+        own = LabelledImages(val.images[fewer:], val.labels[fewer:])
+        search.loop.images = replace(search.loop.images, val=own)
+    stack = StackedObjective([s.objective for s in searches])
+    refresh(stack.scored)
+    found = stack.accuracies(StackedImages([s.loop.images for s in searches]), 24)
+    for search, accuracy_together in zip(searches, found.tolist(), strict=True):
+        refresh(search.objective.scored)
+        images = search.loop.images
+        logits = predict(search.objective.logits, images.val, images.preprocess)
+        assert accuracy_together == accuracy(logits, images.val.labels)
+
+
 def test_problems_may_differ_in_their_number_of_classes(tmp_path):
     searches = {"a": _search(0), "b": _search(1, num_classes=3)}
     search_rounds_together(searches, {name: tmp_path / name for name in searches})
@@ -138,6 +250,12 @@ def test_time_is_shared_out(tmp_path, monkeypatch):
     search_rounds_together(searches, {name: tmp_path / name for name in searches})
     # one look at the clock as a round begins, one as it ends, and a quarter of that each
     assert {name: s.loop.seconds for name, s in searches.items()} == dict.fromkeys("abcd", CONFIG.max_rounds / 4)
+
+
+def test_searches_that_move_differently_are_refused(tmp_path):
+    searches = {"a": _search(0), "b": _search(1, replace(CONFIG, target=0.3))}
+    with pytest.raises(SearchError, match="expected one config for all, got several"):
+        search_rounds_together(searches, {name: tmp_path / name for name in searches})
 
 
 def test_searches_of_other_sizes_are_refused(tmp_path):

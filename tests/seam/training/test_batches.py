@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
 from seam.configs.training import StudentTraining
 from seam.data.images import LabelledImages, redrawn
 from seam.networks.source import Preprocess
-from seam.training.batches import training_batches, whole_epochs
+from seam.training.batches import stacked_batches, training_batches, whole_epochs
 from tests.seam.training.bright import of_one_shade, two_shades
 
 IDENTITY = Preprocess((0.0,) * 3, (1 / 255,) * 3)  # pixels come out as they are stored
@@ -86,3 +87,15 @@ def test_steps_become_whole_epochs():
     training = StudentTraining(steps=10, batch_size=8)
     assert [whole_epochs(training, n) for n in (3, 8, 11, 12, 16)] == [10, 10, 10, 5, 5]
     assert whole_epochs(replace(training, steps=None, epochs=7), 100) == 7
+
+
+@pytest.mark.parametrize("augment", ["none", "crop", "crop_flip", "resized_crop_flip"])
+def test_batches_of_several_sets_at_once_are_those_of_each(augment):
+    sets = [two_shades(seed=seed) for seed in (1, 2, 3)]
+    each = [training_batches(own, IDENTITY, 16, augment, seed, 4) for seed, own in enumerate(sets)]
+    at_once = list(stacked_batches(sets, IDENTITY, 16, augment, range(3), 4))
+    assert [y.shape for _, y in at_once] == [(3, 16), (3, 16), (3, 8)]
+    for (images, labels), *alone in zip(at_once, *each, strict=True):
+        assert torch.equal(images, torch.stack([x for x, _ in alone]))
+        assert torch.equal(labels, torch.stack([y for _, y in alone]))
+    assert not torch.equal(at_once[0][0][0], at_once[0][0][1])
