@@ -8,7 +8,6 @@ cost nothing at inference and are no weights in the paper's count.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -77,21 +76,6 @@ def use_batch_statistics(network: nn.Module, on: bool) -> None:
         layer.train(on)
 
 
-@contextmanager
-def norms_in_float32(network: nn.Module) -> Iterator[None]:
-    """Within the context BatchNorm gets its input in float32, whatever the precision around it.
-
-    On CUDA, torch's batching of BatchNorm (vmap) does not take a bfloat16 input beside float32
-    statistics: its backward pass fails.
-    """
-    hooks = [m.register_forward_pre_hook(_in_float32) for m in network.modules() if isinstance(m, _BatchNorm)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 @torch.no_grad()
 def recalibrate(network: nn.Module, forward: Iterable[object]) -> None:
     """Make BatchNorm's statistics the mean over batches.
@@ -111,10 +95,6 @@ def recalibrate(network: nn.Module, forward: Iterable[object]) -> None:
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
         layer.eval()
-
-
-def _in_float32(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(x.float() for x in inputs)
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from seam.checkpoint import Pacer
 from seam.errors import SearchError
 from seam.masks.scores import densities_of
-from seam.networks.norms import norms_in_float32
+from seam.networks.stacked import ready_for_stacks
 from seam.search.descent import Descent
 from seam.search.dynamics import dynamics_of
 from seam.search.images import StackedImages
@@ -167,16 +167,21 @@ class _Stack:
     def next_round(self) -> None:
         """One epoch of steps of each search, and their evaluations."""
         started = time.perf_counter()
-        with norms_in_float32(self._objective.network):
-            for images, labels in self._descent.begin(len(self._loops[0].rounds)):
-                self._descent.step(images, labels)
+        with ready_for_stacks(self._objective.network):
+            found = self._evaluated_round()
+        seconds = (time.perf_counter() - started) / len(self._loops)
+        for loop, of_search in zip(self._loops, found, strict=True):
+            loop.note(*of_search, seconds)
+
+    def _evaluated_round(self) -> list[tuple[float, float, float]]:
+        """Of each search loss, density and accuracy on val."""
+        for images, labels in self._descent.begin(len(self._loops[0].rounds)):
+            self._descent.step(images, labels)
         losses = [loop.finite(loss) for loop, loss in zip(self._loops, self._descent.loss.tolist(), strict=True)]
         self._descent.settle()
         accuracies = self._objective.accuracies(self._images, _VAL_BATCHES * self._images.members[0].batch_size)
-        found = zip(losses, densities_of(self._objective.scored).tolist(), accuracies.tolist(), strict=True)
-        seconds = (time.perf_counter() - started) / len(self._loops)
-        for loop, (loss, density, val_accuracy) in zip(self._loops, found, strict=True):
-            loop.note(loss, density, val_accuracy, seconds)
+        densities = densities_of(self._objective.scored)
+        return list(zip(losses, densities.tolist(), accuracies.tolist(), strict=True))
 
     def hand_back(self) -> None:
         """Give each search the state of its dynamics, which is all that it does not have anyway."""
