@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils import deterministic
 
 from seam.configs.runtime import RuntimeConfig
 from seam.errors import ConfigError
@@ -47,6 +48,8 @@ def start(config: RuntimeConfig, pixels: int) -> Runtime:
     on_cuda = config.device != "cpu" and torch.cuda.is_available()
     if on_cuda:
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # on by itself, and a kernel more for every tensor that is made
+        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = torch.device("cuda" if on_cuda else "cpu")
     precision = config.precision if config.precision != "auto" else _precision(device, pixels)
     return Runtime(device, precision, threads)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.utils import deterministic
 
 from seam.configs.runtime import RuntimeConfig
 from seam.door.asked import Device
@@ -17,7 +18,8 @@ from seam.runtime import Runtime, start
 @contextmanager
 def computing(device: Device, pixels: int, seed: int) -> Iterator[Runtime]:
     """Set the process up, and leave its threads and its random generators as they were found."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, alike = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
@@ -25,7 +27,8 @@ def computing(device: Device, pixels: int, seed: int) -> Iterator[Runtime]:
         finally:
             torch.set_num_threads(threads)
             torch.set_flush_denormal(False)
-            torch.use_deterministic_algorithms(deterministic, warn_only=True)
+            torch.use_deterministic_algorithms(alike, warn_only=True)
+            deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 @contextmanager
