@@ -13,9 +13,9 @@ def test_settings_of_the_process_are_as_they_were_afterwards() -> None:
     with computing("cpu", 64, 0):
         torch.set_num_threads(threads + 1)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        deterministic.fill_uninitialized_memory = False  # as on a GPU
+        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.rand(1)
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
-    assert deterministic.fill_uninitialized_memory
+    assert deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     assert torch.equal(torch.get_rng_state(), drawn)
