@@ -32,7 +32,7 @@ class Attacked:
     labels: Tensor
 
 
-def attacked_images(name: str, source: Source, test: LabelledImages) -> Attacked:
+def attacked_images(name: str, source: Source, test: LabelledImages, device: str = "cpu") -> Attacked:
     """Up to `IMAGES` test images of a problem and what the attack makes of them; kept in build/duel/attacks."""
     chosen = _balanced(test.labels)
     clean, labels = source.preprocess()(test.images[chosen]), test.labels[chosen]
@@ -40,7 +40,8 @@ def attacked_images(name: str, source: Source, test: LabelledImages) -> Attacked
     if not path.is_file():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SuspectResultWarning)
-            found = attack(source.network, clean, AttackConfig(), source.info.mean, source.info.std, 0)
+            network = source.network.to(device)
+            found = attack(network, clean.to(device), AttackConfig(), source.info.mean, source.info.std, 0).cpu()
         write_bytes(path, save({"adversarial": found.contiguous()}))
     return Attacked(clean, load_file(path)["adversarial"], labels)
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BATCH = 16
 _REPEATS, _WARMUP = 40, 3
+_LEAST, _SECONDS = 12, 1.5
+"""Calls of each network at least, however long they take; and how long they may take together, otherwise."""
 
 _Network = TypeVar("_Network")
 _Found = TypeVar("_Found")
@@ -56,11 +58,11 @@ class Clock:
         """
         started = time.process_time()
         runs, times = [self._runner(model), self._original], ([], [])
-        for i in range(-_WARMUP, self._repeats):
+        warm = [self._nanoseconds(run) for run in runs * _WARMUP]
+        affordable = int(1e9 * _SECONDS / sum(warm[-len(runs) :]))
+        for i in range(min(self._repeats, max(_LEAST, affordable))):
             for which in (0, 1) if i % 2 else (1, 0):
-                taken = self._nanoseconds(runs[which])
-                if i >= 0:
-                    times[which].append(taken)
+                times[which].append(self._nanoseconds(runs[which]))
         self.seconds += time.process_time() - started
         ours, theirs = (float(np.quantile(t, 0.1)) for t in times)
         return ours / theirs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import time
 import traceback
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -34,6 +35,9 @@ WORK = Path(__file__).resolve().parents[2] / "build" / "duel"
 PASSES = 12
 _ABOVE_CHANCE = 3.0
 """A first pass whose loss is so many times that of guessing is named."""
+
+DEVICE = "SEAM_DUEL_DEVICE"
+"""Environment variable of the processes that do the jobs."""
 
 TOLERANCE = 1.05
 """How far above the budget a second measurement of a network may be without being named."""
@@ -121,6 +125,11 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     return card
 
 
+def device() -> Literal["cpu", "cuda"]:
+    """What this process trains on: the CPU, unless `DEVICE` is cuda. Milliseconds are the CPU's, always."""
+    return "cuda" if os.environ.get(DEVICE) == "cuda" else "cpu"
+
+
 def task_of(job: Job, folder: Path) -> Task:
     """Everything an arm needs; what does not depend on the budget is made once a process."""
     source, target, train, spare, val, head, clock, runtime = _prepared(folder, job.problem, job.seed)
@@ -135,7 +144,7 @@ def _prepared(folder: Path, name: str, seed: int) -> tuple[Any, ...]:
     network = NETWORKS[problem.network]
     data = images_of(folder, network.data, network.side)
     source = source_of(folder, problem, data)
-    runtime = start(RuntimeConfig(device="cpu", threads=1), source.info.pixels)
+    runtime = start(RuntimeConfig(device=device(), threads=1), source.info.pixels)
     target, train, spare, val, _ = splits_of(problem, data, seed)
     head = fit_head(predict(source.network, train, source.preprocess()), train.labels, target.num_classes)
     clock = Clock(Reengineered(source.network, head), source.example(train.images[:2]))
@@ -154,12 +163,18 @@ def _card(job: Job, task: Task, arm: Arm, made: Made, seconds: float) -> dict[st
         "share_spent": spent,
         "macs": macs,
         "passes_used": made.passes,
-        "cpu_seconds": round(seconds, 2),
+        "cpu_seconds": round(seconds, 2) if task.runtime.device.type == "cpu" else None,
+        "device": name_of(task.runtime.device),
         "epochs": [asdict(e) for e in made.epochs],
         "doubts": doubts(made, task, spent if arm.within_budget else 0.0),
         "facts": made.facts,
         "precision": task.runtime.precision,
     }
+
+
+def name_of(device: torch.device) -> str:
+    """As its maker calls it."""
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def doubts(made: Made, task: Task, spent: float) -> list[str]:

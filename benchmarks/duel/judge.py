@@ -17,7 +17,7 @@ from duel.attacked import attacked_images
 from duel.budget import BATCH, smallest
 from duel.data import images_of, source_of, splits_of
 from duel.differences import class_mean, packed
-from duel.jobs import TOLERANCE, WORK, Job, absent, jobs_of, task_of
+from duel.jobs import TOLERANCE, WORK, Job, absent, device, jobs_of, task_of
 from duel.problems import NETWORKS, PROBLEMS
 from duel.task import Budget
 from seam.configs.inference import EngineName, LatencyConfig
@@ -59,6 +59,7 @@ def judge(problem: str, seed: int, budget: str, folder: Path, command: Sequence[
             "trainings": names,
             "command": "make duel ARGS=" + shlex.quote(" ".join(_shown(command))),
             "machine": {**hardware(), "versions": {e: version(e) for e in (*TIMED, "torch")}},
+            "trained_on": sorted({done[job].get("device", "cpu") for job in chosen.values()}),
         },
     )
 
@@ -119,7 +120,7 @@ def _measured(
     export_onnx(smallest(task.original(), task.example()), task.example(), original)
     files = {"original": original} | {f"{a} {g}": job.folder / "model.onnx" for (a, g), job in chosen.items()}
     times = _times(files, task.example().shape[1:])
-    attack = attacked_images(problem.name, source_of(folder, problem, data), test)
+    attack = attacked_images(problem.name, source_of(folder, problem, data), test, device())
 
     def outcomes(name: str) -> Card:
         right, answers = _answers(files[name], preprocess(test.images)), attack

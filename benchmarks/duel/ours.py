@@ -52,7 +52,8 @@ def one_pass(layouts: int) -> ArmFunction:
         head = search.objective.head
         assert isinstance(head, TargetHead)
         masks = masks_of(search.objective.scored)
-        model = Reengineered(copy.deepcopy(search.objective.network), copy.deepcopy(head)).eval()
+        model = Reengineered(copy.deepcopy(search.objective.network), copy.deepcopy(head)).cpu().eval()
+        task.source.network.cpu()
         apply_masks(model.network, masks)
         trials = len(tried) * search.loop.config.trial_epochs if len(tried) > 1 else 0
         epochs = trained(task, model, setting, task.passes - 1 - trials, masks=masks)
@@ -67,6 +68,7 @@ def weights(task: Task, setting: Setting) -> Made:
     rounds = task.passes // 2
     config = SearchConfig(target=task.budget.share, max_rounds=rounds, accuracy_floor=0.0)
     result = MaskSearch(_problem(task), config, task.runtime, task.seed).run()
+    task.source.network.cpu()
     model = Reengineered(copy.deepcopy(task.source.network), copy.deepcopy(result.head)).eval()
     apply_masks(model.network, result.masks)
     put_norm_tensors(model.network, result.norms)

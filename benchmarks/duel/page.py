@@ -99,7 +99,7 @@ def _row(rows: Rows, engines: Sequence[str]) -> list[str]:
         f"{100 * _mean(measured, lambda r: r['macs_share']):.1f}",
         _accuracy(measured),
         _rate(measured),
-        f"{_mean(measured, lambda r: r['cpu_seconds']):.0f}",
+        _cpu_seconds(measured),
         "; ".join(doubts),
     ]
 
@@ -123,17 +123,25 @@ def _rate(rows: Rows) -> str:
     return f"{100 * _mean(rows, lambda r: r['defect_inheritance_rate'] or 0.0):.1f}"
 
 
+def _cpu_seconds(rows: Rows) -> str:
+    timed = [r for r in rows if r["cpu_seconds"] is not None]
+    return f"{_mean(timed, lambda r: r['cpu_seconds']):.0f}" if timed else "GPU"
+
+
 def _mean(rows: Rows, value: Callable[[Card], Any]) -> float:
     return float(statistics.mean(value(r) for r in rows))
 
 
 def _conditions(cards: Sequence[Card]) -> str:
-    machines = dict.fromkeys(_machine(c["machine"]) for c in cards)
+    machines = dict.fromkeys(_machine(c) for c in cards)
     commands = dict.fromkeys(c["command"] for c in cards)
     lines = "\n".join(f"    {c}" for c in commands)
     return f"## Machine and commands\n\n{' '.join(machines)}\n\n{lines}\n"
 
 
-def _machine(machine: Card) -> str:
+def _machine(card: Card) -> str:
+    machine, gpus = card["machine"], [d for d in card.get("trained_on", []) if d != "cpu"]
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
-    return f"{machine['cpu']} ({', '.join(machine['vector_instructions'])}), {machine['cores']} cores; {versions}."
+    trained = f"; trained on {', '.join(gpus)}" if gpus else ""
+    vectors = ", ".join(machine["vector_instructions"])
+    return f"{machine['cpu']} ({vectors}), {machine['cores']} cores; {versions}{trained}."

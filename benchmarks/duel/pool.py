@@ -38,4 +38,5 @@ def said(card: dict[str, Any]) -> str:
         if kind in card:
             return f"{kind.replace('_', ' ')}: {card[kind]}"
     doubts = f", {', '.join(card['doubts'])}" if card["doubts"] else ""
-    return f"val {card['val_accuracy']:.1%}, {card['cpu_seconds']:.0f} CPU seconds{doubts}"
+    seconds = f"{card['cpu_seconds']:.0f} CPU seconds" if card["cpu_seconds"] is not None else card["device"]
+    return f"val {card['val_accuracy']:.1%}, {seconds}{doubts}"

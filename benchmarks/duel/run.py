@@ -25,13 +25,15 @@ from projects import ROOT, one_line_errors  # noqa: E402
 
 from duel.arms import ARMS, MAIN  # noqa: E402
 from duel.data import EXPECTED, require  # noqa: E402
-from duel.jobs import jobs_of  # noqa: E402
+from duel.jobs import DEVICE, jobs_of  # noqa: E402
 from duel.judge import judge  # noqa: E402
 from duel.page import render  # noqa: E402
 from duel.pool import run_all  # noqa: E402
 from duel.problems import DEFAULT, PROBLEMS  # noqa: E402
 from duel.train import MAIN_RATES, RATES  # noqa: E402
+from seam.configs.runtime import RuntimeConfig  # noqa: E402
 from seam.errors import ConfigError, DataError  # noqa: E402
+from seam.runtime import start  # noqa: E402
 
 
 def main() -> None:
@@ -49,6 +51,12 @@ def main() -> None:
     parser.add_argument("--seeds", metavar="0,1")
     parser.add_argument("--rates", metavar="0.015,0.05", help="peak rates that each arm's best is chosen from")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each (default: 2)")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="that is trained on; milliseconds are the CPU's, always",
+    )
     parser.add_argument("--render", action="store_true", help="only render the cards there are")
     arguments = parser.parse_args()
     with one_line_errors():
@@ -58,7 +66,8 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    whole = arguments.whole
+    whole, os.environ[DEVICE] = arguments.whole, arguments.device
+    start(RuntimeConfig(device=arguments.device, threads=1), pixels=0)  # refuses a device that is not there
     if not arguments.data.is_dir():
         raise DataError(f"{arguments.data}: expected a folder with {EXPECTED}, got none; give --data FOLDER")
     pilots = [n for n, p in PROBLEMS.items() if p.pilot]

@@ -43,7 +43,7 @@ def short(cards: Sequence[Card]) -> str:
             compared[group] += [] if of is None else [of]
         rows.append(cells)
     above = [_points(mean_of(_above_best(of))) if of else "" for of in compared.values()]
-    seconds = [f"{_seconds(of):.1f}" if of else "" for of in compared.values()]
+    seconds = ["" if (s := _seconds(of)) is None else f"{s:.1f}" for of in compared.values()]
     rows.append(["**ours above it, mean**", "", "", "", *above])
     rows.append(["**our CPU time, that rival's = 1, mean**", "", "", "", *seconds])
     header = ["classes of", "of the time", "original, %", "seam, %", "best rival, %", "best rival, our training, %"]
@@ -86,9 +86,11 @@ def _above_best(compared: Sequence[Card]) -> list[Estimate]:
     return [c["differences"][c["best"]] for c in compared]
 
 
-def _seconds(compared: Sequence[Card]) -> float:
-    """CPU time of our chosen trainings in units of those of the best rival of each, mean."""
-    return statistics.mean(c["cpu_seconds"] / c["rivals"][c["best"]]["cpu_seconds"] for c in compared)
+def _seconds(compared: Sequence[Card]) -> float | None:
+    """CPU time of our chosen trainings in units of those of the best rival of each, mean; None: all were on a GPU."""
+    pairs = [(c["cpu_seconds"], c["rivals"][c["best"]]["cpu_seconds"]) for c in compared]
+    known = [ours / theirs for ours, theirs in pairs if ours is not None and theirs is not None]
+    return statistics.mean(known) if known else None
 
 
 def _verdict(compared: Sequence[Card], single: str) -> str:
@@ -101,9 +103,11 @@ def _verdict(compared: Sequence[Card], single: str) -> str:
         f"Mean over {number} problem{'s' if number > 1 else ''} above the best rival of each:"
         f" **{_points(mean_of(above_best))}** points; above the best single one ({single}, {len(above_single)} of"
         f" {number}): **{_points(mean_of(above_single))}**; worst difference to the best rival of a problem:"
-        f" **{100 * worst:+.1f}** points{' (lost)' if worst < 0 else ''}. CPU time of the chosen training, in units of"
-        f" that rival's: {seconds:.1f} on average{' (lost)' if seconds > 1 else ''}."
+        f" **{100 * worst:+.1f}** points{' (lost)' if worst < 0 else ''}."
     )
+    if seconds is not None:
+        text += f" CPU time of the chosen training, in units of that rival's: {seconds:.1f} on average"
+        text += f"{' (lost)' if seconds > 1 else ''}."
     if inherited:
         text += f" DIR, in units of the fine-tuned original's: {statistics.mean(inherited):.2f} on average."
     return f"{text}\n"
@@ -121,7 +125,7 @@ def _compared(found: Card, single: str) -> list[str]:
         _percent(rival["accuracy"]),
         _points(difference_of[found["best"]]),
         _points(difference_of[single]) if single in difference_of else "no layout",
-        f"{found['cpu_seconds']:.0f} / {rival['cpu_seconds']:.0f}",
+        " / ".join("GPU" if c["cpu_seconds"] is None else f"{c['cpu_seconds']:.0f}" for c in (found, rival)),
         f"{_percent(found['inherited'])}{whole}",
     ]
 
@@ -139,20 +143,24 @@ def _problem(cards: Sequence[Card], group: str) -> Card | None:
         return [unpacked(r["answers"], number) for r in rows]
 
     whole = [r for r in _rows(cards, "bound") if r["arm"] == "whole"]
-    of_rivals = {
-        label: {name: _mean(rows, name) for name in ("accuracy", "cpu_seconds")} for label, rows in rivals.items()
-    }
+    of_rivals = {label: _costs_and_accuracy(rows) for label, rows in rivals.items()}
     return {
         "problem": cards[0]["problem"],
         "percent": str(_budget(cards[0]).percent),
         "ours": best,
-        **{name: _mean(ours[best], name) for name in ("accuracy", "cpu_seconds")},
+        **_costs_and_accuracy(ours[best]),
         "inherited": _mean(ours[best], _DIR),
         "inherited_whole": _mean(whole, _DIR) if whole else None,
         "rivals": of_rivals,
         "differences": {label: difference(answers(ours[best]), answers(r), counts) for label, r in rivals.items()},
         "best": max(of_rivals, key=lambda label: of_rivals[label]["accuracy"]),
     }
+
+
+def _costs_and_accuracy(rows: Sequence[Card]) -> Card:
+    """Means over the rows; no CPU seconds where all were trained on a GPU."""
+    timed = [r for r in rows if r["cpu_seconds"] is not None]
+    return {"accuracy": _mean(rows, "accuracy"), "cpu_seconds": _mean(timed, "cpu_seconds") if timed else None}
 
 
 def _rows(cards: Sequence[Card], kind: str) -> list[Card]:

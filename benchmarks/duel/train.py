@@ -57,7 +57,7 @@ def trained(
     seed: int | None = None,
     removed_weights: str = "zero",
 ) -> list[Epoch]:
-    """Train in place; the pass with the best val accuracy is kept.
+    """Train in place, on the runtime's device; the pass with the best val accuracy is kept, and all is left on the CPU.
 
     Args:
         task: whose images are learned from, and whose source teaches where the loss has a teacher.
@@ -71,7 +71,7 @@ def trained(
         removed_weights: of `FinetuneConfig`.
     """
     config = config_of(setting, passes, schedule, removed_weights)
-    return finetune(
+    epochs = finetune(
         model,
         masks,
         task.source.preprocess(),
@@ -83,3 +83,6 @@ def trained(
         spare=task.spare,
         teacher=task.source.network if setting.loss != "cross-entropy" else None,
     )
+    model.cpu()
+    task.source.network.cpu()
+    return epochs

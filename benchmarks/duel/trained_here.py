@@ -54,9 +54,9 @@ def trained_weights(network: Network, module: nn.Module, data: ImageData, given:
         images,
         LabelledImages(images.images[watched], images.labels[watched]),
         config,
-        start(RuntimeConfig(device="cpu", threads=1), network.side**2),
+        start(RuntimeConfig(threads=1), network.side**2),
         seed=0,
         on_epoch=lambda e: print(f"{network.weights}: pass {e.epoch}, loss {e.loss:.3f}", flush=True),
     )
-    save_weights(module, path)
+    save_weights(module.cpu(), path)
     return path

@@ -266,6 +266,18 @@ def test_the_short_table_has_the_best_rival_of_either_training() -> None:
     assert "| **our CPU time, that rival's = 1, mean** |  |  |  | 1.0 | 1.0 |" in text
 
 
+def test_trainings_on_a_gpu_have_no_cpu_time_to_compare() -> None:
+    rows = (_row("mine", "ours", "ours", _right(90)), _row("uniform", "rival", "own", _right(80), cpu_seconds=30.6))
+    on_gpu = _card("there", *({**row, "cpu_seconds": None} for row in rows)) | {"trained_on": ["A GPU"]}
+    text = page.page([_card("here", *rows), on_gpu])
+    assert "| 61 / 31 |" in text
+    assert "| GPU / GPU |" in text
+    assert "in units of that rival's: 2.0 on average (lost)." in text
+    assert "2 cores; torch 2; trained on A GPU." in text
+    assert "CPU time of the chosen training" not in page.page([on_gpu])
+    assert "| **our CPU time, that rival's = 1, mean** |  |  |  |  |  |" in short([on_gpu])
+
+
 def test_ours_is_compared_with_our_own_training() -> None:
     mine = (_row("mine", "ours", "own", _right(60)), _row("mine", "ours", "ours", _right(90)))
     text = page.page([_card("won", *mine, _row("uniform", "rival", "own", _right(80)))])

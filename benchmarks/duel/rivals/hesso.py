@@ -81,12 +81,13 @@ def _layout(task: Task) -> tuple[int, float]:
 
 def _trained(task: Task, setting: Setting, multiple: int, share: float) -> tuple[nn.Module, list[Epoch]]:
     steps = num_batches(len(task.train), _BATCH)
-    model = task.original()
+    model = task.original().to(task.runtime.device)
     oto = _prepared(model, task)
     periods = _PERIODS if multiple == 1 else 1
     pruning = max(_PERIODS, task.passes // 3 * steps // _PERIODS * _PERIODS)
     optimizer = _optimizer(oto, setting.rate, share, multiple, start=steps, steps=pruning, periods=periods)
-    loss = distilled(model, task.source.network, 1.0) if setting.loss == "logits" else None
+    teacher = task.source.network.to(task.runtime.device)
+    loss = distilled(model, teacher, 1.0) if setting.loss == "logits" else None
     plan = TrainingPlan(task.passes, _BATCH, "crop_flip", task.seed, cosine=True, keep_best=False)
     epochs = train(
         model,
@@ -99,6 +100,7 @@ def _trained(task: Task, setting: Setting, multiple: int, share: float) -> tuple
         negatives=redrawn(task.train, task.spare),
         loss_of=loss,
     )
+    task.source.network.cpu()
     return _constructed(oto), epochs
 
 
@@ -109,7 +111,7 @@ def _prepared(model: Reengineered, task: Task) -> Any:
     model.requires_grad_(True)
     importable(model)
     with _silent():
-        oto = OTO(model=model, dummy_input=task.example(1))
+        oto = OTO(model=model, dummy_input=task.example(1).to(next(model.parameters()).device))
         oto.mark_unprunable_by_param_names(_kept(model, task))
     return oto
 
@@ -146,7 +148,7 @@ def _optimizer(oto: Any, rate: float, share: float, multiple: int, start: int, s
 
 def _step(task: Task, model: Reengineered, optimizer: Any) -> None:
     """One step on some images, with a rate that leaves the weights as they are but for those that are pruned."""
-    few = len(task.train) // (4 * _BATCH)
+    few = max(1, len(task.train) // (4 * _BATCH))
     images, labels = task.train.images[::few], task.train.labels[::few]
     model.eval()
     F.cross_entropy(model(task.source.preprocess()(images)), labels).backward()
@@ -157,7 +159,8 @@ def _constructed(oto: Any) -> nn.Module:
     """The small network, as the library makes it."""
     with tempfile.TemporaryDirectory() as folder, _silent():
         oto.construct_subnet(out_dir=folder, save_full_group_sparse_model=False)
-        found: nn.Module = torch.load(oto.compressed_model_path, weights_only=False)  # its own file, written just now
+        path = oto.compressed_model_path
+        found: nn.Module = torch.load(path, "cpu", weights_only=False)  # its own file, written just now
     return found.eval()
 
 
@@ -171,6 +174,7 @@ def _silent() -> Iterator[None]:
 @contextlib.contextmanager
 def _moved() -> Iterator[None]:
     """Let the library find torch's exporter where it was, and take .cuda() for what it is on a CPU."""
+    sys.modules.setdefault("imp", types.ModuleType("imp"))  # imported, and not used; Python 3.12 has none
     inner = "torch.onnx._internal.torchscript_exporter"
     sys.modules.setdefault("torch.onnx._globals", importlib.import_module(f"{inner}._globals"))
     exporter = importlib.import_module(f"{inner}.utils")

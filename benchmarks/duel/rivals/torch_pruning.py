@@ -173,14 +173,18 @@ def removed_by(pruner: Any, network: nn.Module) -> dict[str, torch.Tensor]:
 
 def _accumulate(task: Task, model: Reengineered, part: int, parts: int) -> None:
     """Gradients of the cross-entropy over one of so many parts of the training images, eval mode."""
-    model.eval().requires_grad_(True)
-    preprocess = task.source.preprocess()
+    device = task.runtime.device
+    model.to(device).eval().requires_grad_(True)
+    preprocess = task.source.preprocess().to(device)
     for images, labels in zip(
-        task.train.images[part::parts].split(_BATCH), task.train.labels[part::parts].split(_BATCH), strict=True
+        task.train.images[part::parts].to(device).split(_BATCH),
+        task.train.labels[part::parts].to(device).split(_BATCH),
+        strict=True,
     ):
         with task.runtime.autocast():
             loss = F.cross_entropy(model(preprocess(images)).float(), labels, reduction="sum") / len(task.train)
         loss.backward()
+    model.cpu()
 
 
 def _until_it_fits(task: Task, model: Reengineered, criterion: Criterion, layout: Layout) -> int:
