@@ -81,12 +81,13 @@ def _layout(task: Task) -> tuple[int, float]:
 
 def _trained(task: Task, setting: Setting, multiple: int, share: float) -> tuple[nn.Module, list[Epoch]]:
     steps = num_batches(len(task.train), _BATCH)
-    model = task.original().to(task.runtime.device)
+    device = task.runtime.device
+    model = task.original().to(device)
     oto = _prepared(model, task)
     periods = _PERIODS if multiple == 1 else 1
     pruning = max(_PERIODS, task.passes // 3 * steps // _PERIODS * _PERIODS)
     optimizer = _optimizer(oto, setting.rate, share, multiple, start=steps, steps=pruning, periods=periods)
-    teacher = task.source.network.to(task.runtime.device)
+    teacher = task.source.network.to(device)
     loss = distilled(model, teacher, 1.0) if setting.loss == "logits" else None
     plan = TrainingPlan(task.passes, _BATCH, "crop_flip", task.seed, cosine=True, keep_best=False)
     epochs = train(
@@ -97,7 +98,7 @@ def _trained(task: Task, setting: Setting, multiple: int, share: float) -> tuple
         task.val,
         plan,
         task.runtime,
-        negatives=redrawn(task.train, task.spare),
+        negatives=redrawn(task.train.to(device), None if task.spare is None else task.spare.to(device)),
         loss_of=loss,
     )
     task.source.network.cpu()
