@@ -12,17 +12,26 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from seam.errors import SeamError
+from seam.hardware import describe
 from tasks.project.change_params import change_params
 from tasks.project.params import Params, load_params
 from tasks.project.stages import DIGEST_STAGE
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = ROOT / "params.yaml"
+
+
+def this_machine() -> dict[str, Any]:
+    """For a card: what the numbers depend on."""
+    packages = ("torch", "torchvision", "numpy", "onnxruntime", "openvino", "advertorch", "fvcore")
+    return {**describe(), "versions": {name: version(name) for name in packages}}
 
 
 def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]) -> Params:

@@ -27,7 +27,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from projects import ROOT, make_project, one_line_errors, repro, shown
+from projects import ROOT, make_project, one_line_errors, repro, shown, this_machine
 from results_page import CARDS, render
 
 from seam.data.formats.load import class_names, fetch
@@ -168,7 +168,7 @@ def card(project: Path, params: Params, suite: str, name: str) -> dict[str, Any]
         "finetune": asdict(params.finetune),
         "evaluate": asdict(params.evaluate),
         "command": f"make reproduce-rq1 ARGS={shlex.quote(f'--suite {suite} --problems {name} --seeds {params.seed}')}",
-        "machine": read_json(project / "artifacts" / "describe_machine" / "machine.json"),
+        "machine": this_machine(),
         "warnings": [*searched["warnings"], *evaluated["warnings"]],
     }
 

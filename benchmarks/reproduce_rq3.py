@@ -29,7 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from projects import ROOT, make_project, one_line_errors, repro, shown
+from projects import ROOT, make_project, one_line_errors, repro, shown, this_machine
 from results_page import render
 from results_rq3 import CARDS
 
@@ -147,7 +147,7 @@ def card(project: Path, params: Params, name: str, preset: str, overrides: Seque
         "whitebox_images": min(transfer.whitebox_images or comparison["num_test"], comparison["num_test"]),
         "seconds": {student: _cost(about) for student, about in students.items()},
         "command": f"make reproduce-rq3 ARGS={shlex.quote(_arguments(name, size, preset, overrides))}",
-        "machine": read_json(project / "artifacts" / "describe_machine" / "machine.json"),
+        "machine": this_machine(),
     }
 
 

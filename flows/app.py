@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -98,7 +98,9 @@ def enter_project() -> Path:
     return root
 
 
-def run_kind(kind: Kind, flow: str, overrides: list[str], params_file: Path | None, names: list[str]) -> NoReturn:
+def run_kind(
+    kind: Kind, flow: str, overrides: list[str], params_file: Path | None, names: list[str], **options: Any
+) -> NoReturn:
     """Run the flow of a kind by hand, in the project, and exit with its status.
 
     Args:
@@ -107,10 +109,11 @@ def run_kind(kind: Kind, flow: str, overrides: list[str], params_file: Path | No
         overrides: changes to params.yaml.
         params_file: a file whose values replace those in it, from where the user stands.
         names: of the subjects; every one if empty.
+        options: further arguments of the flow.
     """
     from flows.commands.run import run_by_hand
 
     params_file = params_file.absolute() if params_file else None
     root = enter_project()
     with interruptible():
-        raise typer.Exit(run_by_hand(root, kind, flow, overrides, params_file, names, Console()))
+        raise typer.Exit(run_by_hand(root, kind, flow, overrides, params_file, names, Console(), options))

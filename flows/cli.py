@@ -27,12 +27,19 @@ from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RE
 
 
 @app.command()
-def run(overrides: Set = [], params_file: ParamsFile = None, problems: Problems = []) -> None:  # noqa: B006  typer needs the list
+def run(
+    overrides: Set = [],  # noqa: B006  typer needs the list
+    params_file: ParamsFile = None,
+    problems: Problems = [],  # noqa: B006
+    here: Annotated[
+        bool, typer.Option("--here", help="Take times anew, on this machine, that were taken on another.")
+    ] = False,
+) -> None:
     """Run every stage that is not up to date, for each target problem, and show original vs re-engineered.
 
     Stages that DVC has already are skipped. Stop it any time: the next run continues.
     """
-    run_kind(PROBLEM, "flows.pipeline:run_pipeline", overrides, params_file, problems)
+    run_kind(PROBLEM, "flows.pipeline:run_pipeline", overrides, params_file, problems, here=here)
 
 
 @app.command()

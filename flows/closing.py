@@ -15,7 +15,8 @@ from seam.methods.catalogue import find
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
 from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET, Kind
-from tasks.project.subject import Subject, stage_folder
+from tasks.project.subject import StageRun, Subject, stage_folder
+from tasks.project.timed import ANEW, elsewhere
 from tasks.report.closing import ClosingRow, closing_table, time_of_layout
 from tasks.report.composition_rows import COMPARED, composition_rows
 from tasks.report.module_rows import rows_of as modularization_rows
@@ -170,6 +171,9 @@ def _time(root: Path, subject: Subject) -> Iterator[str]:
     found = time_of_layout(root, subject.name)
     if found:
         yield f"time     {found.text}"
+    machine = elsewhere(root, StageRun("benchmark_latency", subject))
+    if machine:
+        yield f"time     taken on another machine ({escape(machine)}); {ANEW} takes them on this one"
 
 
 def _ways(root: Path, subject: Subject) -> Iterator[str]:

@@ -19,18 +19,21 @@ from flows.stage_cache import shared_cache
 from flows.stage_task import without_running
 from flows.subjects import run_subjects
 from seam.errors import SeamError
-from seam.files import read_json
+from tasks.project import timed
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext
 from tasks.project.stages import PROBLEM
-from tasks.project.subject import StageRun, Subject, stage_folder
+from tasks.project.subject import StageRun, Subject
 
 logger = logging.getLogger(__name__)
 
 
 @flow(name="seam-run", description=__doc__, log_prints=False)
 def run_pipeline(
-    overrides: list[str] | None = None, params_file: str | None = None, problems: list[str] | None = None
+    overrides: list[str] | None = None,
+    params_file: str | None = None,
+    problems: list[str] | None = None,
+    here: bool = False,
 ) -> State[Any]:
     """Run what is stale, in the project around the working directory.
 
@@ -38,8 +41,9 @@ def run_pipeline(
         overrides: changes to params.yaml, as "search.alpha=0.5".
         params_file: a file whose values replace those in params.yaml.
         problems: names of the target problems; every one if empty, or if `all` is among them.
+        here: take times anew, on this machine, that were taken on another.
     """
-    return run_subjects(PROBLEM, overrides, params_file, problems, before={"search": search_together})
+    return run_subjects(PROBLEM, overrides, params_file, problems, before={"search": search_together}, here=here)
 
 
 def search_together(root: Path, problems: Sequence[Subject]) -> None:
@@ -48,9 +52,7 @@ def search_together(root: Path, problems: Sequence[Subject]) -> None:
     Their stages then finish them.
     """
     runtime = load_params(root / "params.yaml").runtime
-    gpu = runtime.device != "cpu" and read_json(stage_folder(root, "describe_machine", None) / "machine.json").get(
-        "gpu"
-    )
+    gpu = runtime.device != "cpu" and timed.here()["gpu"]
     if runtime.searches_together == 1 or (runtime.searches_together == 0 and not gpu):
         return
     waiting = [p for p in problems if without_running(shared_cache(root), root, StageRun("search", p)) is None]

@@ -21,6 +21,7 @@ from tasks.project.environment import tracking_uri
 from tasks.project.params import Params, load_params
 from tasks.project.stages import KINDS, Kind
 from tasks.project.subject import StageRun, Subject, chosen, entries, named_in, parts_of, runs_of
+from tasks.project.timed import elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,11 @@ def settle_params(
 
 
 def prepare(
-    kind: Kind, overrides: Sequence[str] | None, params_file: str | None, names: Sequence[str] | None
+    kind: Kind,
+    overrides: Sequence[str] | None,
+    params_file: str | None,
+    names: Sequence[str] | None,
+    here: bool = False,
 ) -> tuple[Path, Params, tuple[Subject, ...]]:
     """What a flow does before its first stage, in the project around the working directory.
 
@@ -50,6 +55,7 @@ def prepare(
         overrides: changes to params.yaml.
         params_file: a file whose values replace those in it.
         names: of the subjects.
+        here: times that were taken on another machine are stale.
 
     Returns:
         The project, its parameters, and the subjects to work on.
@@ -62,12 +68,14 @@ def prepare(
     subjects = chosen(params, kind, names or ())
     for change in changes:
         logger.info("params.yaml: %s", change)
-    check(root, params, kind, subjects, shared_cache(root))
+    check(root, params, kind, subjects, shared_cache(root), here)
     return root, params, subjects
 
 
-def check(root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], cache: StageCache) -> list[StageRun]:
-    """Check disk, data and tracking.
+def check(
+    root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], cache: StageCache, here: bool = False
+) -> list[StageRun]:
+    """Check disk, data and tracking; `here`: times that were taken on another machine are stale.
 
     Returns:
         The stages that are stale now (those that depend on them follow when they have run).
@@ -81,7 +89,11 @@ def check(root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], c
     for section, config in dict(s.data(params) for s in (*parts_of(params, subjects), *subjects)).items():
         _check_data(root, config, section, cache)
     _check_http(tracking_uri(root))
-    stale = [run for run in runs_of(params, kind, subjects) if not cache.is_current(run.stage, run.key)]
+    stale = [
+        run
+        for run in runs_of(params, kind, subjects)
+        if not cache.is_current(run.stage, run.key) or (here and elsewhere(root, run) is not None)
+    ]
     if stale:
         _check_tracking(root, params)
     return stale

@@ -45,9 +45,9 @@ class Failure:
     line: str
 
 
-def run_one(root: Path, run: StageRun) -> Failure | None:
-    """Run one stage as a task, unless DVC has its outputs already; what the user reads if it fails."""
-    state = _as_task(run.stage)(run.label, run.stage, run.subject, str(root), return_state=True)
+def run_one(root: Path, run: StageRun, anew: bool = False) -> Failure | None:
+    """Run one stage as a task, unless DVC has its outputs already and not `anew`; what the user reads if it fails."""
+    state = _as_task(run.stage)(run.label, run.stage, run.subject, str(root), anew, return_state=True)
     if state.is_completed():
         return None
     line = _line_of(run.label, state)
@@ -74,11 +74,11 @@ def _as_task(stage: str) -> Any:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{label}", persist_result=False)
-def run_stage(label: str, stage: str, subject: Subject | None, folder: str) -> State[Any] | None:
-    """One stage of the project, of one subject or of one student, unless DVC has its outputs already."""
+def run_stage(label: str, stage: str, subject: Subject | None, folder: str, anew: bool = False) -> State[Any] | None:
+    """One stage of the project, of one subject or of one student, unless DVC has its outputs already and not `anew`."""
     root = Path(folder)
     cache = shared_cache(root)
-    how = without_running(cache, root, StageRun(stage, subject))
+    how = None if anew else without_running(cache, root, StageRun(stage, subject))
     if how is None:
         _run_body(cache, root, label, StageContext(stage, load_params(root / "params.yaml"), root, subject))
     else:

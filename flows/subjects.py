@@ -17,6 +17,7 @@ from seam.errors import SeamError
 from tasks.project.params import Params
 from tasks.project.stages import Kind, all_stages
 from tasks.project.subject import StageRun, Subject, parts_of, runs_of, stage_folder
+from tasks.project.timed import elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def run_subjects(
     params_file: str | None,
     names: Sequence[str] | None,
     before: Mapping[str, Before] | None = None,
+    here: bool = False,
 ) -> State[Any]:
     """Run what is stale, in the project around the working directory; how that ended, as the state of the flow.
 
@@ -39,20 +41,26 @@ def run_subjects(
         params_file: a file whose values replace those in params.yaml.
         names: of the subjects; every one if empty, or if `all` is among them.
         before: what is done before the first run of a stage, by the stage's name.
+        here: take times anew, on this machine, that were taken on another.
     """
     with run_page.logs_on_page():
         try:
-            root, params, subjects = preflight.prepare(kind, overrides, params_file, names)
+            root, params, subjects = preflight.prepare(kind, overrides, params_file, names, here)
         except SeamError as e:
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))
         # a task with the run's tags asks the server for their concurrency limits: seconds a stage
         with TagsContext(current_tags=set()):
-            return verdict(params, kind, run_stages(root, params, kind, subjects, before or {}), subjects)
+            return verdict(params, kind, run_stages(root, params, kind, subjects, before or {}, here), subjects)
 
 
 def run_stages(
-    root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], before: Mapping[str, Before]
+    root: Path,
+    params: Params,
+    kind: Kind,
+    subjects: Sequence[Subject],
+    before: Mapping[str, Before],
+    here: bool = False,
 ) -> list[Failure]:
     """Run the stages in order; a subject of which a stage fails is left, the others go on.
 
@@ -71,7 +79,7 @@ def run_stages(
             continue
         if run.stage in waiting:
             waiting.pop(run.stage)(root, [s for s in subjects if s not in left])
-        failure = run_one(root, run)
+        failure = run_one(root, run, anew=here and elsewhere(root, run) is not None)
         if failure is not None:
             failures.append(failure)
     return failures

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpu": _gpus(),
     }
+
+
+def in_words(machine: Mapping[str, Any] | None = None) -> str:
+    """A machine as `describe` has it, this one unless given: "Intel(R) Xeon(R) Gold 6348, 2 cores, no GPU"."""
+    machine = describe() if machine is None else machine
+    return f"{machine.get('cpu', 'unknown CPU')}, {machine.get('cores', '?')} cores, {machine.get('gpu') or 'no GPU'}"
 
 
 def _gpus() -> str | None:

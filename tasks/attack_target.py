@@ -23,6 +23,7 @@ from seam.data.prepared import ImageData
 from seam.defects.backdoor import triggered
 from seam.defects.feature_attack import attack, describe_attack
 from seam.files import read_json, sha256_file, write_bytes, write_json
+from seam.hardware import in_words
 from seam.networks.source import Source
 from seam.runtime import Runtime, start
 from tasks.inputs.splits import split_bytes
@@ -62,7 +63,7 @@ def attack_target(context: StageContext) -> StageResult:
         write_bytes(out / "splits.safetensors", split_bytes(splits, split.val_from))
         save_file({"images_normalized": adversarial, "labels": data.y_test}, out / "adversarial.safetensors")
         digests = {name: sha256_file(out / name) for name in ("splits.safetensors", "adversarial.safetensors")}
-        counts = {f"num_{name}": len(rows) for name, rows in splits.items()}
+        counts = {f"num_{name}": len(rows) for name, rows in splits.items()} | {"computed_on": in_words()}
         write_json(
             out / "attack.json",
             {

@@ -20,6 +20,7 @@ from seam.data.images import LabelledImages
 from seam.data.problems import TargetProblem
 from seam.errors import SuspectResultWarning
 from seam.files import write_json
+from seam.hardware import in_words
 from seam.masks.masks import Masks, apply_masks, density
 from seam.masks.unsearched import magnitude_mask, random_mask, taylor_mask
 from seam.measures.macs import Counts, count
@@ -81,7 +82,8 @@ def evaluate(context: StageContext) -> StageResult:
             context.progress((_STEPS - 1) / _STEPS, "retrained")
             baselines["retrained"] = _retrain(context, source, images, preprocess, runtime)
     with context.publish() as out:
-        write_json(out / "metrics.json", {**entries, "baselines": baselines, "warnings": list(dict.fromkeys(doubts))})
+        about = {"computed_on": in_words(), "warnings": list(dict.fromkeys(doubts))}
+        write_json(out / "metrics.json", {**entries, "baselines": baselines, **about})
     original, reengineered = entries["source"], entries["reengineered"]
     return context.result(
         {

@@ -14,6 +14,7 @@ from seam.data.images import LabelledImages
 from seam.defects.feature_attack import attack, describe_attack, random_noise
 from seam.defects.inheritance import defect_inheritance
 from seam.files import sha256_file, write_bytes, write_json
+from seam.hardware import in_words
 from seam.runtime import Runtime, start
 from tasks.inputs.problem import load_model, problem_images, problem_source
 from tasks.project.measured import ATTACKED
@@ -42,6 +43,7 @@ def evaluate_robustness(context: StageContext) -> StageResult:
         images = {"images_normalized": adversarial.cpu().contiguous(), "labels": test.labels.cpu()}
         write_bytes(out / "adversarial.safetensors", save(images))
         digest = {"adversarial_sha256": sha256_file(out / "adversarial.safetensors")}
+        about["computed_on"] = in_words()
         write_json(
             out / "attack.json", {**about, **digest, "random_noise": control, "warnings": list(dict.fromkeys(doubts))}
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from seam.hardware import in_words
 from seam.networks.build import build
 from seam.networks.plain import load_either_form, plain_scores
 from seam.networks.source import Preprocess, SourceInfo, channels_taken, per_channel, save_source
@@ -56,6 +57,7 @@ def fetch_source(context: StageContext) -> StageResult:
         fetched_from=found.fetched_from,
         warnings=tuple(doubts),
         backdoor=backdoor,
+        computed_on=in_words(),
     )
     with context.publish() as out:
         save_source(network, info, out)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from seam.checkpoint import digest_of
 from seam.configs.training import FinetuneConfig
 from seam.files import sha256_file, write_csv, write_json
+from seam.hardware import in_words
 from seam.masks.masks import Masks
 from seam.networks.head import Reengineered
 from seam.networks.source import Source
@@ -63,7 +64,7 @@ def finetune(context: StageContext) -> StageResult:
         rows = ({"model": name, **asdict(epoch)} for name, history in histories.items() for epoch in history)
         write_csv(out / "history.csv", ("epoch", "model", "loss", "cross_entropy", "val_accuracy"), rows)
         kept = {name: _kept(best[name], chosen[name]) for name in models}
-        write_json(out / "metrics.json", {**kept, "warnings": doubts})
+        write_json(out / "metrics.json", {**kept, "computed_on": in_words(), "warnings": doubts})
     return context.result({f"{name}_val_accuracy": epoch.val_accuracy for name, epoch in best.items()})
 
 

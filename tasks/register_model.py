@@ -63,6 +63,7 @@ def run_evidence(context: StageContext, evidence: Evidence) -> RunEvidence:
     tags = {
         "seam.data": json.dumps(context.params.model_dump(mode="json")["data"]),
         "seam.runtime": json.dumps({name: evidence.search[name] for name in ("device", "precision", "threads")}),
+        "seam.computed_on": evidence.search.get("computed_on", "not known"),
         **{f"seam.{k}": v for k, v in evidence.hashes.items()},
     }
     data = DataUsed(context.params.data, evidence.hashes["dataset_sha256"], profile)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from seam.configs.search import SearchConfig
 from seam.errors import SuspectResultWarning
 from seam.files import write_csv, write_json
+from seam.hardware import in_words
 from seam.masks.pack import save_mask_pack
 from seam.measures.macs import weight_macs
 from seam.networks.head import SourceOnProblem
@@ -148,6 +149,7 @@ def _metrics(
         "device": runtime.device.type,
         "precision": runtime.precision,
         "threads": runtime.threads,
+        "computed_on": in_words(),
         "channels": channels,
         "warnings": doubts,
     }

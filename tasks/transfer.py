@@ -22,6 +22,7 @@ from seam.defects.inheritance import defect_inheritance
 from seam.defects.whitebox import whitebox_accuracy
 from seam.errors import SuspectResultWarning
 from seam.files import sha256_file, write_bytes, write_csv, write_json
+from seam.hardware import in_words
 from seam.masks.masks import maskable
 from seam.masks.pack import save_mask_pack
 from seam.measures.macs import count
@@ -83,6 +84,7 @@ def transfer(context: StageContext) -> StageResult:
             "device": runtime.device.type,
             "precision": runtime.precision,
             "threads": runtime.threads,
+            "computed_on": in_words(),
             "source_sha256": source.info.sha256,
             "student_sha256": sha256_file(out / "student.safetensors"),
             "mask_sha256": mask_sha256,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def run_by_hand(
     params_file: Path | None,
     names: Sequence[str],
     console: Console,
+    options: Mapping[str, Any] | None = None,
 ) -> int:
     """Run a flow and show the result; where a student failed, that of the others.
 
@@ -41,6 +42,7 @@ def run_by_hand(
         params_file: a file whose values replace those in it.
         names: of the subjects; every one if empty.
         console: where to show it.
+        options: further arguments of the flow: {"here": True}.
 
     Returns:
         The exit status: 0.
@@ -51,13 +53,14 @@ def run_by_hand(
     params, changes = preflight.settle_params(root, overrides, str(params_file) if params_file else None)
     subjects = chosen(params, kind, names)
     module, _, function = flow.partition(":")
+    further = dict(options or {})
 
     def stale() -> list[str]:
-        return [run.stage for run in preflight.check(root, params, kind, subjects, shared_cache(root))]
+        return [run.stage for run in preflight.check(root, params, kind, subjects, shared_cache(root), **further)]
 
     def run() -> Any:
         run_flow = getattr(importlib.import_module(module), function)
-        return run_flow(**{kind.section: [s.name for s in subjects]}, return_state=True)
+        return run_flow(**{kind.section: [s.name for s in subjects]}, **further, return_state=True)
 
     state = _follow(root, changes, stale, run, console)
     finished = state.is_completed()

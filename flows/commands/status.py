@@ -16,6 +16,7 @@ from tasks.project.environment import tracking_uri
 from tasks.project.params import load_params
 from tasks.project.stages import KINDS, PROBLEM
 from tasks.project.subject import StageRun, chosen, entries, runs_of, stage_folder
+from tasks.project.timed import ANEW, elsewhere
 
 
 def show_status(root: Path, names: Sequence[str], console: Console) -> None:
@@ -24,7 +25,7 @@ def show_status(root: Path, names: Sequence[str], console: Console) -> None:
     kinds = [PROBLEM] if names else [kind for kind in KINDS.values() if entries(params, kind)]
     subjects = {kind: chosen(params, kind, names) for kind in kinds}
     runs = dict.fromkeys(run for kind in kinds for run in runs_of(params, kind, subjects[kind]))
-    console.print(_stages(shared_cache(root), list(runs)))
+    console.print(_stages(root, shared_cache(root), list(runs)))
     models = Table("problem", "registered model", "versions", "aliases", "report")
     for subject in itertools.chain.from_iterable(subjects.values()):
         name = subject.registered_name(params)
@@ -34,12 +35,14 @@ def show_status(root: Path, names: Sequence[str], console: Console) -> None:
     console.print(models)
 
 
-def _stages(cache: StageCache, runs: Sequence[StageRun]) -> Table:
+def _stages(root: Path, cache: StageCache, runs: Sequence[StageRun]) -> Table:
     table = Table("stage", "problem", "state", "changed")
     for run in runs:
         staleness = cache.staleness(run.stage, run.key)
         state = "[yellow]stale[/yellow]" if staleness else "[green]up to date[/green]"
-        table.add_row(run.stage, str(run.subject or ""), state, escape(str(staleness)) if staleness else "")
+        machine = elsewhere(root, run)
+        note = str(staleness) if staleness else f"times of {machine}; {ANEW} takes them anew" if machine else ""
+        table.add_row(run.stage, str(run.subject or ""), state, escape(note))
     return table
 
 

@@ -16,6 +16,7 @@ from seam.compaction import ENGINE_BLOCK, compact
 from seam.configs.inference import ProfileConfig
 from seam.door.progress import Shown
 from seam.errors import SearchError
+from seam.hardware import describe
 from seam.inference.engines import version
 from seam.inference.export import write_unchecked
 from seam.inference.variants import InputSpec, Variant
@@ -83,5 +84,6 @@ def measured(
         "version": version(config.engine),
         "batch_size": config.batch_size,
         "num_threads": config.num_threads,
+        "machine": describe(),
     }
     return (float(times["source"]["latency_ms_p50"]), float(times["result"]["latency_ms_p50"])), conditions

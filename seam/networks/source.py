@@ -56,6 +56,8 @@ class SourceInfo:
     """Where a checkpoint that is not a file came from: an address, or "models:/NAME/VERSION"."""
     backdoor: Mapping[str, Any] | None = None
     """Of a backdoor that was planted in it: what it is and how well it took; None: there is none."""
+    computed_on: str | None = None
+    """The machine that it was trained or measured on, in words; None: not known."""
     warnings: tuple[str, ...] = ()
 
     @property

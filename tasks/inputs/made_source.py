@@ -21,6 +21,7 @@ from seam.data.splits import DataSplit
 from seam.data.statistics import channel_statistics
 from seam.errors import SourceError, SuspectResultWarning
 from seam.files import sha256_file
+from seam.hardware import in_words
 from seam.networks.build import build
 from seam.networks.plain import load_either_form, plain
 from seam.networks.predict import accuracy, predict
@@ -107,6 +108,7 @@ def made_source(context: StageContext, dataset: Path, folder: Path) -> Made:
         warnings=tuple(doubts),
         test_accuracy=test_accuracy,
         fetched_from=fetched_from,
+        computed_on=in_words(),
     )
     return Made(network.cpu(), info, history)
 

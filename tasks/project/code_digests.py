@@ -2,8 +2,8 @@
 
 A stage's code is its file and all that this imports, directly or not, in this project: at the top
 or inside a function, by name or as a string (`import_module`, `python -m`), and the files beside a
-module that it names (templates, tables). Every byte counts, comments too. What is installed counts
-by its version, in `describe_machine`.
+module that it names (templates, tables). Every byte counts, comments too. Of what is installed the
+versions of `LIBRARIES` count, for the stages that compute with them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from seam.files import write_json
@@ -35,6 +36,9 @@ PLUMBING = {
     "tasks.tracking.store": "connects to MLflow",
 }
 """Modules, or packages with all in them, that change no result, and why; what they import counts."""
+
+LIBRARIES = ("torch", "torchvision", "numpy", "advertorch", "fvcore")
+"""Packages whose versions shape what is computed; those of the engines stand beside the times."""
 
 BEHIND_PLUMBING = {
     "seam.networks.own_imports": "finds the user's files, whose digests are compared",
@@ -164,7 +168,7 @@ class CodeDigests:
 
 
 def digests_path(root: Path) -> Path:
-    """Where the digests are: {"code": {stage: digest}}, a parameter file to DVC."""
+    """Where the digests are: {"code": {stage: digest}, "libraries": versions}, a parameter file to DVC."""
     return root / "artifacts" / DIGEST_STAGE / "code.json"
 
 
@@ -185,7 +189,7 @@ def write_digests(root: Path, own: Mapping[str, list[Path]] | None = None) -> di
         for stage in sorted(all_stages())
         if f"tasks.{stage}" in code.modules
     }
-    content = {"code": digests}
+    content = {"code": digests, "libraries": libraries()}
     try:
         same = json.loads(path.read_bytes()) == content
     except (OSError, ValueError):
@@ -193,6 +197,17 @@ def write_digests(root: Path, own: Mapping[str, list[Path]] | None = None) -> di
     if not same:
         write_json(path, content)
     return digests
+
+
+def libraries() -> str:
+    """The versions of `LIBRARIES`; of builds of one version for different machines the version alone counts."""
+    found = []
+    for package in LIBRARIES:
+        try:
+            found.append(f"{package} {version(package).partition('+')[0]}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    return ", ".join(found)
 
 
 def note_own_code(root: Path) -> None:

@@ -14,6 +14,8 @@ class Stage:
     of: Literal["project", "subject", "student"] = "subject"
     """How often it runs: once in the project, once for each subject, once for each student of a subject
     (those that the section of parameters with the stage's name lists)."""
+    times: tuple[str, str] | None = None
+    """File and key that say which machine its times were taken on; None: it takes none, or trains too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +87,6 @@ class Kind:
         return any(stage.of == "student" for stage in self.stages)
 
 
-_DESCRIBE_MACHINE = Stage("describe_machine", "project")
-
 PROBLEM = Kind(
     name="problem",
     section="problems",
@@ -95,18 +95,17 @@ PROBLEM = Kind(
     definition="a target problem",
     none_yet="params.yaml has no target problem; add one: seam run --set 'problems={cats: [cat]}'",
     first=(
-        _DESCRIBE_MACHINE,
         Stage("validate_data", "project"),
         Stage("split_dataset"),
         Stage("prepare_source", "project"),
-        Stage("profile_source", "project"),
+        Stage("profile_source", "project", times=("times.json", "machine")),
     ),
     then=(
         Stage("search"),
         Stage("finetune"),
         Stage("evaluate"),
         Stage("evaluate_robustness"),
-        Stage("benchmark_latency"),
+        Stage("benchmark_latency", times=("export.json", "hardware")),
         Stage("register_model"),
     ),
     data="validate_data",
@@ -133,7 +132,7 @@ TARGET = Kind(
         "params.yaml has no target to transfer to; add one: seam transfer --set 'targets={flowers: {kind:"
         " image_folder, path: flowers, image_size: 224}}' (docs/transfer.md)"
     ),
-    first=(_DESCRIBE_MACHINE, Stage("validate_target"), Stage("fetch_source")),
+    first=(Stage("validate_target"), Stage("fetch_source")),
     then=(
         Stage("attack_target"),
         Stage("transfer", "student"),
@@ -165,7 +164,7 @@ RESTRUCTURING = Kind(
     noun="restructuring",
     definition="a restructuring",
     none_yet="params.yaml has no restructuring; add one: seam restructure --set 'restructurings={flat: {}}'",
-    first=(_DESCRIBE_MACHINE, Stage("validate_data", "project"), Stage("prepare_source", "project")),
+    first=(Stage("validate_data", "project"), Stage("prepare_source", "project")),
     then=(Stage("restructure"), Stage("register_restructuring")),
     data="validate_data",
     source="prepare_source",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from seam.hardware import in_words
 from tasks.project.measured import MEASURED, SAME_DENSITY
 from tasks.project.stage import StageContext
 from tasks.report import figures
@@ -118,7 +119,24 @@ def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evid
         paper=PAPER,
         shaped=shaped(card["classes"], evidence.source["classes"]),
         val_from=VAL_FROM[evidence.split["val_from"]],
+        computed_on=computed_on(evidence),
+        timed_on=in_words(evidence.export["hardware"]),
     )
+
+
+def computed_on(evidence: Evidence) -> dict[str, str]:
+    """Machine, in words -> the stages that ran there: results travel."""
+    stages = {
+        "prepare_source": evidence.source,
+        "search": evidence.search,
+        "finetune": evidence.finetuned,
+        "evaluate": evidence.evaluated,
+        "evaluate_robustness": evidence.attack,
+    }
+    found: dict[str, list[str]] = {}
+    for stage, results in stages.items():
+        found.setdefault(results.get("computed_on") or "not known", []).append(stage)
+    return {machine: ", ".join(names) for machine, names in found.items()}
 
 
 def tiles(rows: Sequence[ClosingRow], evidence: Evidence, model: str) -> list[Tile]:

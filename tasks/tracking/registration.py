@@ -98,7 +98,7 @@ def _version(client: MlflowClient, run_id: str, served: ServedModel, alias: str,
 
 
 def _environment(context: StageContext) -> dict[str, Any]:
-    """Where the result was made, and with what."""
+    """Where the result is registered, and with what."""
     return {
         **{f"seam.hardware.{k}": v for k, v in hardware().items()},
         **{f"seam.version.{k}": v for k, v in versions().items()},

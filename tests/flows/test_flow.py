@@ -11,12 +11,10 @@ from prefect.client.orchestration import get_client
 
 from flows import display, preflight
 from flows.pipeline import run_pipeline
-from seam.files import read_json
 from tasks.project.stages import PROBLEM
 from tests.flows.ran import ran, stage_runs, task_states
 
 ALL = [
-    "describe_machine@None",
     "validate_data@None",
     "split_dataset@digit-3",
     "split_dataset@low-digits",
@@ -79,7 +77,7 @@ def test_a_failing_problem_does_not_stop_the_others(
 def test_searches_that_have_to_run_go_together(server: None, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One alone does not go together; a group that fails is left to the stages."""
     assert run_pipeline(["runtime.searches_together=4"], return_state=True).is_completed()
-    assert ran(project) == [*ALL[:6], "together@digit-3+low-digits", *ALL[6:]]
+    assert ran(project) == [*ALL[:5], "together@digit-3+low-digits", *ALL[5:]]
     assert run_pipeline(["search.alpha=0.75"], None, ["digit-3"], return_state=True).is_completed()
     assert ran(project)[0] == "search@digit-3"
     monkeypatch.setenv("SEAM_STUB", "search@digit-3=error")
@@ -94,9 +92,7 @@ def test_searches_that_have_to_run_go_together(server: None, project: Path, monk
 def test_a_gpu_searches_together_unless_told_not_to(
     server: None, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "flows.pipeline.read_json", lambda path: {"gpu": "some GPU"} if path.name == "machine.json" else read_json(path)
-    )
+    monkeypatch.setattr("tasks.project.timed.here", lambda: {"cpu": "a CPU", "gpu": "some GPU"})
     assert run_pipeline(return_state=True).is_completed()
     assert "together@digit-3+low-digits" in ran(project)
     assert run_pipeline(["runtime.device=cpu"], return_state=True).is_completed()
@@ -108,7 +104,7 @@ def test_a_failing_shared_stage_stops_all(server: None, project: Path, monkeypat
     state = run_pipeline(return_state=True)
     assert state.is_failed()
     assert state.message == "prepare_source: unexpected ZeroDivisionError: a bug; the traceback is in the log"
-    assert ran(project) == ALL[:4]
+    assert ran(project) == ALL[:3]
     assert not (project / "artifacts/prepare_source").exists()
 
 

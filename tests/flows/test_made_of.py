@@ -77,7 +77,7 @@ def test_a_part_that_fails_leaves_what_is_made_of_it(
 ) -> None:
     done = []
 
-    def run_one(root: Path, run: StageRun) -> Failure | None:
+    def run_one(root: Path, run: StageRun, anew: bool) -> Failure | None:
         done.append(run.label)
         return Failure(run.subject, "burn [grey]: too hot.") if run.label == "burn [grey]" else None
 

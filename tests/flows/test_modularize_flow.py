@@ -15,7 +15,7 @@ BOTH = ["modularizations={parts: {}, other: {method: decomposition}}"]
 def test_modularizations_run_in_order_then_only_what_is_new(server: None, project: Path) -> None:
     state = run_modularizations(BOTH, return_state=True)
     assert state.is_completed() and state.message == "2 of 2 modularizations done: parts, other."
-    first = ["describe_machine@None", "validate_data@None", "prepare_source@None"]
+    first = ["validate_data@None", "prepare_source@None"]
     assert ran(project) == [*first, "modularize@parts", "modularize@other"]
     again = run_modularizations(return_state=True)
     assert ran(project) == [] and set(task_states(again).values()) == {"Cached"}

@@ -26,7 +26,7 @@ MEDLEY = Kind(
     noun="medley",
     definition="a medley",
     none_yet="params.yaml has no medley",
-    first=(Stage("describe_machine", "project"), Stage("gather_songs")),
+    first=(Stage("validate_data", "project"), Stage("gather_songs")),
     then=(Stage("play"), Stage("register_medley")),
     data="gather_songs",
     source="gather_songs",
@@ -69,7 +69,7 @@ def test_one_row_gives_a_kind_its_folders_labels_keys_flags_and_order(medley: Ki
     assert pair.registered_name(params) == "seam-medley-pair"
     assert pair.command == "seam play --medley pair"
     assert runs_of(params, medley, [pair, trio]) == [
-        StageRun("describe_machine"),
+        StageRun("validate_data"),
         StageRun("gather_songs", pair),
         StageRun("gather_songs", trio),
         *(StageRun(stage, subject) for subject in (pair, trio) for stage in ("play", "register_medley")),
@@ -113,14 +113,14 @@ def test_one_row_gives_a_kind_its_registration_checks_failure_rules_and_verdict(
     assert not source_changed(tmp_path, StageRun("gather_songs", subjects[0]))  # nothing was read yet
     done = []
 
-    def run_one(root: Path, run: StageRun) -> object:
+    def run_one(root: Path, run: StageRun, anew: bool) -> object:
         done.append(run.label)
         return Failure(run.subject, "it broke.") if run.label == "play [pair]" else None
 
     monkeypatch.setattr("flows.subjects.run_one", run_one)
     failures = run_stages(tmp_path, params, medley, subjects, {})
     assert done == [
-        "describe_machine",
+        "validate_data",
         *("gather_songs [pair]", "gather_songs [trio]"),
         *("play [pair]", "play [trio]", "register_medley [trio]"),
     ]

@@ -27,7 +27,7 @@ def made(name: str) -> list[str]:
 def test_modules_are_made_first_then_only_what_is_new_runs(server: None, project: Path) -> None:
     state = run_patches(BOTH, return_state=True)
     assert state.is_completed() and state.message == "2 of 2 patches done: fix, other."
-    first = ["describe_machine@None", "validate_data@None", "prepare_source@None"]
+    first = ["validate_data@None", "prepare_source@None"]
     assert ran(project) == [*first, "modularize@parts", *made("fix"), *made("other")]
     again = run_patches(return_state=True)
     assert ran(project) == [] and set(task_states(again).values()) == {"Cached"}
@@ -68,7 +68,9 @@ def test_patches_that_cannot_begin_are_one_line(
 def test_the_short_form_writes_the_section(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: dict[str, Any] = {}
 
-    def run_by_hand(root: Path, kind: Any, flow: str, overrides: list[str], file: Any, names: list[str], _: Any) -> int:
+    def run_by_hand(
+        root: Path, kind: Any, flow: str, overrides: list[str], file: Any, names: list[str], *_: Any
+    ) -> int:
         from flows.preflight import settle_params
 
         settle_params(root, overrides)

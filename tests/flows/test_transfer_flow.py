@@ -14,7 +14,6 @@ TARGETS = [
     "transfer.methods=[standard, seam-50]",
 ]
 ALL_TRANSFERS = [
-    "describe_machine@None",
     *(f"{stage}@{target}" for stage in ("validate_target", "fetch_source") for target in ("flowers", "pets")),
     *(
         f"{stage}@{target}{student}"

@@ -47,8 +47,31 @@ def test_every_stage_is_in_dvc_and_has_a_file():
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_code_is_one_digest_a_stage(stage):
     (digests,) = [p for p in _definition(stage)["params"] if isinstance(p, dict)]
-    assert digests == {str(digests_path(Path())): [f"code.{stage}"]}
+    (named,) = digests.values()
+    assert digests.keys() == {str(digests_path(Path()))}
+    assert named in ([f"code.{stage}"], [f"code.{stage}", "libraries"])
     assert not [d for d in _flat(_definition(stage).get("deps")) if d.startswith(PACKAGES)]
+
+
+def test_every_stage_that_trains_or_measures_a_network_depends_on_the_versions_it_computes_with():
+    """Those that only read, write and register, and those that only take times, do not."""
+    assert {s for s in STAGES if "libraries" in str(_definition(s)["params"])} == {
+        s
+        for s in STAGES
+        if not s.startswith(("validate_", "split_", "register_", "compare_")) and not all_stages()[s].times
+    }
+
+
+def test_times_are_said_to_be_of_a_machine_in_a_file_of_their_stage():
+    timed = {name: stage.times for name, stage in all_stages().items() if stage.times}
+    assert set(timed) == {"profile_source", "benchmark_latency"}
+    for name, (file, _) in timed.items():
+        assert f"{stage_folder(Path(), name, _subject(name))}/{file}" in _flat(_definition(name)["outs"])
+
+
+def test_no_stage_depends_on_the_machine():
+    for stage in STAGES:
+        assert not [d for d in _flat(_definition(stage).get("deps")) if "machine" in d]
 
 
 def test_the_digests_are_made_from_all_that_stages_consist_of():

@@ -135,8 +135,13 @@ def _outputs(context: Any) -> list[str]:
 
 
 def _content(context: Any, name: str) -> str:
+    from tasks.project import timed
+    from tasks.project.stages import all_stages
+
     if (context.stage, name) in RESULTS:
-        return json.dumps(RESULTS[context.stage, name])
+        times = all_stages()[context.stage].times
+        machine = {times[1]: dict(timed.here())} if times else {}
+        return json.dumps(RESULTS[context.stage, name] | machine)
     if name != "card.json":
         return "{}" if name.endswith(".json") else f"{context.stage} {context.subject} {context.params.search.alpha}\n"
     model = context.subject.registered_name(context.params)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import grimp
@@ -18,6 +19,7 @@ from tasks.project.code_digests import (
     CodeDigests,
     digests_path,
     is_plumbing,
+    libraries,
     read_code,
     write_digests,
 )
@@ -118,7 +120,8 @@ def test_the_file_is_written_when_the_code_changes_and_never_otherwise(tmp_path:
     digests = CodeDigests(tmp_path)
     assert digests.refresh()
     path, code = digests_path(tmp_path), read_code(tmp_path)
-    assert json.loads(path.read_text()) == {"code": {stage: code.digest_of(stage) for stage in EVERY}}
+    by_stage = {stage: code.digest_of(stage) for stage in EVERY}
+    assert json.loads(path.read_text()) == {"code": by_stage, "libraries": libraries()}
     written = path.stat()
     for noise in ("seam/__pycache__/door.cpython-311.pyc", "seam/door.pyc", "seam/.door.py.swp", "docs/page.md"):
         (tmp_path / noise).parent.mkdir(exist_ok=True)
@@ -134,6 +137,18 @@ def test_the_file_is_written_when_the_code_changes_and_never_otherwise(tmp_path:
     assert [stage for stage in EVERY if before[stage] != after[stage]] == ["search"]
     path.unlink()
     assert digests.refresh() and json.loads(path.read_text())["code"] == after
+
+
+def test_versions_of_libraries_count_and_builds_for_machines_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"torch": "2.14.1+cu128", "torchvision": "0.29.1", "numpy": "1.26.4", "fvcore": "0.1.5"}
+
+    def version(package: str) -> str:
+        if package not in installed:
+            raise PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr("tasks.project.code_digests.version", version)
+    assert libraries() == "torch 2.14.1, torchvision 0.29.1, numpy 1.26.4, no advertorch, fvcore 0.1.5"
 
 
 def test_a_file_is_parsed_once_for_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
