@@ -16,7 +16,7 @@ from prefect.states import Completed
 
 from flows import display
 from flows.stage_cache import shared_cache
-from flows.stage_task import without_running
+from flows.staleness import without_running
 from flows.subjects import run_subjects
 from seam.errors import SeamError
 from tasks.project import timed

@@ -13,6 +13,7 @@ from pathlib import Path
 from flows import display
 from flows.project import project_root
 from flows.stage_cache import StageCache, shared_cache
+from flows.staleness import up_to_date
 from seam.configs.data import DataConfig
 from seam.errors import ConfigError, SeamError, TrackingError
 from tasks.project.change_params import change_params
@@ -92,8 +93,9 @@ def check(
     stale = [
         run
         for run in runs_of(params, kind, subjects)
-        if not cache.is_current(run.stage, run.key) or (here and elsewhere(root, run) is not None)
+        if not up_to_date(cache, root, run) or (here and elsewhere(root, run) is not None)
     ]
+    cache.save()
     if stale:
         _check_tracking(root, params)
     return stale

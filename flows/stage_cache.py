@@ -1,4 +1,4 @@
-"""The one module that talks to DVC: which stages are current, run one as `dvc repro` would, and record it.
+"""Which stages are current, one run as `dvc repro` would, and recorded: the cache shared with DVC.
 
 The flow and `dvc repro` share `artifacts/`, `dvc.lock` and the DVC cache. A stage runs here exactly
 as in `dvc.stage.Stage.run`, with the body called in this process instead of `cmd` in a new one:
@@ -7,37 +7,29 @@ after a flow, `dvc repro` has nothing to do, and the other way round.
 
 from __future__ import annotations
 
-import errno
-import logging
-import sys
+import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.lock import LockError
-from dvc.repo import Repo, lock_repo
-from dvc.rwlock import rwlock
-from dvc.stage.cache import RunCacheNotFoundError
-from dvc.stage.exceptions import StageNotFound
-
-from seam.errors import SeamError
+from flows.found_current import FoundCurrent
+from flows.lock_sections import LockSections
+from seam.errors import CacheError
 from tasks.project.code_digests import CodeDigests, digests_path
 from tasks.project.stages import DIGEST_STAGE
 
-_FILES = ("dvc.yaml", "dvc.lock", "params.yaml")
-# DVC prints to the terminal as soon as it is imported; its records go where ours go
-for _name in ("dvc", "dvc_objects", "dvc_data"):
-    logging.getLogger(_name).handlers.clear()
-    logging.getLogger(_name).propagate = True
+if TYPE_CHECKING:
+    from flows.dvc_stages import DvcStages
+
 Result = TypeVar("Result")
-
-
-class CacheError(SeamError, RuntimeError):
-    """DVC cannot answer or record: busy, not a DVC project, a broken dvc.yaml."""
+_SAVE_SECONDS = 2.0
+"""Least time between two savings of what was found, while stages run: other processes read it."""
+_CODE = "code"
+"""What the digests of the code were written for, beside the stages that were found current."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +55,49 @@ class StageCache:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        with _clear_errors("dvc"):
-            self._repo = Repo(str(root))
-        self._loaded: dict[str, Any] = {}
-        self._loaded_from: list[tuple[int, int]] = []
-        self._digests = CodeDigests(root)
-        self._digests_recorded = False
+        if not (root / ".dvc").is_dir():
+            raise CacheError(f"{root}: the project has no .dvc folder; run `dvc init` in it, or clone it again.")
+        self._lock = LockSections(root / "dvc.lock")
+        self._found = FoundCurrent(root)
+        self._digests = CodeDigests(root, self._found.basis_of(_CODE))
+
+    @cached_property
+    def _dvc(self) -> DvcStages:
+        from flows.dvc_stages import DvcStages
+
+        return DvcStages(self._root, self._lock)
 
     def close(self) -> None:
-        """Release DVC's databases."""
-        self._repo.close()
+        """Keep what was found, release DVC's databases."""
+        self.save()
+        if "_dvc" in self.__dict__:
+            self._dvc.close()
+
+    def save(self) -> None:
+        """Keep what was found for the next process."""
+        self._found.save()
+
+    def is_known(self, stage: str, problem: str | None = None) -> bool:
+        """Whether the stage was found current and nothing has changed since, without a word from DVC (a second)."""
+        name = address(stage, problem)
+        self._settle_digests()
+        return self._found.holds(name, self._basis(name))
 
     def is_current(self, stage: str, problem: str | None = None) -> bool:
         """Whether `dvc repro` would skip this stage: command, parameters, dependencies and outputs as in dvc.lock."""
-        with self._locked(stage):
-            return not self._load(stage, problem).changed()
+        if self.is_known(stage, problem):
+            return True
+        name = address(stage, problem)
+        with self._locked(name):
+            return not self._ask(name)
 
     def staleness(self, stage: str, problem: str | None = None) -> Staleness:
-        """What changed since the stage last ran, in words."""
-        with self._locked(stage, record=False):
-            entries = self._load(stage, problem).status()
-        return Staleness(tuple(_reasons(entries.get(address(stage, problem), []))))
+        """What changed since the stage last ran, in words; answers while another process runs it."""
+        if self.is_known(stage, problem):
+            return Staleness(())
+        name = address(stage, problem)
+        with self._clear_errors(name):
+            return Staleness(tuple(self._ask(name)))
 
     def restore(self, stage: str, problem: str | None = None) -> bool:
         """Check a stale stage's outputs out of DVC's caches, if the same command, parameters and inputs ran before.
@@ -93,17 +107,13 @@ class StageCache:
         Returns:
             Whether the stage is now current; False: it has to run.
         """
-        with self._locked(stage):
-            entry = self._load(stage, problem)
-            with self._reserved(entry):
-                entry.remove_outs(ignore_remove=False)
-                try:
-                    self._repo.stage_cache.restore(entry)
-                except RunCacheNotFoundError:
-                    self._loaded.clear()  # DVC has put today's inputs into the entry it looked with
-                    return False
-                _record(entry)
-        return True
+        name = address(stage, problem)
+        with self._locked(name):
+            self._found.forget(name)
+            restored = self._dvc.restore(name)
+            if restored:
+                self._note(name)
+        return restored
 
     def run(self, stage: str, problem: str | None, body: Callable[[], Result]) -> Result:
         """Run the body of a stage and record what it read and wrote in dvc.lock and the cache.
@@ -115,127 +125,123 @@ class StageCache:
             CacheError: busy, or an input changed while the stage ran (its result is not recorded
                 then).
         """
-        with self._locked(stage):
-            before = self._load(stage, problem)
-            self._loaded.clear()  # what is kept is what the files say, and this is about to differ
+        name = address(stage, problem)
+        with self._locked(name):
+            self._found.forget(name)
+            before = self._dvc.load(name)
+            self._dvc.forget(name)  # what is kept is what the files say, and this is about to differ
             before.save_deps()
-        with self._reserved(before):
+        with self._dvc.reserved(before):
             result = body()
-            with self._locked(stage):
+            with self._locked(name):
                 changed = [self._input_name(dep) for dep in before.deps if dep.changed()]
                 if changed:
                     raise CacheError(
-                        f"{address(stage, problem)}: {', '.join(changed)} changed while the stage ran, so its result is"
-                        " not kept; run again."
+                        f"{name}: {', '.join(changed)} changed while the stage ran, so its result is not kept; run"
+                        " again."
                     )
-                _record(before)
+                self._dvc.record(before)
+                self._note(name)
         return result
 
     def pull(self, target: str) -> None:
         """Bring a tracked file or folder (`data.dvc`) into the workspace, from the cache or the remote."""
-        with _clear_errors(f"dvc pull {target}"):
-            self._repo.pull([str(self._root / target)])
+        self._dvc.pull(target)
 
     def remotes(self) -> dict[str, str]:
         """Name and address of the remotes DVC is configured with."""
-        return {name: str(remote.get("url", "")) for name, remote in self._repo.config["remote"].items()}
+        return self._dvc.remotes()
 
-    def _load(self, stage: str, problem: str | None) -> Any:
-        """A stage as DVC's files have it; parsed again only when one has changed (it takes 0.1 s)."""
-        now = [(s.st_mtime_ns, s.st_size) for s in (p.stat() for p in (self._root / f for f in _FILES) if p.is_file())]
-        if now != self._loaded_from:
-            self._loaded, self._loaded_from = {}, now
-        name = address(stage, problem)
-        if name not in self._loaded:
-            self._loaded[name] = self._repo.stage.load_one(str(self._root / _FILES[0]), name)
-        return self._loaded[name]
+    def _ask(self, name: str) -> list[str]:
+        """What DVC says has changed; noted where nothing has."""
+        basis = self._basis(name)
+        paths = self._found.relative(self._dvc.files_of(name))
+        state = self._found.state_of(paths)
+        changes = self._dvc.changes(name)
+        if not changes and basis == self._basis(name):
+            self._found.note(name, basis, paths, state)
+        return changes
+
+    def _note(self, name: str) -> None:
+        """The stage was recorded just now."""
+        paths = self._found.relative(self._dvc.files_of(name))
+        self._found.note(name, self._basis(name), paths, self._found.state_of(paths))
+        self._found.save(every=_SAVE_SECONDS)
+
+    def _basis(self, name: str) -> str:
+        """A digest of everything but files that decides whether a stage is current."""
+        self._lock.refresh()
+        return hashlib.sha256(f"{self._shared()}{self._lock.text_of(name)}".encode()).hexdigest()[:24]
+
+    def _shared(self) -> str:
+        """What decides for all stages: how they are defined, the parameters, the digests of the code."""
+        paths = (self._root / "dvc.yaml", self._root / "params.yaml", digests_path(self._root))
+        return " ".join(_digest(_read(path)) for path in paths)
 
     def _input_name(self, dep: Any) -> str:
         return "the stage's code" if dep.fs_path == str(digests_path(self._root)) else str(dep)
 
     @contextmanager
-    def _locked(self, what: str, record: bool = True) -> Iterator[None]:
-        """DVC's own lock, with the digests of the code as the code is now, in dvc.lock too unless `record` is False."""
-        with _clear_errors(what), lock_repo(self._repo), self._repo.scm_context(quiet=True):
-            self._settle_digests(record)
-            yield
+    def _clear_errors(self, what: str) -> Iterator[None]:
+        from flows.dvc_stages import clear_errors
 
-    def _settle_digests(self, record: bool) -> None:
-        """Do what the stage of the digests does; nothing in a pipeline that has none."""
-        try:
-            entry = self._load(DIGEST_STAGE, None)
-        except StageNotFound:
-            return
-        if self._digests.refresh():
-            self._digests_recorded = False
-        if record and not self._digests_recorded:
-            if entry.changed():
-                _record(entry)
-                self._loaded.clear()
-            self._digests_recorded = True
+        with clear_errors(what):
+            yield
 
     @contextmanager
-    def _reserved(self, entry: Any) -> Iterator[None]:
-        """DVC's own read and write locks on a stage's files, released by DVC itself if this process is killed."""
-        command = " ".join(sys.argv)  # as DVC's decorators name us, so that they recognise our own lock
-        reads = [dep.fs_path for dep in entry.deps]
-        writes = [out.fs_path for out in entry.outs]
-        with _clear_errors(entry.addressing), rwlock(self._repo.tmp_dir, self._repo.fs, command, reads, writes, False):
+    def _locked(self, what: str) -> Iterator[None]:
+        """DVC's own lock, with the digests of the code as the code is now, in dvc.lock too."""
+        with self._dvc.locked(what):
+            if self._settle_digests():
+                self._record_digests()
             yield
+
+    def _settle_digests(self) -> bool:
+        """Have the digests of the code as the code is now; False in a pipeline that has none."""
+        if not _has_digests(_read(self._root / "dvc.yaml")):
+            return False
+        if self._digests.refresh():
+            self._found.note(_CODE, self._digests.state, [], "")
+        return True
+
+    def _record_digests(self) -> None:
+        """Do what the stage of the digests does."""
+        recorded = f"{self._basis(DIGEST_STAGE)} {self._digests.state}"
+        if recorded == self._found.basis_of(DIGEST_STAGE):
+            return
+        entry = self._dvc.load(DIGEST_STAGE)
+        if entry.changed():
+            self._dvc.record(entry)
+        self._found.note(DIGEST_STAGE, f"{self._basis(DIGEST_STAGE)} {self._digests.state}", [], "")
+
+
+@lru_cache(maxsize=16)
+def _content(path: str, _time: int, _size: int) -> bytes:
+    """Of a file; read once for its time and size."""
+    return Path(path).read_bytes()
+
+
+def _read(path: Path) -> bytes:
+    """Content of a small file that is asked for again and again; nothing where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return b""
+    return _content(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=16)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _has_digests(pipeline: bytes) -> bool:
+    """Whether dvc.yaml has the stage of the digests."""
+    return re.search(rf"(?m)^  {DIGEST_STAGE}:".encode(), pipeline) is not None
 
 
 @lru_cache(maxsize=1)
 def shared_cache(root: Path) -> StageCache:
-    """The one StageCache of this process (opening DVC's repository takes most of a second)."""
+    """The one StageCache of this process."""
     return StageCache(root)
-
-
-def _record(entry: Any) -> None:
-    """Hash inputs and outputs, copy outputs into the cache, write dvc.lock."""
-    entry.save()
-    entry.commit()
-    entry.dump(update_pipeline=False)
-
-
-def _reasons(entries: list[Any]) -> Iterator[str]:
-    """DVC's status of one stage, one phrase a change."""
-    for item in entries:
-        if isinstance(item, str):
-            yield "never ran" if item == "changed checksum" and len(entries) == 1 else item
-            continue
-        for paths in item.values():
-            for path, state in paths.items():
-                nested = state.items() if isinstance(state, dict) else [(path, state)]
-                yield from (f"{'code' if name.startswith('code.') else name} {what}" for name, what in nested)
-
-
-@contextmanager
-def _clear_errors(what: str) -> Iterator[None]:
-    """Turn what DVC and the disk raise into one line saying what to do."""
-    try:
-        yield
-    except LockError as e:
-        raise CacheError(
-            f"{what}: DVC is busy ({_line(e)}); wait for the other `dvc` or `seam` command to end, then run again."
-        ) from e
-    except StageNotFound as e:
-        raise CacheError(f"{what}: dvc.yaml has no such stage ({_line(e)}).") from e
-    except NotDvcRepoError as e:
-        raise CacheError(
-            f"{what}: the project has no .dvc folder ({_line(e)}); run `dvc init` in it, or clone it again."
-        ) from e
-    except DvcException as e:
-        raise CacheError(f"{what}: DVC failed: {_line(e)}") from e
-    except OSError as e:
-        if e.errno != errno.ENOSPC:
-            raise
-        raise CacheError(
-            f"{what}: the disk is full while DVC recorded the outputs; free some space and run again, finished stages"
-            " are kept."
-        ) from e
-
-
-def _line(error: BaseException) -> str:
-    """The error and its cause on one line."""
-    parts = [str(e) for e in (error, error.__cause__) if e is not None and str(e)]
-    return " ".join(": ".join(parts).split()) or type(error).__name__

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from prefect.context import TagsContext
 from prefect.states import Completed, Failed
 
 from flows import preflight, run_page
+from flows.stage_cache import shared_cache
 from flows.stage_task import Failure, run_one
 from seam.errors import SeamError
 from tasks.project.params import Params
@@ -50,8 +52,17 @@ def run_subjects(
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))
         # a task with the run's tags asks the server for their concurrency limits: seconds a stage
-        with TagsContext(current_tags=set()):
+        with TagsContext(current_tags=set()), saved(root):
             return verdict(params, kind, run_stages(root, params, kind, subjects, before or {}, here), subjects)
+
+
+@contextmanager
+def saved(root: Path) -> Iterator[None]:
+    """Keep what was found current in the block for the next process."""
+    try:
+        yield
+    finally:
+        shared_cache(root).save()
 
 
 def run_stages(

@@ -9,7 +9,8 @@
     ├── SearchError        a search that cannot go on (nothing to mask, NaN)
     │   └── NoChannelsError    a network whose channels cannot be searched
     ├── ExportError        ONNX export or an engine that disagrees with torch
-    └── TrackingError      the MLflow server or registry
+    ├── TrackingError      the MLflow server or registry
+    └── CacheError         DVC cannot answer or record
 
 Every message says what was expected, what was found, where, and what to do, in one line. Where the
 remedy is a number that the caller chose, the library says what is wrong with a hint, and the caller,
@@ -137,6 +138,10 @@ class ExportError(SeamError, RuntimeError):
 
 class TrackingError(SeamError, RuntimeError):
     """The MLflow tracking server or registry cannot be used."""
+
+
+class CacheError(SeamError, RuntimeError):
+    """DVC cannot answer or record: busy, not a DVC project, a broken dvc.yaml."""
 
 
 class SuspectResultWarning(_Hinted, UserWarning):

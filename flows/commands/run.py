@@ -13,10 +13,10 @@ from rich.console import Console
 from flows import display, preflight
 from flows.closing import show_closing
 from flows.stage_cache import shared_cache
-from flows.temporary_server import prefect_server
+from flows.temporary_server import configured_url, prefect_server
 from seam.errors import SeamError
 from tasks.project.stages import Kind
-from tasks.project.subject import chosen
+from tasks.project.subject import StageRun, chosen, runs_of
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # one bar on the terminal: ours
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # its records go to our log file
@@ -55,6 +55,8 @@ def run_by_hand(
     module, _, function = flow.partition(":")
     further = dict(options or {})
 
+    runs = runs_of(params, kind, subjects)
+
     def stale() -> list[str]:
         return [run.stage for run in preflight.check(root, params, kind, subjects, shared_cache(root), **further)]
 
@@ -62,8 +64,11 @@ def run_by_hand(
         run_flow = getattr(importlib.import_module(module), function)
         return run_flow(**{kind.section: [s.name for s in subjects]}, **further, return_state=True)
 
-    state = _follow(root, changes, stale, run, console)
-    finished = state.is_completed()
+    with display.shown_on(display.TerminalDisplay(console)):
+        for change in changes:
+            display.current().info(f"params.yaml: {change}")
+        state = _follow(root, runs, stale, run)
+    finished = state is None or state.is_completed()
     if finished or kind.has_students:
         show_closing(root, params, kind, subjects, console, finished=finished)
     if not finished:
@@ -71,26 +76,29 @@ def run_by_hand(
     return 0
 
 
-def _follow(
-    root: Path, changes: Sequence[str], stale: Callable[[], list[str]], run: Callable[[], Any], console: Console
-) -> Any:
-    """The end state of a flow, run with a display and tagged with this process.
+def _follow(root: Path, runs: Sequence[StageRun], stale: Callable[[], list[str]], run: Callable[[], Any]) -> Any:
+    """The end state of a flow, tagged with this process; None where there was nothing to run.
 
-    Checks and imports go on while the server starts.
+    Checks and imports go on while the server starts. A temporary server, which nobody watches, is not
+    started for nothing.
     """
-    with display.shown_on(display.TerminalDisplay(console)):
-        for change in changes:
-            display.current().info(f"params.yaml: {change}")
-        server = prefect_server(root)
-        first = list(dict.fromkeys(stale()))[:2]
-        importlib.import_module("flows.subjects")
-        for stage in first:
-            importlib.import_module(f"tasks.{stage}")
-        server.wait()
-        import prefect
+    cache = shared_cache(root)
+    idle = configured_url() is None and all(cache.is_known(r.stage, r.key) for r in runs)
+    server = None if idle else prefect_server(root)
+    first = list(dict.fromkeys(stale()))[:2]
+    if idle and not first:
+        for one in runs:
+            display.current().cached(one.label, "up to date")
+        return None
+    server = server or prefect_server(root)
+    importlib.import_module("flows.subjects")
+    for stage in first:
+        importlib.import_module(f"tasks.{stage}")
+    server.wait()
+    import prefect
 
-        from flows.run_page import end_killed_runs, process_tags
+    from flows.run_page import end_killed_runs, process_tags
 
-        end_killed_runs()
-        with prefect.tags(*process_tags()):
-            return run()
+    end_killed_runs()
+    with prefect.tags(*process_tags()):
+        return run()

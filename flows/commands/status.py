@@ -43,6 +43,7 @@ def _stages(root: Path, cache: StageCache, runs: Sequence[StageRun]) -> Table:
         machine = elsewhere(root, run)
         note = str(staleness) if staleness else f"times of {machine}; {ANEW} takes them anew" if machine else ""
         table.add_row(run.stage, str(run.subject or ""), state, escape(note))
+    cache.save()
     return table
 
 

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -144,9 +144,11 @@ class Code:
 class CodeDigests:
     """The file of digests of one project, kept as the code is."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, state: str = "") -> None:
+        """Start from the `state` that an earlier process left, so that nothing is read where nothing has changed."""
         self._root = root
-        self._written_for: dict[str, tuple[int, int]] | None = None
+        self.state = state
+        """Of the digests, all code and the libraries, by the times and sizes of files, when last looked at."""
         self._own = OwnFiles(root)
 
     def refresh(self) -> bool:
@@ -156,15 +158,20 @@ class CodeDigests:
             Whether any file has changed since the last call, or this is the first.
         """
         own = self._own.by_stage()
-        paths = [f"{self._root}/{name}" for name in _paths(self._root)]
-        paths += [str(file) for files in own.values() for file in files]
-        stats = {path: os.stat(path) for path in paths}  # noqa: PTH116  twice as fast
-        now = {path: (stat.st_mtime_ns, stat.st_size) for path, stat in stats.items()}
-        if now == self._written_for and digests_path(self._root).is_file():
+        if self._state(own) == self.state:
             return False
         write_digests(self._root, own)
-        self._written_for = now
+        self.state = self._state(own)
         return True
+
+    def _state(self, own: Mapping[str, list[Path]]) -> str:
+        paths = [f"{self._root}/{name}" for name in _paths(self._root)]
+        paths += [str(file) for files in own.values() for file in files]
+        if digests_path(self._root).is_file():
+            paths.append(str(digests_path(self._root)))
+        stats = ((path, os.stat(path)) for path in paths)  # noqa: PTH116  twice as fast
+        listed = "".join(f"{path} {stat.st_mtime_ns} {stat.st_size}\n" for path, stat in stats)
+        return hashlib.sha256(f"{listed}{libraries()}".encode()).hexdigest()[:24]
 
 
 def digests_path(root: Path) -> Path:
@@ -199,6 +206,7 @@ def write_digests(root: Path, own: Mapping[str, list[Path]] | None = None) -> di
     return digests
 
 
+@lru_cache(maxsize=1)
 def libraries() -> str:
     """The versions of `LIBRARIES`; of builds of one version for different machines the version alone counts."""
     found = []

@@ -11,7 +11,8 @@ from pathlib import Path
 import grimp
 import pytest
 
-from flows.stage_cache import CacheError, address, shared_cache
+from flows.stage_cache import address, shared_cache
+from seam.errors import CacheError
 from tasks.project.change_params import change_params
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.preflight import check
-from flows.stage_task import Failure, source_changed
+from flows.stage_task import Failure
+from flows.staleness import source_changed
 from flows.subjects import run_stages, verdict
 from seam.errors import ConfigError
 from seam.files import sha256_file, write_json

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from flows.closing import show_closing
-from flows.stage_task import Failure, source_changed, without_running
+from flows.stage_task import Failure
+from flows.staleness import source_changed, without_running
 from flows.subjects import run_stages, verdict
 from seam.errors import ConfigError
 from seam.files import write_json

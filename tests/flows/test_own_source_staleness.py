@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.registry_view import RegisteredModel
-from flows.stage_task import source_changed
+from flows.staleness import source_changed
 from seam.files import sha256_file, write_json
 from tasks.project.stages import MODULARIZATION
 from tasks.project.subject import StageRun, Subject, stage_folder

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from flows.stage_cache import CacheError, StageCache
+from flows.stage_cache import StageCache
+from seam.errors import CacheError
 from tests.flows.dvc_command import dvc
 
 DVC_YAML = """

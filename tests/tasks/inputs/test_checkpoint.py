@@ -107,7 +107,7 @@ def test_a_server_that_does_not_answer(registry, monkeypatch):
 
 
 def test_an_alias_that_moved_makes_the_source_stale(registry):
-    from flows.stage_task import source_changed
+    from flows.staleness import source_changed
     from tasks.project.subject import StageRun
 
     run = StageRun("prepare_source")

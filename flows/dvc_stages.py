@@ -1,0 +1,217 @@
+"""The one module that talks to DVC: stages as its files have them, what changed, its locks, and recording.
+
+Importing DVC takes a second: `flows.stage_cache` does so only where its own records do not tell.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import dvc.dependency.param as dvc_params
+from dvc.dependency.param import ParamsDependency
+from dvc.dvcfile import load_file
+from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.lock import LockError
+from dvc.repo import Repo, lock_repo
+from dvc.rwlock import rwlock
+from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.exceptions import StageNotFound
+from dvc.stage.loader import StageLoader
+from dvc.stage.serialize import to_lockfile
+from dvc.utils.serialize import dumps_yaml, load_path
+
+from flows.lock_sections import LockSections
+from seam.errors import CacheError
+
+_FILES = ("dvc.yaml", "params.yaml")
+# DVC prints to the terminal as soon as it is imported; its records go where ours go
+for _name in ("dvc", "dvc_objects", "dvc_data"):
+    logging.getLogger(_name).handlers.clear()
+    logging.getLogger(_name).propagate = True
+
+
+class DvcStages:
+    """DVC's view of one project. Not for use by several threads at once."""
+
+    def __init__(self, root: Path, lock: LockSections) -> None:
+        self._root = root
+        self._lock = lock
+        with clear_errors("dvc"):
+            self._repo = Repo(str(root))
+        self._stages: Any = None
+        self._stages_from: object = None
+        self._loaded: dict[str, tuple[str, Any]] = {}
+
+    def close(self) -> None:
+        """Release DVC's databases."""
+        self._repo.close()
+
+    def load(self, name: str) -> Any:
+        """A stage as DVC's files have it; what was parsed before is parsed again only where it has changed."""
+        now = [(s.st_mtime_ns, s.st_size) for s in (p.stat() for p in (self._root / f for f in _FILES) if p.is_file())]
+        if self._stages is None or now != self._stages_from:
+            file: Any = load_file(self._repo, str(self._root / _FILES[0]))
+            self._stages, self._loaded = StageLoader(file, file.contents, {"stages": self._lock}), {}
+            self._stages_from = now
+        self._lock.refresh()
+        section = self._lock.text_of(name)
+        known = self._loaded.get(name)
+        if known is None or known[0] != section:
+            known = self._loaded[name] = (section, self._stages[name])
+        return known[1]
+
+    def forget(self, name: str) -> None:
+        """Load it anew next time: DVC has put something else into the entry than its files say."""
+        self._loaded.pop(name, None)
+
+    def changes(self, name: str) -> list[str]:
+        """What differs from dvc.lock, one phrase a change; nothing if `dvc repro` would skip the stage.
+
+        Waits for no lock, so that it answers while a stage runs.
+        """
+        entry = self.load(name)
+        entries: list[Any] = []
+        for items, title in ((entry.deps, "changed deps"), (entry.outs, "changed outs")):
+            found: dict[str, Any] = {}
+            for item in items:
+                found.update(item.status())
+            if found:
+                entries.append({title: found})
+        if entry.changed_stage():
+            entries.append("changed command")
+        return list(_reasons(entries))
+
+    def restore(self, name: str) -> bool:
+        """Check a stage's outputs out of DVC's caches, if the same command, parameters and inputs ran before."""
+        entry = self.load(name)
+        with self.reserved(entry):
+            entry.remove_outs(ignore_remove=False)
+            try:
+                self._repo.stage_cache.restore(entry)
+            except RunCacheNotFoundError:
+                self.forget(name)
+                return False
+            self.record(entry)
+        return True
+
+    def record(self, entry: Any) -> None:
+        """Hash inputs and outputs, copy outputs into the cache, write the stage's section of dvc.lock."""
+        entry.save()
+        entry.commit()
+        section = dumps_yaml({"stages": to_lockfile(entry)}).removeprefix("stages:\n")
+        if not self._lock.write(entry.name, section):
+            entry.dump(update_pipeline=False)
+        self.forget(entry.name)
+
+    def files_of(self, name: str) -> list[str]:
+        """Every file and folder that decides whether the stage is current, and its outputs' objects in the cache.
+
+        Parameters are not among them.
+        """
+        entry = self.load(name)
+        paths = [dep.fs_path for dep in entry.deps if not isinstance(dep, ParamsDependency)]
+        for out in entry.outs:
+            paths.append(out.fs_path)
+            if out.use_cache and out.hash_info:
+                paths += [out.cache.oid_to_path(oid) for oid in _objects(out)]
+        return paths
+
+    def pull(self, target: str) -> None:
+        """Bring a tracked file or folder (`data.dvc`) into the workspace, from the cache or the remote."""
+        with clear_errors(f"dvc pull {target}"):
+            self._repo.pull([str(self._root / target)])
+
+    def remotes(self) -> dict[str, str]:
+        """Name and address of the remotes DVC is configured with."""
+        return {name: str(remote.get("url", "")) for name, remote in self._repo.config["remote"].items()}
+
+    @contextmanager
+    def locked(self, what: str) -> Iterator[None]:
+        """DVC's own lock."""
+        with clear_errors(what), lock_repo(self._repo), self._repo.scm_context(quiet=True):
+            yield
+
+    @contextmanager
+    def reserved(self, entry: Any) -> Iterator[None]:
+        """DVC's own read and write locks on a stage's files, released by DVC itself if this process is killed."""
+        command = " ".join(sys.argv)  # as DVC's decorators name us, so that they recognise our own lock
+        reads = [dep.fs_path for dep in entry.deps]
+        writes = [out.fs_path for out in entry.outs]
+        with clear_errors(entry.addressing), rwlock(self._repo.tmp_dir, self._repo.fs, command, reads, writes, False):
+            yield
+
+
+def _objects(out: Any) -> Iterable[str]:
+    """Names of an output's objects: its own, and those of a folder's files."""
+    yield out.hash_info.value
+    if out.hash_info.isdir:
+        tree = out.get_obj()
+        yield from (hash_info.value for _, _, hash_info in tree or ())
+
+
+def _reasons(entries: list[Any]) -> Iterator[str]:
+    """DVC's status of one stage, one phrase a change."""
+    for item in entries:
+        if isinstance(item, str):
+            yield "never ran" if item == "changed checksum" and len(entries) == 1 else item
+            continue
+        for paths in item.values():
+            for path, state in paths.items():
+                nested = state.items() if isinstance(state, dict) else [(path, state)]
+                yield from (f"{'code' if name.startswith('code.') else name} {what}" for name, what in nested)
+
+
+@contextmanager
+def clear_errors(what: str) -> Iterator[None]:
+    """Turn what DVC and the disk raise into one line saying what to do."""
+    try:
+        yield
+    except LockError as e:
+        raise CacheError(
+            f"{what}: DVC is busy ({_line(e)}); wait for the other `dvc` or `seam` command to end, then run again."
+        ) from e
+    except StageNotFound as e:
+        raise CacheError(f"{what}: dvc.yaml has no such stage ({_line(e)}).") from e
+    except NotDvcRepoError as e:
+        raise CacheError(
+            f"{what}: the project has no .dvc folder ({_line(e)}); run `dvc init` in it, or clone it again."
+        ) from e
+    except DvcException as e:
+        raise CacheError(f"{what}: DVC failed: {_line(e)}") from e
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+        raise CacheError(
+            f"{what}: the disk is full while DVC recorded the outputs; free some space and run again, finished stages"
+            " are kept."
+        ) from e
+
+
+def _line(error: BaseException) -> str:
+    """The error and its cause on one line."""
+    parts = [str(e) for e in (error, error.__cause__) if e is not None and str(e)]
+    return " ".join(": ".join(parts).split()) or type(error).__name__
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: str, _state: tuple[int, int], fs: Any) -> Any:
+    return load_path(path, fs)
+
+
+def _load_once(path: str, fs: Any, **options: Any) -> Any:
+    """DVC parses a parameter file for each stage that names it."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return load_path(path, fs, **options)
+    return load_path(path, fs, **options) if options else _parsed(path, (stat.st_mtime_ns, stat.st_size), fs)
+
+
+dvc_params.load_path = _load_once
