@@ -10,12 +10,13 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import dvc.dependency.param as dvc_params
-from dvc.dependency.param import ParamsDependency
+from dvc.dependency.param import ParamsDependency, read_param_file
 from dvc.dvcfile import load_file
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
@@ -205,13 +206,18 @@ def _parsed(path: str, _state: tuple[int, int], fs: Any) -> Any:
     return load_path(path, fs)
 
 
-def _load_once(path: str, fs: Any, **options: Any) -> Any:
-    """DVC parses a parameter file for each stage that names it."""
-    try:
-        stat = Path(path).stat()
-    except OSError:
-        return load_path(path, fs, **options)
-    return load_path(path, fs, **options) if options else _parsed(path, (stat.st_mtime_ns, stat.st_size), fs)
+def _read_params(fs: Any, path: str, key_paths: list[str] | None = None, flatten: bool = False, **options: Any) -> Any:
+    """As `read_param_file`: that parses the file for each stage that names it, and walks all of it for each name."""
+    if not flatten or not key_paths or options:
+        return read_param_file(fs, path, key_paths, flatten, **options)
+    stat, found = Path(path).stat(), {}
+    content = _parsed(path, (stat.st_mtime_ns, stat.st_size), fs)
+    for name in key_paths:
+        try:
+            found[name] = reduce(getitem, name.split("."), content)
+        except (KeyError, TypeError, IndexError):  # a pattern, a place in a list, or not there
+            found |= read_param_file(fs, path, [name], flatten=True)
+    return found
 
 
-dvc_params.load_path = _load_once
+dvc_params.read_param_file = _read_params

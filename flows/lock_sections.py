@@ -25,7 +25,8 @@ class LockSections(Mapping[str, Any]):
         self._path = path
         self._read_at: tuple[int, int] | None = None
         self._texts: dict[str, str] = {}
-        self._whole: Mapping[str, Any] | None = None
+        self._foreign = ""
+        """The whole text where it is not laid out as DVC does it."""
         self._parsed: dict[str, tuple[str, Any]] = {}
 
     def refresh(self) -> None:
@@ -33,18 +34,17 @@ class LockSections(Mapping[str, Any]):
         try:
             stat = self._path.stat()
         except FileNotFoundError:
-            self._read_at, self._texts, self._whole = None, {}, None
+            self._read_at, self._texts, self._foreign = None, {}, ""
             return
         if (stat.st_mtime_ns, stat.st_size) != self._read_at:
             text = self._path.read_text(encoding="utf-8")
             sections = split(text)
-            self._texts = sections or {}
-            self._whole = None if sections is not None else _parse(text, self._path).get("stages", {})
+            self._texts, self._foreign = sections or {}, text if sections is None else ""
             self._read_at = (stat.st_mtime_ns, stat.st_size)
 
     def text_of(self, stage: str) -> str:
-        """The section of a stage, as it stands in the file; empty where there is none."""
-        return self._texts.get(stage, "") if self._whole is None else repr(self._whole.get(stage, ""))
+        """The section of a stage as it stands in the file, empty where there is none; all of one laid out otherwise."""
+        return self._foreign or self._texts.get(stage, "")
 
     def write(self, stage: str, section: str) -> bool:
         """Put a section in its place, or at the end, atomically.
@@ -53,7 +53,7 @@ class LockSections(Mapping[str, Any]):
             Whether that was possible; False: the file is not as DVC writes it, and left alone.
         """
         self.refresh()
-        if self._whole is not None:
+        if self._foreign:
             return False
         if self._texts.get(stage) != section:
             self._texts[stage] = section
@@ -63,19 +63,28 @@ class LockSections(Mapping[str, Any]):
         return True
 
     def __getitem__(self, stage: str) -> Any:
-        if self._whole is not None:
-            return self._whole[stage]
-        text = self._texts[stage]
-        known = self._parsed.get(stage)
-        if known is None or known[0] != text:
-            known = self._parsed[stage] = (text, _parse(text, self._path)[stage])
-        return known[1]
+        if self._foreign:
+            return self._whole()[stage]
+        return self._parse(stage, self._texts[stage])[stage]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._texts if self._whole is None else self._whole)
+        return iter(self._whole() if self._foreign else self._texts)
 
     def __len__(self) -> int:
-        return len(self._texts if self._whole is None else self._whole)
+        return len(self._whole() if self._foreign else self._texts)
+
+    def _whole(self) -> Mapping[str, Any]:
+        stages: Mapping[str, Any] = self._parse("", self._foreign).get("stages", {})
+        return stages
+
+    def _parse(self, name: str, text: str) -> Any:
+        """Parsed once for its text."""
+        known = self._parsed.get(name)
+        if known is None or known[0] != text:
+            from dvc.utils.serialize import parse_yaml  # DVC takes a second to import; where nothing changed it is not
+
+            known = self._parsed[name] = (text, parse_yaml(text, str(self._path)))
+        return known[1]
 
 
 def split(text: str) -> dict[str, str] | None:
@@ -90,9 +99,3 @@ def split(text: str) -> dict[str, str] | None:
         return None
     ends = [*(match.start() for match in found[1:]), len(body)]
     return {match[1]: body[match.start() : end] for match, end in zip(found, ends, strict=True)}
-
-
-def _parse(text: str, path: Path) -> Any:
-    from dvc.utils.serialize import parse_yaml  # DVC takes a second to import; where nothing changed it is not needed
-
-    return parse_yaml(text, str(path))

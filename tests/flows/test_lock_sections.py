@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.dvc_stages import clear_errors
 from flows.lock_sections import LockSections, split
+from seam.errors import CacheError
 
 A, B = "  a:\n    cmd: run a\n    deps:\n    - path: x\n", "  search@b-0:\n    cmd: run b\n"
 TEXT = f"schema: '2.0'\nstages:\n{A}{B}"
@@ -71,3 +73,14 @@ def test_another_layout_is_parsed_whole_and_never_written(tmp_path: Path) -> Non
     (tmp_path / "dvc.lock").write_text(text.replace("run a", "run other"))
     lock.refresh()
     assert lock.text_of("a") != before
+
+
+def test_half_a_file_is_an_error_of_one_line_when_it_is_read(tmp_path: Path) -> None:
+    """As DVC leaves it while it writes."""
+    (tmp_path / "dvc.lock").write_text(TEXT + "  c:\n    cmd: 'run")
+    lock = LockSections(tmp_path / "dvc.lock")
+    lock.refresh()
+    assert lock.text_of("a") == TEXT + "  c:\n    cmd: 'run"
+    with pytest.raises(CacheError, match=r"dvc\.lock") as caught, clear_errors("a"):
+        lock["a"]
+    assert "\n" not in str(caught.value)
