@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flows import display
 from flows.project import project_root
+from flows.registry_view import has_running_runs
 from flows.stage_cache import StageCache, shared_cache
 from flows.staleness import up_to_date
 from seam.configs.data import DataConfig
@@ -96,7 +97,7 @@ def check(
         if not up_to_date(cache, root, run) or (here and elsewhere(root, run) is not None)
     ]
     cache.save()
-    if stale:
+    if stale or has_running_runs(tracking_uri(root), params.register_model.experiment):
         _check_tracking(root, params)
     return stale
 
@@ -104,7 +105,7 @@ def check(
 def _check_tracking(root: Path, params: Params) -> None:
     """MLflow answers; runs of dead processes are ended. It takes seconds to import.
 
-    Not for a run that has nothing to do.
+    Not for a run that has nothing to do, and finds no run going on.
     """
     tracking = importlib.import_module("tasks.tracking.runs")
     tracking.sweep_stale_runs(root, params.register_model.experiment)
@@ -127,7 +128,7 @@ def _check_data(root: Path, config: DataConfig, section: str, cache: StageCache)
         display.current().info("data/ is missing: pulling it with DVC (data.dvc)")
         cache.pull("data.dvc")
     if tracked:
-        check_data_unchanged(root, config.path)
+        cache.checked(f"data {config.path}", ("data.dvc", "data"), lambda: check_data_unchanged(root, config.path))
     if not data.exists() and config.kind.startswith("cifar"):
         display.current().info(f"{config.path} is missing: downloading {config.kind}")
         importlib.import_module("seam.data.formats.load").fetch(config.kind, data)

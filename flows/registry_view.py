@@ -28,7 +28,7 @@ def registered_model(uri: str, name: str) -> RegisteredModel | None:
     """
     try:
         if uri.startswith("sqlite:///"):
-            return _from_sqlite(Path(uri.removeprefix("sqlite:///").partition("?")[0]), name)
+            return _from_sqlite(_database(uri), name)
         if uri.startswith(("http://", "https://")):
             return _from_server(uri.rstrip("/"), name)
     except (sqlite3.Error, OSError, ValueError, KeyError):
@@ -36,12 +36,34 @@ def registered_model(uri: str, name: str) -> RegisteredModel | None:
     return None
 
 
+def has_running_runs(uri: str, experiment: str) -> bool:
+    """Whether a local store has runs that are going on, or that a killed process left so; False for any other store."""
+    if not uri.startswith("sqlite:///") or not _database(uri).is_file():
+        return False
+    query = (
+        "SELECT 1 FROM runs JOIN experiments USING (experiment_id)"
+        " WHERE experiments.name = ? AND runs.status = 'RUNNING' AND runs.lifecycle_stage = 'active' LIMIT 1"
+    )
+    try:
+        with closing(_opened(_database(uri))) as connection:
+            return connection.execute(query, (experiment,)).fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    """To be read alone."""
+    return sqlite3.connect(f"file:{urllib.parse.quote(str(database.absolute()))}?mode=ro", uri=True, timeout=5)
+
+
 def _from_sqlite(database: Path, name: str) -> RegisteredModel:
     if not database.is_file():
         return RegisteredModel(name, (), {})
-    with closing(
-        sqlite3.connect(f"file:{urllib.parse.quote(str(database.absolute()))}?mode=ro", uri=True, timeout=5)
-    ) as connection:
+    with closing(_opened(database)) as connection:
         query = (
             "SELECT version FROM model_versions WHERE name = ? AND current_stage != 'Deleted_Internal' ORDER BY version"
         )

@@ -25,6 +25,7 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
 from prefect.client.schemas.objects import StateType
+from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Crashed
 
@@ -38,7 +39,8 @@ logger = logging.getLogger(__name__)
 
 OUR_LOGGERS = ("seam", "tasks", "flows")
 PROGRESS_SECONDS = 3.0
-_BY_HAND = "by-hand"
+BY_HAND = "by-hand"
+"""Tag of a run that no worker started."""
 
 
 @contextmanager
@@ -133,16 +135,32 @@ def artifact_key(text: str) -> str:
 
 
 def process_tags() -> list[str]:
-    """Tags of a hand-started run that say which process runs it."""
+    """Tags of a run that say which process runs it."""
     process = psutil.Process()
-    return [_BY_HAND, f"host:{socket.gethostname()}", f"process:{process.pid}:{process.create_time():.0f}"]
+    return [f"host:{socket.gethostname()}", f"process:{process.pid}:{process.create_time():.0f}"]
+
+
+def claim_run() -> None:
+    """Give the run that is going on the tags of this process, and end those that were killed.
+
+    A hand-started one has them from the start; one that a worker starts again has those of its first
+    process.
+    """
+    context, ours = FlowRunContext.get(), process_tags()
+    run = context.flow_run if context else None
+    if run is None or set(ours) <= set(run.tags):
+        return
+    others = [tag for tag in run.tags if not tag.startswith(("host:", "process:"))]
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(run.id, tags=[*others, *ours])
+    end_killed_runs()
 
 
 def end_killed_runs() -> int:
-    """Mark hand-started runs of this host CRASHED whose process is gone (nobody else would); returns how many."""
+    """Mark runs of this host CRASHED whose process is gone, whoever started them (nobody else would); how many."""
     filters = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])),
-        tags=FlowRunFilterTags(all_=[_BY_HAND, f"host:{socket.gethostname()}"]),
+        tags=FlowRunFilterTags(all_=[f"host:{socket.gethostname()}"]),
     )
     ended = 0
     with get_client(sync_client=True) as client:

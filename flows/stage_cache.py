@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 _SAVE_SECONDS = 2.0
 """Least time between two savings of what was found, while stages run: other processes read it."""
+_CHECKED = "checked"
+"""In place of what else decides, for checks of files alone."""
 _CODE = "code"
 """What the digests of the code were written for, beside the stages that were found current."""
 
@@ -85,9 +87,9 @@ class StageCache:
 
     def is_current(self, stage: str, problem: str | None = None) -> bool:
         """Whether `dvc repro` would skip this stage: command, parameters, dependencies and outputs as in dvc.lock."""
-        if self.is_known(stage, problem):
-            return True
         name = address(stage, problem)
+        if self.is_known(stage, problem) and self._are_digests_recorded():
+            return True
         with self._locked(name):
             return not self._ask(name)
 
@@ -143,6 +145,13 @@ class StageCache:
                 self._dvc.record(before)
                 self._note(name)
         return result
+
+    def checked(self, what: str, paths: Sequence[str], check: Callable[[], None]) -> None:
+        """Call `check`, unless it passed when these files and folders were as they are now."""
+        if not self._found.holds(what, _CHECKED):
+            state = self._found.state_of(paths)
+            check()
+            self._found.note(what, _CHECKED, [*paths], state)
 
     def pull(self, target: str) -> None:
         """Bring a tracked file or folder (`data.dvc`) into the workspace, from the cache or the remote."""
@@ -206,13 +215,20 @@ class StageCache:
 
     def _record_digests(self) -> None:
         """Do what the stage of the digests does."""
-        recorded = f"{self._basis(DIGEST_STAGE)} {self._digests.state}"
-        if recorded == self._found.basis_of(DIGEST_STAGE):
+        if self._are_digests_recorded():
             return
         entry = self._dvc.load(DIGEST_STAGE)
         if entry.changed():
             self._dvc.record(entry)
-        self._found.note(DIGEST_STAGE, f"{self._basis(DIGEST_STAGE)} {self._digests.state}", [], "")
+        self._found.note(DIGEST_STAGE, self._digests_basis(), [], "")
+
+    def _are_digests_recorded(self) -> bool:
+        """Whether dvc.lock has them for the code as it was looked at last, or the pipeline has none."""
+        has_none = not _has_digests(_read(self._root / "dvc.yaml"))
+        return has_none or self._digests_basis() == self._found.basis_of(DIGEST_STAGE)
+
+    def _digests_basis(self) -> str:
+        return f"{self._basis(DIGEST_STAGE)} {self._digests.state}"
 
 
 @lru_cache(maxsize=16)

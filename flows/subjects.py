@@ -45,6 +45,7 @@ def run_subjects(
         before: what is done before the first run of a stage, by the stage's name.
         here: take times anew, on this machine, that were taken on another.
     """
+    run_page.claim_run()
     with run_page.logs_on_page():
         try:
             root, params, subjects = preflight.prepare(kind, overrides, params_file, names, here)

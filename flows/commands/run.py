@@ -97,8 +97,8 @@ def _follow(root: Path, runs: Sequence[StageRun], stale: Callable[[], list[str]]
     server.wait()
     import prefect
 
-    from flows.run_page import end_killed_runs, process_tags
+    from flows.run_page import BY_HAND, end_killed_runs, process_tags
 
     end_killed_runs()
-    with prefect.tags(*process_tags()):
+    with prefect.tags(BY_HAND, *process_tags()):
         return run()

@@ -72,19 +72,22 @@ def metric_values(stage: str, results: Mapping[str, Any], words: Collection[str]
 
 
 def log_evidence(client: MlflowClient, run_id: str, evidence: RunEvidence) -> None:
-    """Log all of it; run again after a kill, it logs what is missing."""
-    for history in evidence.histories:
-        log_history(client, run_id, history)
+    """Log all of it in one batch; run again after a kill, it logs what is missing."""
     have = client.get_run(run_id).data.metrics
-    now = _now()
-    missing = {key: value for key, value in evidence.metrics.items() if have.get(key) != value}
-    _log_metrics(client, run_id, [Metric(key, value, now, 0) for key, value in missing.items()])
+    metrics = [metric for history in evidence.histories for metric in _missing(client, run_id, history, have)]
+    final = {key: value for key, value in evidence.metrics.items() if have.get(key) != value}
+    metrics += [Metric(key, value, _now(), 0) for key, value in final.items()]
+    _log_metrics(client, run_id, metrics, run_tags(evidence.tags))
     client.log_inputs(run_id, [_dataset_input(evidence.data)])
-    client.log_batch(run_id, tags=run_tags(evidence.tags))
 
 
 def log_history(client: MlflowClient, run_id: str, history: History) -> None:
-    """Log the rows (numbers of rounds or epochs) that the run does not have yet: a kill may have left a gap.
+    """Log the rows (numbers of rounds or epochs) that the run does not have yet: a kill may have left a gap."""
+    _log_metrics(client, run_id, _missing(client, run_id, history, client.get_run(run_id).data.metrics))
+
+
+def _missing(client: MlflowClient, run_id: str, history: History, have: Collection[str]) -> list[Metric]:
+    """What the run lacks of a history, of whose metrics it has those called `have`, in part or whole.
 
     Cells without a number, such as the loss of epoch 0, are left out.
     """
@@ -93,10 +96,10 @@ def log_history(client: MlflowClient, run_id: str, history: History) -> None:
     metrics: list[Metric] = []
     for name in names:
         key = f"{history.prefix}/{name}"
-        have = {m.step for m in client.get_metric_history(run_id, key)}
+        logged = {m.step for m in client.get_metric_history(run_id, key)} if key in have else set[int]()
         steps = ((int(row[history.step]), float(row[name])) for row in history.rows if _is_number(row[name]))
-        metrics += [Metric(key, value, _now(), step) for step, value in steps if step not in have]
-    _log_metrics(client, run_id, metrics)
+        metrics += [Metric(key, value, _now(), step) for step, value in steps if step not in logged]
+    return metrics
 
 
 def run_tags(values: Mapping[str, Any]) -> list[RunTag]:
@@ -111,10 +114,10 @@ def _dataset_input(data: DataUsed) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training"), InputTag("sha256", data.sha256)])
 
 
-def _log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
-    """As many at a time as MLflow takes."""
-    for i in range(0, len(metrics), 1000):
-        client.log_batch(run_id, metrics=metrics[i : i + 1000])
+def _log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric], tags: Sequence[RunTag] = ()) -> None:
+    """As many at a time as MLflow takes; tags go with the first."""
+    for i in range(0, max(len(metrics), min(len(tags), 1)), 1000):
+        client.log_batch(run_id, metrics=metrics[i : i + 1000], tags=tags if i == 0 else ())
 
 
 def _is_number(value: Any) -> bool:

@@ -50,7 +50,7 @@ def test_an_alias_that_moved(
     write_json(recorded, {"fetched_from": "models:/net/1"})
     for version in (1, 2):
         model = RegisteredModel("net", (1, 2), {"best": version})
-        monkeypatch.setattr("flows.stage_task.registered_model", lambda uri, name, model=model: model)
+        monkeypatch.setattr("flows.staleness.registered_model", lambda uri, name, model=model: model)
         assert source_changed(tmp_path, RUN) == (moved and version == 2)
 
 

@@ -73,3 +73,23 @@ def test_a_history_whose_first_row_lacks_a_number_has_the_others(registry_projec
     log_history(client, run_id, History("finetune/history/source", "epoch", rows))
     assert [(m.step, m.value) for m in client.get_metric_history(run_id, "finetune/history/source/loss")] == [(1, 0.5)]
     assert client.get_metric_history(run_id, "finetune/history/source/model") == []
+
+
+def test_what_a_new_run_is_told_is_one_batch(registry_project: StageContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With as few questions as that takes: a run on a server costs a round trip for each."""
+    client = connect(registry_project.root)
+    run_id = open_run(registry_project, client)
+    rows = [{"epoch": i, "loss": 0.5, "val_accuracy": 0.9} for i in range(3)]
+    histories = [History(f"finetune/history/{name}", "epoch", rows) for name in ("one", "two")]
+    data = DataUsed(DataConfig(kind="npz", path="data/digits.npz"), "ab" * 32, {"train": 6})
+    calls: list[str] = []
+    for name in ("log_batch", "get_metric_history", "get_run"):
+        method = getattr(client, name)
+        monkeypatch.setattr(client, name, lambda *a, _m=method, _n=name, **k: calls.append(_n) or _m(*a, **k))
+    log_evidence(client, run_id, RunEvidence(histories, {"search/density": 0.25}, data, {"seam.mask_sha256": "cd"}))
+    assert calls == ["get_run", "log_batch"]
+    log_evidence(client, run_id, RunEvidence(histories, {"search/density": 0.25}, data, {}))
+    assert calls[2:] == ["get_run", *["get_metric_history"] * 4]
+    run = client.get_run(run_id)
+    assert run.data.tags["seam.mask_sha256"] == "cd" and len(run.data.metrics) == 5
+    assert [m.step for m in client.get_metric_history(run_id, "finetune/history/two/loss")] == [0, 1, 2]

@@ -1,0 +1,69 @@
+"""Runs whose process was killed are ended at the next start, whoever started them; others are left alone."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.states import Running
+
+from flows import preflight
+from flows.pipeline import run_pipeline
+from flows.registry_view import has_running_runs
+from flows.run_page import process_tags
+from tests.flows.ran import ran
+
+
+def tags_of_a_process_that_ended() -> list[str]:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = psutil.Process(process.pid).create_time()
+    process.communicate()
+    return [f"host:{socket.gethostname()}", f"process:{process.pid}:{started:.0f}"]
+
+
+def test_runs_in_prefect_are_ended_and_ones_own_is_marked(server: None, project: Path) -> None:
+    tags = {
+        "dead": ["seam", *tags_of_a_process_that_ended()],
+        "alive": process_tags(),
+        "of another host": ["host:none", *tags_of_a_process_that_ended()[1:]],
+        "of another flow": ["seam"],
+    }
+    with get_client(sync_client=True) as client:
+        made = {
+            name: client.create_flow_run(run_pipeline, tags=given, state=Running()).id for name, given in tags.items()
+        }
+        state = run_pipeline(problems=["digit-3"], return_state=True)
+        assert state.is_completed(), state.message
+        found = {name: client.read_flow_run(run).state.type.value for name, run in made.items()}
+        own = client.read_flow_run(state.state_details.flow_run_id)
+    assert found == {"dead": "CRASHED"} | dict.fromkeys(("alive", "of another host", "of another flow"), "RUNNING")
+    assert set(process_tags()) <= set(own.tags)
+
+
+def test_a_run_left_running_in_mlflow_is_seen_without_importing_it(empty_mlflow_store: Path) -> None:
+    uri = f"sqlite:///{empty_mlflow_store}"
+    client = MlflowClient(uri)
+    assert not has_running_runs(uri, "seam")
+    run = client.create_run(client.create_experiment("seam"))
+    assert has_running_runs(uri, "seam") and not has_running_runs(uri, "other")
+    client.set_terminated(run.info.run_id, "KILLED")
+    assert not has_running_runs(uri, "seam")
+    assert not has_running_runs(f"sqlite:///{empty_mlflow_store}.none", "seam")
+    assert not has_running_runs("http://127.0.0.1:9", "seam")
+
+
+def test_a_run_left_running_in_mlflow_is_ended_though_nothing_is_stale(
+    server: None, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_pipeline(return_state=True).is_completed() and ran(project)
+    looked: list[Path] = []
+    monkeypatch.setattr(preflight, "_check_tracking", lambda root, _: looked.append(root))
+    assert run_pipeline(return_state=True).is_completed() and looked == []
+    monkeypatch.setattr(preflight, "has_running_runs", lambda uri, experiment: experiment == "seam")
+    assert run_pipeline(return_state=True).is_completed() and looked == [project] and ran(project) == []
