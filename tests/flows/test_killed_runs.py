@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,15 +47,15 @@ def test_runs_in_prefect_are_ended_and_ones_own_is_marked(server: None, project:
     assert set(process_tags()) <= set(own.tags)
 
 
-def test_a_run_left_running_in_mlflow_is_seen_without_importing_it(empty_mlflow_store: Path) -> None:
-    uri = f"sqlite:///{empty_mlflow_store}"
+def test_a_run_left_running_in_mlflow_is_seen_without_importing_it(empty_mlflow_store: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{shutil.copy(empty_mlflow_store, tmp_path)}"
     client = MlflowClient(uri)
     assert not has_running_runs(uri, "seam")
     run = client.create_run(client.create_experiment("seam"))
     assert has_running_runs(uri, "seam") and not has_running_runs(uri, "other")
     client.set_terminated(run.info.run_id, "KILLED")
     assert not has_running_runs(uri, "seam")
-    assert not has_running_runs(f"sqlite:///{empty_mlflow_store}.none", "seam")
+    assert not has_running_runs(f"sqlite:///{tmp_path}/none.db", "seam")
     assert not has_running_runs("http://127.0.0.1:9", "seam")
 
 
