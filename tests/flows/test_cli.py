@@ -140,6 +140,11 @@ def test_stopped_runs_continue_to_the_closing_summary(project: Path) -> None:
     ran = (project / "ran.txt").read_text().splitlines()
     assert len(ran) == stage_runs(problems=2) == len(set(ran))
     assert "up to date" in seam(project, "repro").stdout
+    served = (project / ".seam/prefect_server.log").stat().st_mtime_ns
+    idle = seam(project, "run", "--here")
+    assert idle.returncode == 0 and "= search [digit-3]" in idle.stdout and "✓" not in idle.stdout
+    assert "models:/seam-digit-3/1 @champion" in idle.stdout
+    assert (project / ".seam/prefect_server.log").stat().st_mtime_ns == served  # no server for nothing to do
     assert seam(project, "report").stdout.splitlines() == [
         str(project / f"artifacts/{p}/register_model/report.html") for p in ("digit-3", "low-digits")
     ]

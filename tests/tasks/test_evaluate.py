@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import save_file
 
 from seam.files import read_json, sha256_file
+from seam.hardware import in_words
 from seam.masks.masks import apply_masks
 from seam.masks.pack import save_mask_pack
 from seam.networks import source as source_module
@@ -72,7 +73,7 @@ def refitted_accuracy(context: StageContext, masked: bool) -> float:
 def test_all_masks_have_the_searched_ones_density_and_the_keys_of_other_baselines(project: StageContext) -> None:
     metrics = measured(project)
     baselines = metrics["baselines"]
-    assert set(baselines) == {"head_only", "restricted", *MASKS}
+    assert set(baselines) == {"head_only", "restricted", *MASKS} and metrics["computed_on"] == in_words()
     for name in MASKS:
         assert baselines[name].keys() == baselines["head_only"].keys()
         assert baselines[name]["params_nonzero"] == metrics["reengineered"]["params_nonzero"]

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from seam.files import read_json, read_rows
+from seam.hardware import in_words
 from seam.masks.pack import load_mask_pack
 from tasks.finetune import finetune
 from tasks.project.stage import StageContext, execute
@@ -49,6 +50,7 @@ def test_weights_may_leave_one_by_one(project: StageContext) -> None:
 def test_the_epochs_that_were_kept_and_the_terms_of_the_loss(project: StageContext) -> None:
     metrics = finetuned(project, features=2.0, distill=0.5)
     rows = read_rows(project.artifact("finetune", "history.csv"))
+    assert metrics["computed_on"] == in_words()
     for name in MODELS:
         history = [row for row in rows if row["model"] == name]
         best = max(row["val_accuracy"] for row in history)

@@ -12,6 +12,7 @@ from seam.data.prepared import ImageData, load_prepared, save_prepared
 from seam.data.splits import carve_val
 from seam.errors import ConfigError, SourceError
 from seam.files import read_json, sha256_file
+from seam.hardware import in_words
 from seam.networks.build import build
 from seam.networks.source import load_source
 from tasks.inputs.made_source import _is_near_chance
@@ -78,7 +79,7 @@ def test_trains_when_there_is_no_checkpoint(stage):
     stage()
     about = read_json(stage.folder / "source.json")
     assert about["sha256"] == sha256_file(stage.folder / "source.safetensors")
-    assert about["trained_here"]
+    assert about["trained_here"] and about["computed_on"] == in_words()
     assert about["params_total"] == 4 * 27 + 4 + 4 * 3 + 3
     assert about["files"] == {"net.py": sha256_file(stage.root / "net.py")}
     assert (stage.folder / "history.csv").read_text().count("\n") == 4  # header, before, two epochs

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from seam.files import read_json, sha256_file
+from seam.hardware import in_words
 from seam.search.one_pass import RULES
 from seam.search.time_table import save_times
 from tasks.project.stage import StageContext, execute
@@ -68,4 +69,4 @@ def test_a_layout_by_multiply_adds_has_no_time(project: StageContext) -> None:
 
 def test_a_search_by_scores_chooses_no_layout(project: StageContext) -> None:
     found = searched(project, method="budget", structure="weights", cost="weights", max_rounds=1)
-    assert found["channels"] is None
+    assert found["channels"] is None and found["computed_on"] == in_words()

@@ -12,7 +12,7 @@ from tasks.project.stage import StageContext
 from tasks.report import figures
 from tasks.report.card import attribution, build_card, claims, layer_densities, read_evidence
 from tasks.report.closing import closing_table
-from tasks.report.problem import attribution_text, baselines, plots, shaped, tiles
+from tasks.report.problem import attribution_text, baselines, computed_on, plots, shaped, tiles
 from tests.tasks.report.page import REGISTRATION, Edit, render
 
 
@@ -188,3 +188,23 @@ def test_the_card_knows_the_data(registry_project: StageContext) -> None:
     card = build_card(registry_project, evidence, [], REGISTRATION)
     assert card["hashes"]["data_dvc_md5"] == "abc.dir"
     assert card["search"] == read_json(registry_project.artifact("search", "metrics.json"))
+
+
+def test_the_page_says_where_each_result_was_computed_and_the_times_were_taken(
+    registry_project: StageContext, edit_json: Edit
+) -> None:
+    one, other = "one CPU, 2 cores, no GPU", "another CPU, 64 cores, a GPU"
+    for stage, file in (("search", "metrics.json"), ("finetune", "metrics.json")):
+        edit_json(registry_project.artifact(stage, file), lambda content: content.update(computed_on=one))
+    edit_json(registry_project.artifact("evaluate", "metrics.json"), lambda content: content.update(computed_on=other))
+    machine = {"cpu": "a third CPU", "cores": 4, "gpu": None, "load_average": [0.1, 0.1, 0.1]}
+    edit_json(registry_project.artifact("benchmark_latency", "export.json"), lambda e: e.update(hardware=machine))
+    page = render(registry_project)
+    assert f"{one}: search, finetune" in page and f"{other}: evaluate" in page
+    assert "not known: prepare_source, evaluate_robustness" in page
+    assert "times taken on</th><td>a third CPU, 4 cores, no GPU<" in page
+
+
+def test_results_of_one_machine_are_not_listed(registry_project: StageContext) -> None:
+    assert computed_on(read_evidence(registry_project)).keys() == {"not known"}
+    assert "computed on</th><td>not known<" in render(registry_project)
