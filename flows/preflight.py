@@ -91,11 +91,12 @@ def check(
     for section, config in dict(s.data(params) for s in (*parts_of(params, subjects), *subjects)).items():
         _check_data(root, config, section, cache)
     _check_http(tracking_uri(root))
-    stale = [
-        run
-        for run in runs_of(params, kind, subjects)
-        if not up_to_date(cache, root, run) or (here and elsewhere(root, run) is not None)
-    ]
+    with cache.at_once():
+        stale = [
+            run
+            for run in runs_of(params, kind, subjects)
+            if not up_to_date(cache, root, run) or (here and elsewhere(root, run) is not None)
+        ]
     cache.save()
     if stale or has_running_runs(tracking_uri(root), params.register_model.experiment):
         _check_tracking(root, params)

@@ -62,6 +62,7 @@ class StageCache:
         self._lock = LockSections(root / "dvc.lock")
         self._found = FoundCurrent(root)
         self._digests = CodeDigests(root, self._found.basis_of(_CODE))
+        self._settled = False
 
     @cached_property
     def _dvc(self) -> DvcStages:
@@ -78,6 +79,16 @@ class StageCache:
     def save(self) -> None:
         """Keep what was found for the next process."""
         self._found.save()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Look at the code once for all questions in the block, of which there may be hundreds."""
+        self._settle_digests()
+        self._settled = True
+        try:
+            yield
+        finally:
+            self._settled = False
 
     def is_known(self, stage: str, problem: str | None = None) -> bool:
         """Whether the stage was found current and nothing has changed since, without a word from DVC (a second)."""
@@ -209,7 +220,7 @@ class StageCache:
         """Have the digests of the code as the code is now; False in a pipeline that has none."""
         if not _has_digests(_read(self._root / "dvc.yaml")):
             return False
-        if self._digests.refresh():
+        if not self._settled and self._digests.refresh():
             self._found.note(_CODE, self._digests.state, [], "")
         return True
 

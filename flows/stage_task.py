@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,20 @@ def run_stage(label: str, stage: str, subject: Subject | None, folder: str, anew
     if subject and stage in _LAST:
         run_page.show_links(root, subject)
     return Completed(name="Cached", message=how) if how else None
+
+
+def show_idle(root: Path, subject: Subject, runs: Sequence[StageRun]) -> None:
+    """One task in place of a subject's stages, all of which are up to date: a line a subject, where there are many."""
+    for run in runs:
+        display.current().cached(run.label, "up to date")
+    show_up_to_date(str(subject), subject, len(runs), str(root), return_state=True)
+
+
+@task(name="up to date", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
+def show_up_to_date(label: str, subject: Subject, stages: int, folder: str) -> State[Any]:
+    """Nothing to do for a subject."""
+    run_page.show_links(Path(folder), subject)
+    return Completed(name="Cached", message=f"{stages} stages up to date")
 
 
 _LAST = tuple(kind.registers or kind.reports for kind in KINDS.values())

@@ -14,7 +14,8 @@ from prefect.states import Completed, Failed
 
 from flows import preflight, run_page
 from flows.stage_cache import shared_cache
-from flows.stage_task import Failure, run_one
+from flows.stage_task import Failure, run_one, show_idle
+from flows.staleness import up_to_date
 from seam.errors import SeamError
 from tasks.project.params import Params
 from tasks.project.stages import Kind, all_stages
@@ -23,6 +24,8 @@ from tasks.project.timed import elsewhere
 
 logger = logging.getLogger(__name__)
 
+FOLDED_FROM = 10
+"""From so many subjects on, one that has nothing to do is one task on the run page, not one a stage."""
 Before = Callable[[Path, Sequence[Subject]], None]
 """Called with the project and the subjects that are still in, once, before the first run of a stage."""
 
@@ -81,7 +84,7 @@ def run_stages(
     is registered.
     """
     failures: list[Failure] = []
-    waiting = dict(before)
+    waiting, idle = dict(before), set[Subject]()
     for run in runs_of(params, kind, subjects):
         left = {f.subject for f in failures if f.subject is None or f.subject.student is None}
         left |= {subject for subject in subjects if left.intersection(parts_of(params, [subject]))}
@@ -89,12 +92,30 @@ def run_stages(
             break
         if (run.subject and run.subject.whole in left) or _lacks_students(root, params, kind, run, failures):
             continue
+        many = len(subjects) >= FOLDED_FROM and run.stage == kind.then[0].name
+        if run.subject and many and _show_idle(root, params, run, here):
+            idle.add(run.subject)
+        if run.subject and run.subject.whole in idle:
+            continue
         if run.stage in waiting:
             waiting.pop(run.stage)(root, [s for s in subjects if s not in left])
         failure = run_one(root, run, anew=here and elsewhere(root, run) is not None)
         if failure is not None:
             failures.append(failure)
     return failures
+
+
+def _show_idle(root: Path, params: Params, first: StageRun, here: bool) -> bool:
+    """Whether all stages of a subject from its `first` on are up to date; then they are shown, in one line."""
+    assert first.subject is not None, f"{first.stage} is a stage of a subject"
+    runs = runs_of(params, first.subject.row, [first.subject])
+    runs = runs[runs.index(first) :]
+    cache = shared_cache(root)
+    with cache.at_once():
+        idle = all(up_to_date(cache, root, r) and not (here and elsewhere(root, r)) for r in runs)
+    if idle:
+        show_idle(root, first.subject, runs)
+    return idle
 
 
 def _lacks_students(root: Path, params: Params, kind: Kind, run: StageRun, failures: Sequence[Failure]) -> bool:

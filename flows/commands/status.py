@@ -25,7 +25,8 @@ def show_status(root: Path, names: Sequence[str], console: Console) -> None:
     kinds = [PROBLEM] if names else [kind for kind in KINDS.values() if entries(params, kind)]
     subjects = {kind: chosen(params, kind, names) for kind in kinds}
     runs = dict.fromkeys(run for kind in kinds for run in runs_of(params, kind, subjects[kind]))
-    console.print(_stages(root, shared_cache(root), list(runs)))
+    with shared_cache(root).at_once():
+        console.print(_stages(root, shared_cache(root), list(runs)))
     models = Table("problem", "registered model", "versions", "aliases", "report")
     for subject in itertools.chain.from_iterable(subjects.values()):
         name = subject.registered_name(params)

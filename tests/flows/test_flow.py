@@ -55,6 +55,25 @@ def test_order_then_nothing_twice_then_only_what_is_stale(server: None, project:
     assert "alpha: 0.5" in (project / "params.yaml").read_text()
 
 
+def test_of_many_problems_those_with_nothing_to_do_are_one_task(
+    server: None, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.subjects.FOLDED_FROM", 2)
+    assert run_pipeline(return_state=True).is_completed() and ran(project) == ALL
+    first = ["validate_data", *(f"split_dataset [{p}]" for p in ("digit-3", "low-digits")), "prepare_source"]
+    states = task_states(run_pipeline(return_state=True))
+    assert states.keys() == {*first, "profile_source", "digit-3", "low-digits"} and set(states.values()) == {"Cached"}
+    (project / "mlflow/mlflow.db").unlink()
+    for problem in ("digit-3", "low-digits"):
+        assert run_pipeline(problems=[problem], return_state=True).is_completed()
+    assert ran(project) == ["register_model@digit-3", "register_model@low-digits"]
+    state = run_pipeline(["problems.digit-3=['3', '4']"], return_state=True)
+    states = task_states(state)
+    assert states["low-digits"] == "Cached" and states["search [digit-3]"] == "Completed"
+    assert "digit-3" not in states and "search [low-digits]" not in states
+    assert not [name for name in ran(project) if name.endswith("low-digits")]
+
+
 def test_a_failing_problem_does_not_stop_the_others(
     server: None, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
