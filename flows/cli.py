@@ -14,6 +14,7 @@ import flows.cli_parts  # noqa: F401  further commands; telemetry off before any
 from flows.app import app, enter_project, interruptible, main, run_kind
 from flows.commands.options import (
     Compositions,
+    Here,
     Modularizations,
     ParamsFile,
     Patches,
@@ -31,9 +32,7 @@ def run(
     overrides: Set = [],  # noqa: B006  typer needs the list
     params_file: ParamsFile = None,
     problems: Problems = [],  # noqa: B006
-    here: Annotated[
-        bool, typer.Option("--here", help="Take times anew, on this machine, that were taken on another.")
-    ] = False,
+    here: Here = False,
 ) -> None:
     """Run every stage that is not up to date, for each target problem, and show original vs re-engineered.
 

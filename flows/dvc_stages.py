@@ -9,7 +9,7 @@ import errno
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, reduce
 from operator import getitem
 from pathlib import Path
@@ -132,6 +132,10 @@ class DvcStages:
     def remotes(self) -> dict[str, str]:
         """Name and address of the remotes DVC is configured with."""
         return {name: str(remote.get("url", "")) for name, remote in self._repo.config["remote"].items()}
+
+    def clear(self, what: str) -> AbstractContextManager[None]:
+        """Errors in the block are one line; no lock is taken."""
+        return clear_errors(what)
 
     @contextmanager
     def locked(self, what: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,27 @@ def _states(path: str) -> Iterator[str]:
         return
     for entry in sorted(os.scandir(path), key=lambda e: e.name):
         yield from _states(entry.path)
+
+
+def content_of(path: Path) -> bytes:
+    """Of a small file that is asked for often, read once for its time and size; nothing where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return b""
+    return _content(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+def digest_of(path: Path) -> str:
+    """Of such a file."""
+    return _digest(content_of(path))
+
+
+@lru_cache(maxsize=16)
+def _content(path: str, _time: int, _size: int) -> bytes:
+    return Path(path).read_bytes()
+
+
+@lru_cache(maxsize=16)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

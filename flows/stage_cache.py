@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flows.found_current import FoundCurrent
+from flows.found_current import FoundCurrent, content_of, digest_of
 from flows.lock_sections import LockSections
 from seam.errors import CacheError
 from tasks.project.code_digests import CodeDigests, digests_path
@@ -109,7 +109,7 @@ class StageCache:
         if self.is_known(stage, problem):
             return Staleness(())
         name = address(stage, problem)
-        with self._clear_errors(name):
+        with self._dvc.clear(name):
             return Staleness(tuple(self._ask(name)))
 
     def restore(self, stage: str, problem: str | None = None) -> bool:
@@ -196,17 +196,10 @@ class StageCache:
     def _shared(self) -> str:
         """What decides for all stages: how they are defined, the parameters, the digests of the code."""
         paths = (self._root / "dvc.yaml", self._root / "params.yaml", digests_path(self._root))
-        return " ".join(_digest(_read(path)) for path in paths)
+        return " ".join(digest_of(path) for path in paths)
 
     def _input_name(self, dep: Any) -> str:
         return "the stage's code" if dep.fs_path == str(digests_path(self._root)) else str(dep)
-
-    @contextmanager
-    def _clear_errors(self, what: str) -> Iterator[None]:
-        from flows.dvc_stages import clear_errors
-
-        with clear_errors(what):
-            yield
 
     @contextmanager
     def _locked(self, what: str) -> Iterator[None]:
@@ -218,7 +211,7 @@ class StageCache:
 
     def _settle_digests(self) -> bool:
         """Have the digests of the code as the code is now; False in a pipeline that has none."""
-        if not _has_digests(_read(self._root / "dvc.yaml")):
+        if not _has_digests(content_of(self._root / "dvc.yaml")):
             return False
         if not self._settled and self._digests.refresh():
             self._found.note(_CODE, self._digests.state, [], "")
@@ -235,31 +228,11 @@ class StageCache:
 
     def _are_digests_recorded(self) -> bool:
         """Whether dvc.lock has them for the code as it was looked at last, or the pipeline has none."""
-        has_none = not _has_digests(_read(self._root / "dvc.yaml"))
+        has_none = not _has_digests(content_of(self._root / "dvc.yaml"))
         return has_none or self._digests_basis() == self._found.basis_of(DIGEST_STAGE)
 
     def _digests_basis(self) -> str:
         return f"{self._basis(DIGEST_STAGE)} {self._digests.state}"
-
-
-@lru_cache(maxsize=16)
-def _content(path: str, _time: int, _size: int) -> bytes:
-    """Of a file; read once for its time and size."""
-    return Path(path).read_bytes()
-
-
-def _read(path: Path) -> bytes:
-    """Content of a small file that is asked for again and again; nothing where there is none."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return b""
-    return _content(str(path), stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=16)
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 @lru_cache(maxsize=4)

@@ -38,6 +38,7 @@ ParamsFile = Annotated[
         show_default=False,
     ),
 ]
+Here = Annotated[bool, typer.Option("--here", help="Take times anew, on this machine, that were taken on another.")]
 Problems = Annotated[
     list[str],
     typer.Option(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -37,15 +39,26 @@ def show_status(root: Path, names: Sequence[str], console: Console) -> None:
 
 
 def _stages(root: Path, cache: StageCache, runs: Sequence[StageRun]) -> Table:
-    table = Table("stage", "problem", "state", "changed")
+    table, written = Table("stage", "problem", "state", "changed"), _being_written(root)
     for run in runs:
         staleness = cache.staleness(run.stage, run.key)
         state = "[yellow]stale[/yellow]" if staleness else "[green]up to date[/green]"
+        if any(path.is_relative_to(stage_folder(root, run.stage, run.subject)) for path in written):
+            state = "[cyan]running[/cyan]"
         machine = elsewhere(root, run)
         note = str(staleness) if staleness else f"times of {machine}; {ANEW} takes them anew" if machine else ""
         table.add_row(run.stage, str(run.subject or ""), state, escape(note))
     cache.save()
     return table
+
+
+def _being_written(root: Path) -> list[Path]:
+    """Outputs of the stages that run now, in whatever process, as DVC's file of locks has them."""
+    try:
+        held = json.loads((root / ".dvc/tmp/rwlock").read_bytes())["write"]
+    except (OSError, ValueError, KeyError):  # none, or it is being written
+        return []
+    return [Path(path) for path, holder in held.items() if psutil.pid_exists(holder["pid"])]
 
 
 def _registered(model: RegisteredModel | None) -> tuple[str, str]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from rich.console import Console
 
 from flows import display, preflight
+from flows.commands.status import show_status
 from flows.pipeline import run_pipeline
+from flows.stage_cache import StageCache
+from tasks.project.params import load_params
+from tasks.project.stage import StageContext
 from tasks.project.stages import PROBLEM
 from tests.flows.ran import ran, stage_runs, task_states
 
@@ -163,8 +170,6 @@ def test_what_a_run_page_shows(server: None, project: Path, monkeypatch: pytest.
 
 
 def test_the_terminal_shows_one_line_a_stage(server: None, project: Path) -> None:
-    from rich.console import Console
-
     console = Console(record=True, width=120, force_terminal=False)
     with display.shown_on(display.TerminalDisplay(console)):
         run_pipeline(problems=["digit-3"], return_state=True)
@@ -175,6 +180,25 @@ def test_the_terminal_shows_one_line_a_stage(server: None, project: Path) -> Non
     first, second = (lines[at + stages.index("search")] for at in (0, len(stages)))
     assert first.startswith("✓ search [digit-3]") and first.endswith("s  density 0.125  rounds 3")
     assert second.startswith("= search [digit-3]") and "up to date" in second
+
+
+def test_status_answers_while_a_stage_runs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own, of whatever the files say: DVC's own status would wait, and give up."""
+    cache = StageCache(project)
+    shown: list[str] = []
+
+    def body() -> None:
+        console = Console(record=True, width=200, file=io.StringIO())
+        show_status(project, [], console)
+        shown.extend(console.export_text().splitlines())
+        context = StageContext("validate_data", load_params(project / "params.yaml"), project)
+        importlib.import_module("tasks.validate_data").validate_data(context)
+
+    cache.run("validate_data", None, body)
+    cache.close()
+    states = {tuple(cell.strip() for cell in line.split("\u2502")[1:4]) for line in shown if "\u2502" in line}
+    assert ("validate_data", "", "running") in states and ("search", "digit-3", "stale") in states
+    assert not [state for state in states if state[2] == "running" and state[0] != "validate_data"]
 
 
 def test_full_disk_is_found_before_the_first_stage(
