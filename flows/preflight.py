@@ -88,7 +88,9 @@ def check(
     _check_disk(root)
     for subject in subjects:
         _check_parts(root, params, subject)
-    for section, config in dict(s.data(params) for s in (*parts_of(params, subjects), *subjects)).items():
+    everything = (*parts_of(params, subjects), *subjects)
+    shared = [] if kind.own_data else [("data", params.data)]
+    for section, config in dict([*shared, *(subject.data(params) for subject in everything)]).items():
         _check_data(root, config, section, cache)
     _check_http(tracking_uri(root))
     with cache.at_once():

@@ -8,7 +8,8 @@ from typing import Any
 
 from flows.registry_view import registered_model
 from flows.stage_cache import StageCache
-from seam.files import read_json, sha256_file
+from seam.files import read_json
+from tasks.project.data_guard import digest_of_data
 from tasks.project.environment import tracking_uri
 from tasks.project.params import load_params
 from tasks.project.source_changes import changed_source, own_sources
@@ -69,9 +70,9 @@ def _checkpoints(root: Path, run: StageRun, section: str | None) -> list[str]:
 
 
 def _own_files_changed(root: Path, source: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint or an architecture file has other content than when it was read."""
+    """Whether a checkpoint, an architecture file or raw data has other content than when it was read."""
     files = source.get("files", {})
-    return any(not (root / name).is_file() or sha256_file(root / name) != digest for name, digest in files.items())
+    return any(not (root / name).exists() or digest_of_data(root / name) != digest for name, digest in files.items())
 
 
 def _alias_moved(root: Path, source: Mapping[str, Any], checkpoint: str) -> bool:

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seam.data.images import LabelledImages, images_of
+from seam.data.images import LabelledImages
 from seam.data.lazy import select
-from seam.data.prepared import ImageData, load_prepared
 from seam.door.compose import Composition
 from seam.door.compose import compose as put_together
 from seam.door.given import Labelled
@@ -23,7 +22,7 @@ from seam.measures.modules import Found, f1_by_class
 from seam.measures.shipped import Claim, ship
 from seam.networks.predict import accuracy, predict
 from tasks.inputs.parts import Part, parts, require_classes
-from tasks.inputs.splits import unseen_split
+from tasks.inputs.pooled import pooled
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 from tasks.report.composition import confusion_plots, render_composition_report
 from tasks.report.confusion import confusion
@@ -38,24 +37,20 @@ def compose(context: StageContext) -> StageResult:
         ConfigError: a class has no module or no images here, or is named twice; fewer than two.
         DataError: the modules take different images, or others than the data set has.
     """
-    params = context.params
     made_of = parts(context)
-    data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
-    wanted = _wanted(context, made_of, data)
-    split = unseen_split(params, data, seen=any(part.may_have_seen for part in made_of))
-    val, test = images_of(data, split.val_split, split.val), images_of(data, "test", split.test)
+    images = pooled(context, made_of)
+    wanted = _wanted(context, made_of, images.classes)
     context.progress(0.1, "choose modules on val")
     with collect_warnings(context) as doubts:
-        made = put_together(
-            [part.modules for part in made_of], wanted, train=Labelled(val, data.classes, as_stored=True)
-        )
+        val = Labelled(images.val, images.classes, as_stored=True)
+        made = put_together([part.modules for part in made_of], wanted, train=val)
     context.progress(0.6, "measure on test")
-    inside = _among(test, wanted, data.classes)
+    inside = _among(images.test, wanted, images.classes)
     metrics = {
         **_about(made, made_of),
         **_measured(context, made, made_of, inside),
-        "num_val": len(val),
-        "val_from": split.val_from,
+        "num_val": len(images.val),
+        "val_from": images.val_from,
         "num_test": len(inside),
         "files": {path: digest for part in made_of for path, digest in part.files.items()},
         "warnings": list(dict.fromkeys([*(w for part in made_of for w in part.source.info.warnings), *doubts])),
@@ -72,14 +67,14 @@ def compose(context: StageContext) -> StageResult:
     return context.result({"modules": len(wanted), "accuracy": after["accuracy"], "macs": after["macs_nonzero"]})
 
 
-def _wanted(context: StageContext, made_of: Sequence[Part], data: ImageData) -> tuple[str, ...]:
+def _wanted(context: StageContext, made_of: Sequence[Part], classes: Sequence[str]) -> tuple[str, ...]:
     """The classes of the new network."""
     asked, where = context.params.compositions[context.name].classes, f"compositions.{context.name}.classes"
     there = tuple(dict.fromkeys(of for part in made_of for of in part.modules.classes))
     wanted = there if asked is None else asked
     for known, whose in (
         (there, "that there is a module for"),
-        (data.classes, "of the data, to choose and measure on"),
+        (classes, "of the data, to choose and measure on"),
     ):
         require_classes(wanted, known, where, f"classes {whose}")
     if twice := [name for name in dict.fromkeys(wanted) if wanted.count(name) > 1]:

@@ -21,9 +21,12 @@ from seam.methods.modules import modularize as make_modules
 from seam.networks.predict import accuracy
 from seam.networks.source import Source, save_source
 from seam.runtime import start
+from tasks.inputs.images import ABOUT, IMAGES, project_images, write_about
+from tasks.inputs.own_images import own_images
 from tasks.inputs.own_source import own_source
 from tasks.inputs.parts import PACK
 from tasks.inputs.splits import unseen_split
+from tasks.project.data_guard import digest_of_data
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 from tasks.project.stages import MODULARIZED
 from tasks.report.confusion import confusion
@@ -33,17 +36,21 @@ from tasks.report.modularization import plots, render_modularization_report
 def modularize(context: StageContext) -> StageResult:
     """Take the source apart, and publish modules and source.
 
-    Writes modules/ (the pack), source.safetensors and source.json (what it is bound to), metrics.json,
-    pictures and report.html; and artifacts/modularized/NAME.json, which changes with them.
+    Writes modules/ (the pack), source.safetensors and source.json (what it is bound to), data/ (images
+    of its own, or about.json alone), metrics.json, pictures and report.html; and
+    artifacts/modularized/NAME.json, which changes with them.
 
     Raises:
-        DataError: a class has no image in train or val.
+        DataError: images of its own that are not what they should be; a class has no image in train or
+            val.
         NoChannelsError: none of the source's channels can be removed, which the method needs.
     """
     params = context.params
     config = params.modularizations[context.name]
-    source = own_source(context, config.source, "source")
-    data = load_prepared(context.artifact("validate_data", "dataset.safetensors"))
+    own = own_images(context, config.data, "data")
+    source = own_source(context, config.source, "source", own.dataset if own else None)
+    images = own or project_images(context)
+    data = load_prepared(images.dataset)
     split = unseen_split(params, data, seen=not source.info.trained_here)
     train, val = images_of(data, "train", split.train), images_of(data, split.val_split, split.val)
     classes = Classes(train, val, source.preprocess(), data.classes)
@@ -57,13 +64,21 @@ def modularize(context: StageContext) -> StageResult:
     made = modules_of(network, pieces, Takes.of(source.preprocess(), example), {}, len(data.classes), context.name)
     test = images_of(data, "test", split.test)
     found = measure_parts(made, test)
-    metrics = _metrics(context, source, made, found, test) | {"warnings": [*source.info.warnings, *doubts]}
+    files = {own.config.path: digest_of_data(context.root / own.config.path)} if own else {}
+    metrics = _metrics(context, source, made, found, test) | {
+        "files": files,
+        "warnings": [*source.info.warnings, *doubts],
+    }
     kept = [[float(mask.double().mean()) for mask in piece.masks.values()] for piece in pieces.values()]
     layers = list(next(iter(pieces.values())).masks)
     drawn = plots(metrics, layers, kept, found.jaccard.tolist())
     page = render_modularization_report(context, metrics, drawn)
     with context.publish() as out:
         made.save(out / PACK)
+        write_about(images, own is not None, out / IMAGES)
+        if own:
+            for path in own.dataset.parent.iterdir():
+                path.replace(out / IMAGES / path.name)
         save_source(network, source.info, out)
         write_json(out / "metrics.json", metrics)
         for plot in drawn:
@@ -128,8 +143,10 @@ def _metrics(
 def _mark(context: StageContext) -> None:
     """The small file that changes with what is published."""
     folder = context.folder(context.stage)
-    pack, source = (read_json(folder / name) for name in (f"{PACK}/modules.json", "source.json"))
+    read = (f"{PACK}/modules.json", "source.json", f"{IMAGES}/{ABOUT}")
+    pack, source, about = (read_json(folder / name) for name in read)
     content = {"pack_sha256": pack["sha256"], "source_sha256": source["sha256"], "bound_to": pack["source_sha256"]}
+    content |= {"images_sha256": about["dataset_sha256"]} if about["own"] else {}
     write_json(context.root / "artifacts" / MODULARIZED / f"{context.name}.json", content)
 
 

@@ -41,6 +41,7 @@ def register_composition(context: StageContext) -> StageResult:
         preprocess=made_of[next(iter(used))].source.preprocess(),
         classes=metrics["classes"],
         hashes={**metrics["hashes"], **heads},
+        images=made_of[next(iter(used))].images,
         about=f"{len(chosen)} modules of {', '.join(used)} put together, without training",
     )
     return register_made(context, made)

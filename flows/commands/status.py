@@ -15,9 +15,9 @@ from rich.table import Table
 from flows.registry_view import RegisteredModel, registered_model
 from flows.stage_cache import StageCache, shared_cache
 from tasks.project.environment import tracking_uri
-from tasks.project.params import load_params
+from tasks.project.params import Params, load_params
 from tasks.project.stages import KINDS, PROBLEM
-from tasks.project.subject import StageRun, chosen, entries, runs_of, stage_folder
+from tasks.project.subject import StageRun, Subject, chosen, entries, runs_of, stage_folder
 from tasks.project.timed import ANEW, elsewhere
 
 
@@ -31,10 +31,9 @@ def show_status(root: Path, names: Sequence[str], console: Console) -> None:
         console.print(_stages(root, shared_cache(root), list(runs)))
     models = Table("problem", "registered model", "versions", "aliases", "report")
     for subject in itertools.chain.from_iterable(subjects.values()):
-        name = subject.registered_name(params)
         report = stage_folder(root, subject.row.reports, subject) / "report.html"
         where = str(report.relative_to(root)) if report.is_file() else "none yet"
-        models.add_row(subject.name, name, *_registered(registered_model(tracking_uri(root), name)), where)
+        models.add_row(subject.name, *_model(root, params, subject), where)
     console.print(models)
 
 
@@ -59,6 +58,14 @@ def _being_written(root: Path) -> list[Path]:
     except (OSError, ValueError, KeyError):  # none, or it is being written
         return []
     return [Path(path) for path, holder in held.items() if psutil.pid_exists(holder["pid"])]
+
+
+def _model(root: Path, params: Params, subject: Subject) -> tuple[str, str, str]:
+    """Name, versions and aliases; nothing where its kind registers none."""
+    if subject.row.registers is None:
+        return "", "", ""
+    name = subject.registered_name(params)
+    return name, *_registered(registered_model(tracking_uri(root), name))
 
 
 def _registered(model: RegisteredModel | None) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from seam.door.parts import Modules, load_modules
 from seam.errors import ConfigError, MaskError
 from seam.files import read_json, sha256_file
 from seam.networks.source import Source, load_source
+from tasks.inputs.images import Images, images_in
 from tasks.project.stage import StageContext
 from tasks.project.subject import named_in, parts_of, stage_folder
 
@@ -31,7 +32,9 @@ class Part:
     files: Mapping[str, str]
     """Of modules that were made elsewhere: path, relative to the project where it is below it -> sha256."""
     hashes: Mapping[str, str]
-    """pack_sha256, source_sha256."""
+    """pack_sha256, source_sha256; images_sha256 where it has a data set of its own."""
+    images: Images | None
+    """Of its own data set; None: it is of the project's."""
 
     def head_sha256(self, of: str) -> str:
         """Of the head of one class's module."""
@@ -88,9 +91,12 @@ def _part(context: StageContext, name: str, made_here: Path | None) -> Part:
         raise MaskError(f"{folder / missing[0]}: no such file", hint="rerun_producer", path=folder / missing[0])
     source = load_source(folder)
     modules = load_modules(folder / PACK, source.network).called(name)
-    files = {} if made_here is not None else {_shown(context.root, folder / f): sha256_file(folder / f) for f in _FILES}
+    images = images_in(folder)
+    read = [*(folder / f for f in _FILES), *([images.dataset] if images else [])]
+    files = {} if made_here is not None else {_shown(context.root, f): sha256_file(f) for f in read}
     hashes = {"pack_sha256": read_json(folder / PACK / CARD)["sha256"], "source_sha256": source.info.sha256}
-    return Part(name, source, modules, files, hashes)
+    hashes |= {"images_sha256": sha256_file(images.dataset)} if images else {}
+    return Part(name, source, modules, files, hashes, images)
 
 
 def _where(context: StageContext) -> str:

@@ -54,30 +54,31 @@ _RATES = {
 """Learning rates of what a stage trains, where that is no student."""
 
 
-def advice(hint: Hint, run: StageRun | None, path: Path | None = None) -> str | None:
+def advice(hint: Hint, run: StageRun | None, path: Path | None = None, **known: str) -> str | None:
     """What to do where a stage is told `hint`.
 
     Args:
         hint: of the error.
         run: the stage, and what it works on; None: no stage, for example a command.
         path: of the file that is wrong.
+        known: names that the sentences have here, before those of the stage.
 
     Returns:
         Without a full stop; None: this stage has no parameter for that.
     """
     try:
-        return ADVICE[hint].format_map(_names(run, path))
+        return ADVICE[hint].format_map(_names(run, path) | known)
     except KeyError:
         return None
 
 
 @contextmanager
-def advising(run: StageRun | None) -> Iterator[None]:
-    """Errors of the library raised inside say which parameter of this stage to change."""
+def advising(run: StageRun | None, **known: str) -> Iterator[None]:
+    """Errors of the library raised inside say which parameter of this stage to change; `known`: as of `advice`."""
     try:
         yield
     except SeamError as e:
-        said = None if e.hint is None else advice(e.hint, run, e.path)
+        said = None if e.hint is None else advice(e.hint, run, e.path, **known)
         if said is None:
             raise
         raise e.advise(said) from e

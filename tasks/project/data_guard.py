@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
 
 from seam.errors import DataError
+from seam.files import sha256_file
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,14 @@ def check_data_unchanged(root: Path, data_path: str = "data") -> None:
             f"{shown or name.with_suffix('')}: not the data recorded in {name};"
             f" `dvc checkout --force {name}` restores it, `dvc add {name.with_suffix('')}` accepts the change."
         )
+
+
+def digest_of_data(path: Path) -> str:
+    """SHA-256 of a file's bytes; of a folder, of the names and sizes of all files in it."""
+    if not path.is_dir():
+        return sha256_file(path)
+    found = sorted((str(f.relative_to(path)), f.stat().st_size) for f in path.rglob("*") if f.is_file())
+    return hashlib.sha256("\n".join(f"{size} {name}" for name, size in found).encode()).hexdigest()
 
 
 def _tracking_file(root: Path, data_path: str) -> Path | None:

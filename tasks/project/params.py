@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -226,4 +227,5 @@ def _known_keys(location: Sequence[str]) -> list[str]:
             if get_args(kind)
             else get_type_hints(kind).get(part)
         )
+        kind = next((a for a in get_args(kind) if get_origin(kind) is UnionType and is_dataclass(a)), kind)
     return [key_of(f.name) for f in fields(kind)] if is_dataclass(kind) else []

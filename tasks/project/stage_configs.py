@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from seam.configs.check import Ge, NotEmpty, config, require
+from seam.configs.data import DataConfig
 from seam.configs.modules import ModulesConfig
 from seam.methods.catalogue import MODULES, names
 from tasks.project.measured import Registrable
@@ -40,6 +42,19 @@ class RegisterConfig:
     """The registered model is called <name_prefix><problem>."""
     experiment: str = "seam"
     """MLflow experiment."""
+
+
+def _with_path(value: Any) -> Any:
+    """A data set without a path would be the project's."""
+    if isinstance(value, Mapping) and "path" not in value:
+        raise ValueError(
+            "data must have a path, got none; for example {kind: image_folder, path: flowers, image_size: 224}"
+        )
+    return value
+
+
+OwnData = Annotated[DataConfig | None, BeforeValidator(_with_path)]
+"""A data set beside that of the project; null: there is none."""
 
 
 @config
@@ -81,6 +96,9 @@ class ModularizationConfig(ModulesConfig):
 
     method: str = "gradsplitter"
     """One that makes modules (`seam methods`); its numbers are the section with its name."""
+    data: OwnData = None
+    """Images of its own, with the keys of `data`: a network is trained on them, or a checkpoint that `source` names is
+    loaded, and taken apart; null: the project's."""
     source: SourceChanges = None
     """What is taken apart: keys of `prepare_source` that differ, as {architecture: ..., checkpoint: ...};
     null: the source itself."""

@@ -217,7 +217,7 @@ COMPOSITION = Kind(
         " --of parts --classes 3,5,8"
     ),
     first=RESTRUCTURING.first,
-    then=(Stage("compose"), Stage("register_composition")),
+    then=(Stage("list_parts"), Stage("compose"), Stage("register_composition")),
     data="validate_data",
     source="prepare_source",
     source_section="prepare_source",
@@ -245,7 +245,7 @@ PATCH = Kind(
         " --class 8"
     ),
     first=RESTRUCTURING.first,
-    then=(Stage("patch"), Stage("register_patch")),
+    then=(Stage("list_part"), Stage("patch"), Stage("register_patch")),
     data="validate_data",
     source="prepare_source",
     source_section="prepare_source",
@@ -265,8 +265,8 @@ PATCH = Kind(
 KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZATION, COMPOSITION, PATCH)}
 """The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
 MODULARIZED = "modularized"
-"""Folder of artifacts/ with a small file a modularization, which changes with it: what DVC compares for whatever is
-made of modularizations, since it takes no lists of dependencies."""
+"""Folder of artifacts/ with a small file a modularization, which changes with it: of these a stage lists those that a
+subject is made of, for DVC to compare, which takes no lists of dependencies."""
 DIGEST_STAGE = "digest_code"
 """Of DVC alone: what `dvc repro` sees of the code. It is of no kind; flows keep its file themselves."""
 

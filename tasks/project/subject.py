@@ -61,10 +61,12 @@ class Subject:
         return f"{params.register_model.name_prefix}{self.deed.replace(' ', '-')}"
 
     def data(self, params: Params) -> tuple[str, DataConfig]:
-        """Its data set, and which parameters those are: `data`, or `targets.flowers`."""
-        if not self.row.own_data:
-            return "data", params.data
-        return f"{self.row.section}.{self.name}", entries(params, self.row)[self.name]
+        """Its data set, and which parameters those are: `data`, `targets.flowers`, or `modularizations.parts.data`."""
+        entry = entries(params, self.row)[self.name]
+        if self.row.own_data:
+            return f"{self.row.section}.{self.name}", entry
+        own: DataConfig | None = getattr(entry, "data", None)
+        return ("data", params.data) if own is None else (f"{self.row.section}.{self.name}.data", own)
 
     def __str__(self) -> str:
         return self.name if self.student is None else f"{self.name} {self.student}"

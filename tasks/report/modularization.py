@@ -65,7 +65,7 @@ def render_modularization_report(context: StageContext, metrics: Mapping[str, An
     """The whole page."""
     dumped = context.params.model_dump(mode="json")
     entry = dumped["modularizations"][context.name]
-    own = {key: entry[key] for key in ("source", "method", metrics["method"]) if entry[key] is not None}
+    own = {key: entry[key] for key in ("data", "source", "method", metrics["method"]) if entry[key] is not None}
     return render(
         _TEMPLATE,
         drawn,

@@ -15,6 +15,7 @@ from seam.data.prepared import load_prepared
 from seam.files import read_json, sha256_file, write_json
 from seam.measures.shipped import Claim
 from seam.networks.source import Preprocess
+from tasks.inputs.images import Images, project_images
 from tasks.project.stage import StageContext, StageResult
 from tasks.tracking.environment import data_dvc, made_with
 from tasks.tracking.evidence import DataUsed, RunEvidence, metric_values
@@ -52,6 +53,8 @@ class MadeNetwork:
     """In words, for the registry."""
     refused: str | None = None
     """Why it is not registered at all; None: it is."""
+    images: Images | None = None
+    """That it takes; None: those of the project."""
 
 
 def register_made(context: StageContext, made: MadeNetwork) -> StageResult:
@@ -64,7 +67,8 @@ def register_made(context: StageContext, made: MadeNetwork) -> StageResult:
     """
     policy = load_policy(context.root / POLICY)
     metrics = read_json(context.artifact(made.stage, "metrics.json"))
-    hashes = {"dataset_sha256": sha256_file(context.artifact("validate_data", "dataset.safetensors")), **made.hashes}
+    images = made.images or project_images(context)
+    hashes = {"dataset_sha256": sha256_file(images.dataset), **made.hashes}
     verdicts = judge_network(policy, metrics[made.key], metrics[made.against], made.against, metrics["num_test"])
 
     def publish(registration: Mapping[str, Any], out: Path) -> RunFiles:
@@ -81,9 +85,9 @@ def register_made(context: StageContext, made: MadeNetwork) -> StageResult:
         shown = [f for f in context.folder(made.stage).iterdir() if f.suffix in (".json", ".html", ".svg", ".yaml")]
         return {"card.json": out / "card.json"} | {file.name: file for file in shown}
 
-    served = None if made.refused else _served(context, made, metrics, policy.description)
+    served = None if made.refused else _served(context, made, images, metrics, policy.description)
     profile: dict[str, int] = {str(key): metrics[key] for key in ("num_val", "num_test") if key in metrics}
-    data = DataUsed(context.params.data, hashes["dataset_sha256"], profile)
+    data = DataUsed(images.config, hashes["dataset_sha256"], profile)
     sizes = {key: metrics[key] for key in (made.key, made.against)}
     tags = {tag_name(name): value for name, value in hashes.items()}
     evidence = RunEvidence([], metric_values(made.stage, sizes, _MEASURED), data, tags)
@@ -102,26 +106,28 @@ def tag_name(name: str) -> str:
     return f"seam.{readable}:{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def _served(context: StageContext, made: MadeNetwork, metrics: Mapping[str, Any], description: str) -> ServedModel:
+def _served(
+    context: StageContext, made: MadeNetwork, images: Images, metrics: Mapping[str, Any], description: str
+) -> ServedModel:
     """As consumers get it; the hashes of its parts are tags of the version too."""
-    data, params = load_prepared(context.artifact("validate_data", "dataset.safetensors")), context.params
+    data = load_prepared(images.dataset)
     where = context.artifact(made.stage, "metrics.json")
     return ServedModel(
-        name=context.whole.registered_name(params),
+        name=context.whole.registered_name(context.params),
         made_of={
             **made.hashes,
             "scale": made.preprocess.scale.flatten().tolist(),
             "shift": made.preprocess.shift.flatten().tolist(),
             "classes": list(made.classes),
             "image_shape": list(data.image_shape),
-            "image_size": params.data.image_size,
+            "image_size": images.config.image_size,
         },
         network=made.network,
         claim=Claim(metrics[made.key], str(where), f"run the stage {made.stage} again"),
         preprocess=made.preprocess,
         classes=made.classes,
         image_shape=data.image_shape,
-        image_size=params.data.image_size,
+        image_size=images.config.image_size,
         example=data.x_test[:2],
         description=f"{context.name}: {made.about}. {description}",
         tags={tag_name(name): value for name, value in made.hashes.items()},

@@ -148,6 +148,17 @@ def test_dvc_alone_sees_the_change_and_repro_runs_what_uses_it_in_one_command(pr
     assert stale(project) == {} and status(project) == set()
 
 
+def test_another_modularization_makes_nothing_stale_that_is_made_of_others(project: Path) -> None:
+    params = (project / "params.yaml").read_bytes()
+    change_params(project / "params.yaml", ["modularizations.more={method: decomposition}"])
+    dvc(project, "repro")
+    assert ran(project) == ["modularize@more"]
+    (project / "params.yaml").write_bytes(params)
+    (project / "artifacts/modularized/more.json").unlink()
+    dvc(project, "repro")
+    assert ran(project) == [] and status(project) == set()
+
+
 def test_what_is_no_code_makes_nothing_stale(project: Path) -> None:
     noise = ("seam/masks/__pycache__/pack.cpython-311.pyc", "seam/masks/old.pyc", "tests/test_new.py", "docs/new.md")
     for name in noise:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import flows.cli  # noqa: F401  the commands
 from flows.app import app
 from flows.compose import run_compositions
+from flows.modularize import run_modularizations
 from flows.stage_cache import shared_cache
 from tasks.project.params import load_params
 from tests.flows.ran import ran, task_states
@@ -32,8 +33,22 @@ def test_modules_are_made_first_then_only_what_is_new_runs(server: None, project
     assert ran(project) == [] and set(task_states(again).values()) == {"Cached"}
     assert run_compositions(["compositions.few.classes=['3', '5']"], return_state=True).is_completed()
     assert ran(project) == made("few")
-    (project / "artifacts/modularized/more.json").write_text('{"pack_sha256": "other"}')
-    assert not shared_cache(project).is_current("compose", "best")
+    shared_cache(project).run("modularize", "more", lambda: _exchange(project, "more"))
+    assert run_compositions(return_state=True).is_completed() and ran(project) == made("best")  # few has no part of it
+
+
+def test_other_modularizations_do_not_matter(server: None, project: Path) -> None:
+    assert run_compositions(BOTH, return_state=True).is_completed()
+    assert run_modularizations(["modularizations.third={}"], return_state=True).is_completed()
+    assert "modularize@third" in ran(project)
+    assert shared_cache(project).staleness("compose", "few").reasons == ()
+    again = run_compositions(return_state=True)
+    assert ran(project) == [] and task_states(again)["compose [few]"] == "Cached"
+
+
+def _exchange(project: Path, name: str) -> None:
+    """As the stage does where modules turn out otherwise."""
+    (project / f"artifacts/modularized/{name}.json").write_text('{"pack_sha256": "other"}')
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from flows.commands.status import show_status
 from flows.modularize import run_modularizations
+from tasks.project.change_params import change_params
 from tests.flows.ran import ran, task_states
 
 BOTH = ["modularizations={parts: {}, other: {method: decomposition}}"]
@@ -23,6 +26,16 @@ def test_modularizations_run_in_order_then_only_what_is_new(server: None, projec
     assert ran(project) == ["modularize@other"]
 
 
+def test_its_status_names_no_model(project: Path) -> None:
+    change_params(project / "params.yaml", ["modularizations={parts: {}}", "restructurings={flat: {}}"])
+    console = Console(record=True, width=200)
+    show_status(project, [], console)
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in console.export_text().splitlines()]
+    models = {row[0]: row[1:] for row in rows if len(row) == 5}
+    assert models["parts"] == ["", "", "", "none yet"]
+    assert models["flat"][0] == "seam-restructuring-flat" and models["digit-3"][0] == "seam-digit-3"
+
+
 @pytest.mark.parametrize(
     ("overrides", "names", "message"),
     [
@@ -33,6 +46,8 @@ def test_modularizations_run_in_order_then_only_what_is_new(server: None, projec
         (["modularizations={parts: {gradsplitter: {cycles: -1}}}"], [], "cycles must be >= 0, got -1"),
         (["modularizations={digit-3: {}}"], [], "must have different names"),
         (["modularizations={modularized: {}}"], [], "must not be called like a stage"),
+        (["modularizations={parts: {data: {path: nowhere}}}"], [], "modularizations.parts.data.path: "),
+        (["modularizations={parts: {data: {kind: npz}}}"], [], "modularizations.parts.data: data must have a path"),
     ],
 )
 def test_modularizations_that_cannot_begin_are_one_line(

@@ -9,6 +9,7 @@ import pytest
 from flows.registry_view import RegisteredModel
 from flows.staleness import source_changed
 from seam.files import sha256_file, write_json
+from tasks.project.data_guard import digest_of_data
 from tasks.project.stages import MODULARIZATION
 from tasks.project.subject import StageRun, Subject, stage_folder
 
@@ -30,6 +31,27 @@ def test_a_checkpoint_with_other_content(tmp_path: Path, recorded: Path) -> None
     write_json(recorded, {"files": {"net.pth": sha256_file(tmp_path / "net.pth")}})
     assert not source_changed(tmp_path, RUN)
     (tmp_path / "net.pth").write_text("two")
+    assert source_changed(tmp_path, RUN)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_images_of_its_own_with_other_content(tmp_path: Path, recorded: Path, folder: bool) -> None:
+    _write(tmp_path, "null")
+    raw = tmp_path / "leaves"
+    if folder:
+        (raw / "train/red").mkdir(parents=True)
+    file = raw / "train/red/1.png" if folder else raw
+    file.write_text("one")
+    write_json(recorded.with_name("metrics.json"), {"files": {"leaves": digest_of_data(raw)}})
+    assert not source_changed(tmp_path, RUN)
+    if folder:
+        file.rename(file.with_name("2.png"))
+        assert source_changed(tmp_path, RUN)
+        file.with_name("2.png").rename(file)
+        assert not source_changed(tmp_path, RUN)
+    file.write_text("three")
+    assert source_changed(tmp_path, RUN)
+    file.unlink()
     assert source_changed(tmp_path, RUN)
 
 

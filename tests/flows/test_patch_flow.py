@@ -33,8 +33,17 @@ def test_modules_are_made_first_then_only_what_is_new_runs(server: None, project
     assert ran(project) == [] and set(task_states(again).values()) == {"Cached"}
     assert run_patches(["patches.other.weak={epochs: 2}"], return_state=True).is_completed()
     assert ran(project) == made("other")
-    (project / "artifacts/modularized/parts.json").write_text('{"pack_sha256": "another"}')
-    assert not shared_cache(project).is_current("patch", "fix")
+    assert run_patches(["modularizations.unused.method=decomposition"], return_state=True).is_completed()
+    assert ran(project) == []
+    (project / "artifacts/modularized/unused.json").write_text('{"pack_sha256": "another"}')
+    assert run_patches(return_state=True).is_completed() and ran(project) == []
+    shared_cache(project).run("modularize", "parts", lambda: _exchange(project, "parts"))
+    assert run_patches(return_state=True).is_completed() and ran(project) == [*made("fix"), *made("other")]
+
+
+def _exchange(project: Path, name: str) -> None:
+    """As the stage does where modules turn out otherwise."""
+    (project / f"artifacts/modularized/{name}.json").write_text('{"pack_sha256": "other"}')
 
 
 def test_modules_made_elsewhere_need_no_modularization(server: None, project: Path) -> None:

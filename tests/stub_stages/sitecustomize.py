@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STAGES = {path.stem for path in (REPOSITORY / "tasks").glob("*.py")} - {"__init__", "digest_code"}
+REAL = {"digest_code", "list_part", "list_parts"}
+"""Stages that do in no time what DVC goes by."""
+STAGES = {path.stem for path in (REPOSITORY / "tasks").glob("*.py")} - {"__init__", *REAL}
 RESULTS = {
     ("evaluate", "metrics.json"): {
         model: {"params_nonzero": kept, "macs_nonzero": 100 * kept, "accuracy": 0.9}
