@@ -196,7 +196,10 @@ def modules_of(
 def same_images(first: Takes, other: Takes, what: str) -> None:
     """Raise a DataError where two networks take different images."""
     if first.shape != other.shape:
-        raise DataError(f"{what}: expected images of shape {first.shape}, as the others take, got {other.shape}.")
+        raise DataError(
+            f"{what}: expected images of shape {first.shape}, as the others take, got {other.shape}; take networks"
+            " apart on images of one size and as many channels."
+        )
     if (first.scale, first.shift) != (other.scale, other.shift):
         shown = ["floats as they come" if t.scale is None else _numbers(t) for t in (first, other)]
         raise DataError(

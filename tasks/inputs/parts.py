@@ -18,6 +18,8 @@ from tasks.project.subject import named_in, parts_of, stage_folder
 
 PACK = "modules"
 """Folder of the pack, beside its source, in what the stage that takes a network apart publishes."""
+_SHOWN = 20
+"""Classes that a message names, of those that there are."""
 _FILES = (f"{PACK}/{CARD}", "source.json", "source.safetensors")
 
 
@@ -75,7 +77,7 @@ def require_classes(names: Iterable[str], known: Sequence[str], where: str, what
     """
     for name in names:
         if name not in known:
-            shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
+            shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
             raise ConfigError(f"{where}: expected {what} ({shown}), got '{name}'.")
 
 
