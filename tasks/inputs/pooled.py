@@ -14,6 +14,7 @@ from seam.data.images import LabelledImages, images_of
 from seam.data.lazy import LazyImages, Rows, joined
 from seam.data.prepared import load_prepared
 from seam.door.parts import same_images
+from seam.files import sha256_file
 from tasks.inputs.images import project_images
 from tasks.inputs.parts import Part
 from tasks.inputs.splits import unseen_split
@@ -33,7 +34,7 @@ class Pooled:
 
 
 def pooled(context: StageContext, made_of: Sequence[Part]) -> Pooled:
-    """Those of all parts.
+    """Those of all parts; a data set that several are of once.
 
     Raises:
         DataError: networks take images of different sizes or normalisation; a damaged data set; there
@@ -41,12 +42,15 @@ def pooled(context: StageContext, made_of: Sequence[Part]) -> Pooled:
     """
     for part in made_of:
         same_images(made_of[0].modules.takes, part.modules.takes, f"modules of {part.name}")
-    of: dict[Path, list[Part]] = {}
+    of: dict[str, list[Part]] = {}
+    dataset: dict[str, Path] = {}
     for part in made_of:
-        of.setdefault((part.images or project_images(context)).dataset, []).append(part)
+        path = (part.images or project_images(context)).dataset
+        dataset[digest := sha256_file(path)] = path
+        of.setdefault(digest, []).append(part)
     classes, vals, tests, val_from = list[str](), list[LabelledImages](), list[LabelledImages](), list[str]()
-    for path, those in of.items():
-        data = load_prepared(path)
+    for digest, those in of.items():
+        data = load_prepared(dataset[digest])
         split = unseen_split(context.params, data, seen=any(part.may_have_seen for part in those))
         classes += [name for name in data.classes if name not in classes]
         order = torch.tensor([classes.index(name) for name in data.classes])

@@ -34,12 +34,14 @@ LEAVES = {"kind": "npz", "path": "leaves.npz"}
 OTHERS: dict[str, Any] = {
     "good": PARTS,
     "leaves": {**PARTS, "data": LEAVES, "source": {"architecture": "tiny.py:tiny"}},
+    "again": {**PARTS, "data": LEAVES, "source": {"architecture": "tiny.py:tiny", "epochs": 2}},
     "small": {**PARTS, "data": {**LEAVES, "image_size": 8}, "source": {"epochs": 1}},
     "bright": {**PARTS, "data": LEAVES, "source": {"epochs": 1, "mean": [0.1], "std": [0.5]}},
 }
 ENTRIES = {
     "few": {"of": ["good", "leaves"], "classes": ["long", "blue", "red"]},
     "all": {"of": ["leaves", "good"]},
+    "twice": {"of": ["leaves", "again"]},
     "sizes": {"of": ["good", "small"]},
     "lights": {"of": ["leaves", "bright"]},
 }
@@ -123,6 +125,13 @@ def test_every_class_without_naming_any(project: Path) -> None:
     compose(context(project, "compose", "all", **CHANGES))
     metrics = read_json(project / "artifacts/all/compose/metrics.json")
     assert metrics["classes"] == ["long", "red", *(name for name in CLASSES if name != "red")]
+
+
+def test_a_data_set_of_two_networks_counts_once(project: Path) -> None:
+    compose(context(project, "compose", "twice", **CHANGES))
+    metrics = read_json(project / "artifacts/twice/compose/metrics.json")
+    assert metrics["num_test"] == 20 and metrics["num_val"] == 12  # 40% of 30
+    assert set(metrics["f1_on_val"]["long"]) == {"leaves", "again"}
 
 
 def test_a_folder_made_elsewhere_brings_its_images(project: Path, tmp_path: Path) -> None:
