@@ -4,10 +4,11 @@
     make reproduce-restructure ARGS="--data cifar10.npz --source FOLDER --images 10000"
     make reproduce-restructure ARGS="--render"
 
-On the embedded digits and the source of `seam run` (or `dvc pull`), a few minutes on one core; on another npz file
-and a folder with source.safetensors and source.json. Each seed draws the images; its card goes to
-benchmarks/results/restructure/, and docs/results.md is made of all cards. Seconds are of the CPU, on one thread.
-Blocks and epochs are chosen on val, which comes out of the training images; test images are read once, at the end.
+On the embedded digits, some minutes a seed on one core; or on another npz file. Each seed draws the images and trains
+a source of its own on those that are not val, or takes a folder with source.safetensors and source.json; its card goes
+to benchmarks/results/restructure/, and docs/results.md is made of all cards. Seconds are of the CPU, on one thread.
+Blocks and epochs are chosen on val, which comes out of the training images; test images are read once, at the end. The
+under-performing network of `repair` is another one, whose training ended after a few epochs.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from torch import Tensor, nn
 import seam
 from seam.compaction.blocks import without_blocks
 from seam.configs.methods import PartlyConfig, RestructureConfig
+from seam.configs.networks import SourceConfig
 from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
 from seam.data.images import LabelledImages
+from seam.data.statistics import channel_statistics
 from seam.defects.signed_steps import attacked
 from seam.door.reengineer import TRAINING
 from seam.files import write_json
@@ -38,13 +41,16 @@ from seam.hardware import describe
 from seam.methods.deeparc import choose, needing, segments, with_attacked
 from seam.methods.protocol import Target
 from seam.methods.restructuring import Change, Ways, beside, within_share
+from seam.networks.build import build
 from seam.networks.predict import accuracy, predict
-from seam.networks.source import Preprocess, Source, load_source
+from seam.networks.source import Preprocess, Source, SourceInfo, channels_taken, load_source, per_channel
 from seam.runtime import Runtime, start
+from seam.training.finetune import train_from_scratch
 
 AIMS = {
     "compress": RestructureConfig(images=1024, blocks=2, threshold=0.8, linkage="single", controls=False),
     "adversarial": RestructureConfig(aim="adversarial", images=1024, controls=False),
+    "repair": RestructureConfig(aim="repair", images=1024, controls=False),
 }
 KEPT_CLASSES = ["0", "1", "2", "3", "4"]
 SEARCH = SearchConfig(method="one_pass", structure="channels", cost="macs", target=0.5, accuracy_floor=0.0)
@@ -56,7 +62,11 @@ def main() -> None:
     """Run what was asked for; exits with one line on bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "data/digits.npz", help="x_train, y_train, x_test, y_test")
-    parser.add_argument("--source", type=Path, default=ROOT / "artifacts/prepare_source", help="see seam run")
+    parser.add_argument(
+        "--source", type=Path, help="a folder, as artifacts/prepare_source; none: a ResNet20 is trained"
+    )
+    parser.add_argument("--source-epochs", type=int, default=20, help="of that training")
+    parser.add_argument("--weak-epochs", type=int, default=4, help="of the under-performing network")
     parser.add_argument("--images", type=int, default=10_000, help="to train on and to choose on, at most")
     parser.add_argument("--epochs", type=int, default=20, help="of every training")
     parser.add_argument("--eps", type=float, default=0.03, help="largest change of a pixel, of [0, 1]")
@@ -75,14 +85,18 @@ def main() -> None:
 
 def reproduce(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     """The card of one seed."""
-    source = load_source(arguments.source)
-    runtime = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), source.info.pixels)
+    train, val, test = _images(arguments, seed)
+    runtime = start(RuntimeConfig(device="cpu", precision="fp32", threads=1), 1)
+    given = None if arguments.source is None else load_source(arguments.source)
+    source = given or _trained(train, val, arguments.source_epochs, runtime, seed)
     network = source.network.requires_grad_(False)
-    target, test = _images(arguments, source, seed)
+    target = Target(train, val, source.preprocess(), source.info.num_classes)
     card: dict[str, Any] = {
         "architecture": source.info.architecture,
         "data": arguments.data.stem,
         "seed": seed,
+        "source_epochs": None if given else arguments.source_epochs,
+        "weak_epochs": arguments.weak_epochs,
         "eps_pixel": arguments.eps,
         "images": {"train": len(target.train), "val": len(target.val), "test": len(test)},
         "source_test_accuracy": _right(network, test, target),
@@ -95,9 +109,14 @@ def reproduce(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     for aim, settings in AIMS.items():
         training = PartlyConfig(epochs=arguments.epochs, augment="crop")
         config = replace(settings, eps_pixel=arguments.eps, training=training)
-        made, card["aims"][aim] = retrained(network, target, test, config, runtime, seed)
+        of = network
+        if aim == "repair":
+            weak = _trained(train, val, arguments.weak_epochs, runtime, seed)
+            of, target = weak.network, replace(target, preprocess=weak.preprocess())
+        made, card["aims"][aim] = retrained(of, target, test, config, runtime, seed)
         flat = made if aim == "compress" else flat
         print(aim, card["aims"][aim], flush=True)
+    target = replace(target, preprocess=source.preprocess())
     card["channels"] = {
         name: compressed(of, source, target, test, seed) for name, of in (("source", network), ("restructured", flat))
     }
@@ -169,7 +188,33 @@ def compressed(network: nn.Module, source: Source, target: Target, test: Labelle
     }
 
 
-def _images(arguments: argparse.Namespace, source: Source, seed: int) -> tuple[Target, LabelledImages]:
+def _trained(train: LabelledImages, val: LabelledImages, epochs: int, runtime: Runtime, seed: int) -> Source:
+    """A ResNet20 that has not seen val, in eval mode."""
+    images = train.images.numpy()
+    mean, std = (np.round(values, 6).tolist() for values in channel_statistics(images))
+    torch.manual_seed(seed)
+    num_classes = int(train.labels.max()) + 1
+    network = build("resnet20", num_classes)
+    channels = channels_taken(network.eval(), images.shape[1:])
+    info = SourceInfo(
+        architecture="resnet20",
+        num_classes=num_classes,
+        mean=per_channel(mean, channels),
+        std=per_channel(std, channels),
+        image_shape=images.shape[1:],
+        params_total=sum(p.numel() for p in network.parameters()),
+        trained_here=True,
+    )
+    source = Source(network, info)
+    train_from_scratch(
+        network, source.preprocess(), train, val, SourceConfig(epochs=epochs, augment="crop"), runtime, seed
+    )
+    network.eval().requires_grad_(False)
+    return source
+
+
+def _images(arguments: argparse.Namespace, seed: int) -> tuple[LabelledImages, LabelledImages, LabelledImages]:
+    """Train, val and test."""
     with np.load(arguments.data) as data:
         arrays = {name: data[name] for name in ("x_train", "y_train", "x_test", "y_test")}
     rng = np.random.default_rng(seed)
@@ -182,8 +227,7 @@ def _images(arguments: argparse.Namespace, source: Source, seed: int) -> tuple[T
         images = arrays[f"x_{split}"][chosen]
         return LabelledImages(torch.from_numpy(images if images.ndim == 4 else images[..., None]), labels)
 
-    train, val = of("train", rows[num_val:]), of("train", rows[:num_val])
-    return Target(train, val, source.preprocess(), source.info.num_classes), of("test", tested)
+    return of("train", rows[num_val:]), of("train", rows[:num_val]), of("test", tested)
 
 
 def _right(network: nn.Module, data: LabelledImages, target: Target) -> float:

@@ -13,7 +13,11 @@ from tasks.report.markdown import table
 
 CARDS = ROOT / "benchmarks" / "results" / "restructure"
 Card = dict[str, Any]
-TRAININGS = {"adversarial": "images under attack", "compress": "blocks removed"}
+TRAININGS = {
+    "adversarial": "images under attack",
+    "repair": "an under-performing network",
+    "compress": "blocks removed",
+}
 """Aims in which parts are trained against all weights."""
 CLOSE = 0.005
 """Accuracies that differ by no more are called the same."""
@@ -34,11 +38,21 @@ def section() -> str:
         f" {seeds}. Trained for {first['training']['epochs']} epochs, parts and all weights alike, each at a rate of"
         " its own, with the source's answers as a teacher where blocks went. Seconds are of the CPU, one thread. The"
         " paper's networks are deeper (ResNets of up to 152 layers on CIFAR-10, with 10 to 50 times the usual weight"
-        f" decay, which makes blocks repeat each other). Attacks change a pixel by {first['eps_pixel']:g} at most. The"
-        " source was trained on most of the images that val is drawn from, so val flatters; test does not. One test"
-        f" image is {100 / images['test']:.2f} points. Made by `make reproduce-restructure`.\n"
+        f" decay, which makes blocks repeat each other). Attacks change a pixel by {first['eps_pixel']:g} at most."
+        f" {_of_sources(first)} One test image is {100 / images['test']:.2f} points. Made by"
+        " `make reproduce-restructure`.\n"
     )
     return "\n".join([head, _claims(cards), "", _aims(cards), "", _channels(cards), ""])
+
+
+def _of_sources(first: Card) -> str:
+    """Where the sources come from."""
+    if first.get("source_epochs") is None:
+        return "The source was trained on most of the images that val is drawn from, so val flatters; test does not."
+    return (
+        f"Each seed has a source of its own, trained for {first['source_epochs']} epochs on the training images that"
+        f" are not val; the under-performing network's training ended after {first['weak_epochs']}."
+    )
 
 
 def _claims(cards: Sequence[Card]) -> str:
@@ -47,7 +61,7 @@ def _claims(cards: Sequence[Card]) -> str:
     gap = _mean(cards, lambda c: _channel(c, "restructured") - _channel(c, "source"))
     rows = [
         ("share that is trained, images under attack", "below 20% of the neurons", f"{share:.1%} of the weights", ""),
-        *(_faster(cards, aim, words) for aim, words in TRAININGS.items()),
+        *(_faster(cards, aim, words) for aim, words in TRAININGS.items() if aim in cards[0]["aims"]),
         (
             "run time, channels after blocks against channels alone",
             "14.8% less",
@@ -123,6 +137,7 @@ def _channels(cards: Sequence[Card]) -> str:
     said = (
         "Both give up half of the multiply-adds they begin with, by the same search, and train for as many epochs."
         f" Machine: {machine['cpu']}, {machine['cores']} cores, busy with other work; torch {cards[0]['torch']}."
+        + "".join(f" {card['note']}" for card in cards if "note" in card)
     )
     return f"{table(header, rows)}\n\n{said}"
 

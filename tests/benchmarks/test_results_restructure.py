@@ -67,4 +67,18 @@ def test_claimed_beside_measured(
     text = results_restructure.section()
     assert all(part in text for part in said), text
     assert "15.0% of the weights" in text
+    assert "The source was trained on most of the images that val is drawn from" in text and "under-perf" not in text
     assert "leave 70.0%; as many random ones 40.0% (mean of 2 draws, best 60.0%)" in text
+
+
+def test_sources_of_their_own_and_an_under_performing_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results_restructure, "CARDS", tmp_path)
+    card = _card(60.0, 0.8, 3.0)
+    card["aims"]["repair"] = {**card["aims"]["adversarial"], "untrained": {"clean": 0.5}}
+    card["aims"]["repair"]["parts"] = _way(0.79, 50.0, 0.15)
+    write_json(tmp_path / "a.json", {**card, "source_epochs": 20, "weak_epochs": 4, "note": "Twice."})
+    text = results_restructure.section()
+    row = "| training time of parts, an under-performing network | 32.85% less at a similar accuracy |"
+    assert f"{row} 50.0% less, accuracy -1.00 points | **lost** |" in text
+    assert "a source of its own, trained for 20 epochs" in text and "ended after 4" in text
+    assert "so val flatters" not in text and "torch 2. Twice." in text
