@@ -29,6 +29,10 @@ class NotFollowedError(Exception):
     """Why nothing can be removed from a network; `compact` returns the text."""
 
 
+class DecidesByContentError(NotFollowedError):
+    """Its code goes one way or another by what is in the images; the text names the line."""
+
+
 class Traced:
     """A network as a graph of operations.
 
@@ -171,7 +175,7 @@ def _traced(
         _take_defaults(traced)
         return traced, tracer.decisions
     except BranchError as e:
-        raise NotFollowedError(str(e)) from e
+        raise DecidesByContentError(str(e)) from e
     except Exception as e:  # whatever the network's own code raises when it is given a proxy
         raise NotFollowedError(f"torch.fx cannot trace or run it: {short(e)}") from e
     finally:

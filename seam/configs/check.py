@@ -24,10 +24,12 @@ from typing import (
     get_type_hints,
 )
 
+from seam.errors import ConfigError
+
 T = TypeVar("T")
 
 
-class ConfigValueError(ValueError):
+class ConfigValueError(ConfigError):
     """A value of a config is not what its type allows."""
 
     def __init__(self, name: str, message: str) -> None:
@@ -109,9 +111,9 @@ def key_of(field: str) -> str:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise a ValueError with this message unless the condition holds."""
+    """Raise a ConfigError with this message unless the condition holds."""
     if not condition:
-        raise ValueError(message)
+        raise ConfigError(message)
 
 
 def bounds(annotation: Any) -> str:

@@ -13,20 +13,23 @@ from torch import Tensor
 from torch.utils.data import (
     DataLoader,
     Dataset,
-    RandomSampler,
-    SequentialSampler,
     Subset,
     TensorDataset,
     default_collate,
 )
 
 from seam.data.lazy import Rows
-from seam.errors import DataError
+from seam.errors import DataError, SeamError
 
 Collate = Callable[[list[Any]], Any]
 _TOLD_BY = 16
 """Images that a data set is told from others by, beside their number."""
-_IMAGES, _LABELS = ("image", "images", "pixel_values", "x", "input", "inputs"), ("label", "labels", "target", "y")
+_MOST = 1 << 31
+"""Images of a data set; one that says it has more has no end."""
+_IMAGES, _LABELS = (
+    ("image", "images", "img", "pixel_values", "x", "input", "inputs"),
+    ("label", "labels", "target", "y"),
+)
 """Names in samples that are mappings."""
 
 
@@ -49,9 +52,12 @@ class DatasetImages:
         self._collate, self._workers = collate, workers
         if not isinstance(dataset, Sized) or not len(dataset):
             raise DataError("expected images, got an empty data set; give one with at least one image of each class.")
-        image = next(self.batches([np.zeros(1, np.int64)], 0))
-        if image.ndim != 4 or not image.is_floating_point():
-            got = f"{image.dtype} of shape {tuple(image.shape[1:])}"
+        if len(dataset) > _MOST:
+            raise DataError(f"expected at most {_MOST:,} images, got {len(dataset):,}; give those of one epoch.")
+        image = pair(next(self._made([[(0, 0)]])))[0]
+        if not isinstance(image, Tensor) or image.ndim != 4 or not image.is_floating_point():
+            shown = isinstance(image, Tensor)
+            got = f"{image.dtype} of shape {tuple(image.shape[1:])}" if shown else type(image).__name__
             raise DataError(
                 f"expected samples whose image is a float tensor (channels, height, width), as the network takes it,"
                 f" got {got}; add a transform, such as ToTensor() and Normalize(mean, std)."
@@ -60,8 +66,18 @@ class DatasetImages:
 
     def batches(self, chosen: Iterable[Rows], draw: int) -> Iterator[Tensor]:
         """Batches of images; what a transform draws at random is a function of `draw` and of the image's index."""
-        for batch in self._made([[(int(row), draw) for row in rows] for rows in chosen]):
-            yield pair(batch)[0]
+        keys = [[(int(row), draw) for row in rows] for rows in chosen]
+        for key, batch in zip(keys, self._made(keys), strict=True):
+            images = pair(batch)[0]
+            if not isinstance(images, Tensor) or images.shape[1:] != self.shape[1:]:
+                got = tuple(images.shape[1:]) if isinstance(images, Tensor) else type(images).__name__
+                raise DataError(f"expected images of shape {self.shape[1:]}, got {got} {_at(key)}; resize them.")
+            if not bool(images.isfinite().all()):
+                first = key[int((~images.isfinite().flatten(1).all(1)).nonzero()[0])]
+                raise DataError(
+                    f"expected finite images, got NaN or infinite values {_at([first])}; mend or remove it."
+                )
+            yield images.float()
 
     def identity(self, rows: Rows) -> Iterator[Tensor]:
         """Their number, and some of them, each as it is drawn first."""
@@ -80,7 +96,11 @@ class DatasetImages:
         found = _held_labels(self.dataset)
         if found is None:
             keys = [[(row, 0) for row in rows.tolist()] for rows in torch.arange(self.shape[0]).split(256)]
-            found = torch.cat([torch.as_tensor(pair(batch)[1]).reshape(-1) for batch in self._made(keys)])
+            found = torch.cat([_whole_numbers(pair(batch)[1]).reshape(-1) for batch in self._made(keys)])
+        if len(found) != self.shape[0]:
+            raise DataError(
+                f"expected a label for each image, got {len(found):,} of {self.shape[0]:,} images; mend it."
+            )
         if found.is_floating_point() or found.dtype == torch.bool:
             raise DataError(f"expected labels that are whole numbers, got {found.dtype}; convert them.")
         return found.long()
@@ -90,41 +110,28 @@ class DatasetImages:
         loader: DataLoader[Any] = DataLoader(
             _Seeded(self.dataset), batch_sampler=keys, collate_fn=self._collate, num_workers=self._workers
         )
-        with _global_draws_kept():
+        with global_draws_kept():
             batches = iter(loader)
-        for _ in keys:
-            with _global_draws_kept():
-                batch = next(batches)
+        for key in keys:
+            try:
+                with global_draws_kept():
+                    batch = next(batches)
+            except SeamError:
+                raise
+            except Exception as e:  # whatever the data set's own code raises
+                kind = type(e).__name__
+                why = (str(e).strip().splitlines() or [kind])[-1].removeprefix(f"{kind}: ")[:160]
+                raise DataError(
+                    f"{type(self.dataset).__name__}: expected samples of one shape, got {kind} {_at(key)}:"
+                    f" {why}; mend the data set, or leave them out."
+                ) from e
             yield batch
 
 
-def of_loader(loader: DataLoader[Any]) -> tuple[DatasetImages, Rows]:
-    """The images of a DataLoader, and which of its data set's it goes through.
-
-    Its batches and their order are not kept: batches are drawn anew for every epoch.
-
-    Raises:
-        DataError: its data set has no length or no samples by index.
-    """
-    dataset = loader.dataset
-    if not isinstance(dataset, Sized) or not hasattr(dataset, "__getitem__"):
-        raise DataError(
-            f"expected a DataLoader over a data set with a length and samples by index, got one over"
-            f" {type(dataset).__name__}; give a map-style data set."
-        )
-    # without a sampler, samples are not collated: a data set that makes whole batches
-    if loader.batch_sampler is None:
-        raise DataError("expected a DataLoader that makes batches of samples, got batch_size=None; give a batch size.")
-    images = DatasetImages(dataset, loader.collate_fn, loader.num_workers)
-    sampler = loader.sampler
-    rows = (
-        np.arange(len(dataset))
-        if isinstance(sampler, RandomSampler | SequentialSampler)
-        else np.unique(np.fromiter(sampler, np.int64))
-    )
-    if not len(rows):
-        raise DataError("expected images, got an empty loader; give one with at least one image of each class.")
-    return images, rows
+def _at(keys: Sequence[tuple[int, int]]) -> str:
+    """Which samples, in words."""
+    rows = [row for row, _ in keys]
+    return f"at index {rows[0]}" if len(rows) == 1 else f"among {len(rows)} from index {rows[0]} on"
 
 
 def pair(batch: Any) -> tuple[Any, Any]:
@@ -160,7 +167,7 @@ class _Seeded(Dataset[Any]):
 
 
 @contextmanager
-def _global_draws_kept() -> Iterator[None]:
+def global_draws_kept() -> Iterator[None]:
     """Leave the states of the global random generators as they were."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
@@ -169,6 +176,14 @@ def _global_draws_kept() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _whole_numbers(labels: Any) -> Tensor:
+    try:
+        return torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as e:
+        kind = type(labels[0] if isinstance(labels, Sequence) and labels else labels).__name__
+        raise DataError(f"expected labels that are whole numbers, got {kind}; number the classes.") from e
 
 
 def _held_labels(dataset: Any) -> Tensor | None:

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from seam.data.images import LabelledImages
 from seam.data.problems import TargetProblem
 from seam.data.splits import carve_val
+from seam.door.arguments import Wanted
 from seam.door.given import Given, Labelled, folder_split, labelled, named
 from seam.errors import DataError, SourceError, SuspectResultWarning
+from seam.measures.findings import not_taken
 from seam.networks.activations import executed_layers
-from seam.networks.plain import copy_of
 from seam.networks.scores import find_scores, give_found, shown_output
 
-Device = Literal["auto", "cpu", "cuda"]
+_SHOWN = 8
 VAL_SHARE = 0.2
 """Of the training images that become val where none are given."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How images are to be read, and computed on."""
-
-    mean: Sequence[float] | None
-    """Of pixels in [0, 1], for images as stored; None: chosen on val."""
-    std: Sequence[float] | None
-    image_size: int | None
-    seed: int
-    device: Device
 
 
 @dataclass(frozen=True)
@@ -55,44 +46,19 @@ class Images:
         return self.train.example(self.preprocess)
 
 
-def own_copy(network: Any) -> nn.Module:
-    """A copy of the caller's network to work on: eval mode, float32, on the CPU.
-
-    Raises:
-        SourceError: it is no trained float32 network with its weights in memory.
-    """
-    if not isinstance(network, nn.Module) or isinstance(network, torch.jit.ScriptModule):
-        raise SourceError(f"expected a torch.nn.Module, got {type(network).__name__}; build the network, then load it.")
-    parameters = dict(network.named_parameters())
-    if not parameters:
-        raise SourceError(f"{type(network).__name__}: expected a network with weights, got one without any.")
-    for name, parameter in parameters.items():
-        if parameter.is_meta:
-            raise SourceError(f"'{name}' is on the meta device, expected weights in memory; load the weights first.")
-        if parameter.dtype != torch.float32:
-            raise SourceError(f"'{name}' is {parameter.dtype}, expected torch.float32; call network.float() first.")
-        if not bool(torch.isfinite(parameter).all()):
-            raise SourceError(
-                f"'{name}' holds NaN or infinite values, expected finite weights; load a good checkpoint."
-            )
-    if len({parameter.device for parameter in parameters.values()}) > 1:
-        raise SourceError("the network lies on several devices, expected one; call network.to('cpu') first.")
-    return copy_of(network).cpu().eval().requires_grad_(False)
-
-
 def read(train: Given, val: Given | None, wanted: Wanted) -> Images:
     """The images, each as it is; `preprocess` is left to be chosen where it is not given.
 
     Raises:
         DataError: see `seam.door.given.labelled`; or train and val are of different kinds.
     """
-    found = labelled(train, "train", wanted.image_size)
+    found = _of_size(labelled(train, "train", wanted.image_size), "train", wanted.image_size)
     beside = folder_split(train, "val") if val is None else None
     given = beside if val is None else val
     if given is None:
         kept, held = _carved(found, wanted.seed)
         return Images(replace(found, data=kept), replace(found, data=held), nn.Identity(), "", carved=True)
-    other = labelled(given, "val", wanted.image_size)
+    other = _of_size(labelled(given, "val", wanted.image_size), "val", wanted.image_size)
     kinds = [(f.as_stored, tuple(f.data.images.shape[1:])) for f in (found, other)]
     if kinds[0] != kinds[1]:
         shown = [f"{'uint8' if stored else 'float'} {shape}" for stored, shape in kinds]
@@ -103,6 +69,17 @@ def read(train: Given, val: Given | None, wanted: Wanted) -> Images:
             f" {', '.join(other.classes[:5])}, ...; give both the same classes."
         )
     return Images(found, other, nn.Identity(), "", carved=False)
+
+
+def _of_size(found: Labelled, name: str, size: int | None) -> Labelled:
+    """The same; a DataError for images of arrays and loaders, which come in their own size, unless it is this one."""
+    sides = found.sides
+    if size is not None and sides != (size, size):
+        raise DataError(
+            f"{name}: expected images of {size} x {size} pixels, as image_size says, got {sides[0]} x {sides[1]};"
+            " resize them, or leave image_size out."
+        )
+    return found
 
 
 def classes_of(images: Images, class_names: Sequence[str] | None, outputs: int) -> Images:
@@ -116,7 +93,12 @@ def classes_of(images: Images, class_names: Sequence[str] | None, outputs: int) 
     Raises:
         DataError: the classes are not the network's.
     """
+    if isinstance(class_names, str):
+        raise DataError(f"class_names: expected a list of names, got the text '{class_names}'; give one a class.")
     names = None if class_names is None else tuple(str(c) for c in class_names)
+    if names is not None and len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"class_names: expected every name once, got '{twice}' twice; give each class its own.")
     if names is not None and len(names) != outputs:
         raise DataError(f"class_names: expected {outputs}, one for each output of the network, got {len(names)}.")
     own = images.train.classes
@@ -142,8 +124,8 @@ def _renumbered(side: Labelled, wanted: tuple[str, ...], name: str) -> Labelled:
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(wanted):
         raise DataError(
-            f"{name}: expected labels in 0..{len(wanted) - 1}, the network's outputs, got {low}..{high}; number the"
-            " classes as the network does."
+            f"{name}: expected labels in 0..{len(wanted) - 1}, one for each class, got {low}..{high}; number the"
+            " classes so."
         )
     return named(replace(side, data=LabelledImages(side.data.images, labels)), wanted)
 
@@ -159,23 +141,26 @@ def outputs_of(network: nn.Module, images: Images, class_names: Sequence[str] | 
     Raises:
         SourceError: it does not take such images, or gives no finite class scores.
     """
-    shape = tuple(images.example.shape[1:])
+    known, example = None if class_names is None else len(class_names), images.example
     try:
         with torch.no_grad():
-            known, example = None if class_names is None else len(class_names), images.example
             output = network(example.clone())
             found = find_scores(output, len(example), known)
             if found is None and known is None:
                 found = find_scores(output, len(example), _width(network, example))
-            give_found(network, found)
-            scores = output if found is None else found.take(output)
     except Exception as e:  # whatever the network's own code raises
-        why = " ".join(str(e).split())[:160]
-        raise SourceError(f"the network does not take images of shape {shape}: {why}", hint="image_size") from e
+        finding = not_taken(network, example, e)
+        raise SourceError(f"{type(network).__name__}: {finding.found}", hint=finding.hint) from e
+    give_found(network, found)
+    scores = output if found is None else found.take(output)
     if not isinstance(scores, Tensor) or scores.ndim != 2:
         several = "" if isinstance(scores, Tensor) else "; let it return them by the name 'logits'"
         raise SourceError(
             f"expected class scores of shape (images, classes) from the network, got {shown_output(scores)}{several}."
+        )
+    if scores.dtype != torch.float32:
+        raise SourceError(
+            f"expected class scores in torch.float32, got {scores.dtype}; let the network compute in that."
         )
     if not bool(torch.isfinite(scores).all()):
         raise SourceError("expected finite class scores, got NaN or infinite ones", hint="normalisation")
@@ -196,21 +181,40 @@ def problem_of(classes: Sequence[str | int], images: Images) -> TargetProblem:
         DataError: a class that the network has not, one named twice, or none; or one without images.
     """
     assert images.train.classes is not None
-    given = [classes] if isinstance(classes, str | int) else list(classes)
+    given = [classes] if isinstance(classes, str) or not isinstance(classes, Iterable) else list(classes)
     names = [_name(c, images.train.classes) for c in given]
     problem = TargetProblem.of("classes", names, images.train.classes)
     for side, name in ((images.train, "train"), (images.val, "val")):
-        found = problem.target_labels(side.data.labels.numpy())
-        missing = [c for label, c in enumerate(problem.classes) if not (found == label).any()]
-        if missing:
-            raise DataError(f"{name}: expected images of every class, none of: {', '.join(missing)}; add some.")
+        _need_all(problem.target_labels(side.data.labels.numpy()), problem.classes, name)
     return problem
 
 
-def _name(given: str | int, names: tuple[str, ...]) -> str:
+def need_every_class(images: Images) -> None:
+    """Raise a DataError unless there are two classes or more, with images of each in train and in val."""
+    classes = images.train.classes or ()
+    if len(classes) < 2:
+        raise DataError(f"train: expected images of two or more classes, got {len(classes)}; add another class.")
+    for side, name in ((images.train, "train"), (images.val, "val")):
+        _need_all(side.data.labels.numpy(), classes, name)
+
+
+def _need_all(labels: npt.NDArray[np.int64], classes: Sequence[str], name: str) -> None:
+    found = set(np.unique(labels).tolist())
+    missing = [c for label, c in enumerate(classes) if label not in found]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        raise DataError(f"{name}: expected images of every class, none of: {shown}; add some.")
+
+
+def _name(given: Any, names: tuple[str, ...]) -> str:
     """Of a class that is given by its name or, where no class is called so, by its number."""
-    by_number = not isinstance(given, str) and str(given) not in names and 0 <= given < len(names)
-    return names[int(given)] if by_number else str(given)
+    if isinstance(given, str):
+        return given
+    try:
+        number = operator.index(given)
+    except TypeError as e:
+        raise DataError(f"classes: expected names or numbers of classes, got {given!r}; give a list of them.") from e
+    return names[number] if str(number) not in names and 0 <= number < len(names) else str(number)
 
 
 def _carved(found: Labelled, seed: int) -> tuple[LabelledImages, LabelledImages]:
@@ -228,3 +232,12 @@ def doubt_val(images: Images) -> None:
     if images.carved:
         text = "val was carved out of train, which the network may have been trained on: accuracy on it flatters"
         warnings.warn(SuspectResultWarning(text, hint="val_seen"), stacklevel=3)
+
+
+def doubt_source(known: float, labels: Tensor) -> None:
+    """Warn of a network that is right on val no more often than one that always gives the same answer."""
+    if known <= float(labels.bincount().max()) / len(labels):
+        text = (
+            f"the given network is right on {known:.0%} of val, no more often than by chance: check the normalisation"
+        )
+        warnings.warn(SuspectResultWarning(f"{text}, and that classes are in the order of its outputs"), stacklevel=2)

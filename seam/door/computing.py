@@ -10,7 +10,7 @@ import torch
 from torch.utils import deterministic
 
 from seam.configs.runtime import RuntimeConfig
-from seam.door.asked import Device
+from seam.door.arguments import Device
 from seam.errors import SuspectResultWarning
 from seam.runtime import Runtime, start
 

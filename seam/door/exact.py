@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seam.compaction import compact as remove_channels
-from seam.door.asked import own_copy
+from seam.compaction.trace import DecidesByContentError, NotFollowedError, trace
+from seam.door.arguments import in_memory, own_copy
 from seam.door.compose import Composition
 from seam.door.patch import Patch
 from seam.door.restructure import Restructured
 from seam.door.transfer import Transferred
 from seam.door.work import Small
-from seam.errors import ExportError
+from seam.errors import DataError, ExportError, SourceError, SuspectResultWarning
 from seam.inference.export import export_onnx
 from seam.masks.masks import Masks, apply_masks
+from seam.measures.findings import not_taken
 from seam.measures.shipped import Claim, ship
 from seam.networks.plain import copy_of, plain
 from seam.networks.scores import give_scores, shown_output
@@ -38,13 +44,33 @@ def compact(network: nn.Module, masks: Masks | None, example: Tensor) -> nn.Modu
         number of images; eval mode, on the CPU. Where nothing can go, it is as large as the network.
 
     Raises:
-        SourceError: the network is not in float32, or its weights are not in memory.
-        MaskError: a mask for a weight that is not there, or of another shape.
+        DataError: the example is none of images.
+        SourceError: the network is not in float32, its weights are not in memory, or it does not take
+            such images.
+        MaskError: a mask for a weight that is not there, of another shape, or that is none.
     """
-    masked = own_copy(network)
-    plain(masked, example.cpu())
-    apply_masks(masked, masks or {})
-    return remove_channels(masked, example.cpu()).module
+    masked, images = own_copy(network), _like(example)
+    try:
+        with torch.no_grad():
+            masked(images.clone())
+    except Exception as e:  # whatever the network's own code raises
+        finding = not_taken(masked, images, e)
+        raise SourceError(f"{type(network).__name__}: {finding.found}", hint=finding.hint) from e
+    plain(masked, images)
+    apply_masks(masked, {} if masks is None else masks)
+    return remove_channels(masked, images).module
+
+
+def _like(example: Any) -> Tensor:
+    """Zeros of the shape of images, two of them; a DataError where there is none."""
+    shape = tuple(example.shape) if isinstance(example, Tensor | np.ndarray) else ()
+    if len(shape) < 2:
+        got = f"shape {shape}" if shape else type(example).__name__
+        raise DataError(
+            f"example: expected images as the network takes them, shape (batch, channels, height, width), got {got};"
+            " give one."
+        )
+    return torch.zeros(2, *shape[1:])
 
 
 def export(
@@ -67,31 +93,65 @@ def export(
         The path.
 
     Raises:
-        ExportError: another kind of file, no example, the network does not export, or the file has
-            other weights or multiply-adds than the report says; the file is as before then.
+        ExportError: another kind of file, no example, a network whose weights are not in memory, that
+            does not take such images or does not export, or a file with other weights or multiply-adds
+            than the report says; what was there is as before then.
+
+    Warns:
+        SuspectResultWarning: the network decides by the content of images what it computes, the file
+            does the same for all.
     """
-    file = Path(path)
-    if file.suffix != ".onnx":
-        raise ExportError(f"{file}: expected a file name that ends in .onnx, got '{file.suffix}'.")
+    file = _file(path)
+    if not isinstance(model, nn.Module | Small | Transferred | Restructured | Composition | Patch):
+        raise ExportError(f"expected a network, or what seam made of one, got {type(model).__name__}; load it first.")
     network = model if isinstance(model, nn.Module) else model.network
     shown = example if isinstance(model, nn.Module) else model.example
     if shown is None:
         raise ExportError("expected an example of the network's images, got none; give example.")
+    images = _like(shown)
     if isinstance(model, nn.Module):
-        export_onnx(_with_one_output(network, shown.cpu()), shown, file)
-        return file
-    ship(network, shown, file, Claim(model.report.counts(), "the report", _CHANGED))
+        in_memory(network)
+        export_onnx(_with_one_output(network, images), images, file)
+    else:
+        ship(network, images, file, Claim(model.report.counts(), "the report", _CHANGED))
+    _doubt_decisions(network, images)
     return file
+
+
+def _file(path: Any) -> Path:
+    """Where an ONNX file can be written; an ExportError for any other place."""
+    if not isinstance(path, str | os.PathLike):
+        raise ExportError(f"path: expected the name of a file, got {type(path).__name__}; give one.")
+    file = Path(path)
+    if file.suffix != ".onnx":
+        raise ExportError(f"{file}: expected a file name that ends in .onnx, got '{file.suffix}'.")
+    there = next((folder for folder in file.absolute().parents if folder.exists()), file)
+    if file.is_dir() or not there.is_dir():
+        what = "is a folder" if file.is_dir() else f"would lie in {there}, which is a file"
+        raise ExportError(f"{file}: expected a place for a file, got one that {what}; give another.")
+    return file
+
+
+def _doubt_decisions(network: nn.Module, example: Tensor) -> None:
+    """Warn where the network's code goes one way or another by what is in the images: its file goes one way."""
+    try:
+        trace(copy_of(network).cpu().float().eval().requires_grad_(False), example)
+    except DecidesByContentError as e:
+        text = f"{type(network).__name__}: {e}: the file goes one way for all images; let torch.where choose"
+        warnings.warn(SuspectResultWarning(f"{text} between the two results"), stacklevel=3)
+    except NotFollowedError:
+        pass  # other reasons do not matter to a file that was compared with torch
 
 
 def _with_one_output(network: nn.Module, example: Tensor) -> nn.Module:
     """A copy that gives its class scores alone, where they are one of several outputs."""
-    copied, images = copy_of(network).cpu().eval(), torch.cat([example[:1]] * 2)
+    copied, images = copy_of(network).cpu().float().eval(), example
     try:
         with torch.no_grad():
             copied(images.clone())
-    except Exception:  # whatever the network's own code raises, the export says it
-        return copied
+    except Exception as e:  # whatever the network's own code raises
+        finding = not_taken(copied, images, e)
+        raise ExportError(f"{type(network).__name__}: {finding.found}", hint=finding.hint) from e
     give_scores(copied, images, one_logit=True)
     output = copied(images)
     if not isinstance(output, Tensor):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from seam.data.datasets import DatasetImages, of_loader
+from seam.data.datasets import DatasetImages
 from seam.data.doubts import doubt_images
 from seam.data.formats.image_folder import VAL_FOLDERS, image_files, say_skipped, visible
 from seam.data.formats.listing import ListedImage, Listing, read_images
 from seam.data.images import LabelledImages
 from seam.data.lazy import Images, LazyImages, select
+from seam.data.loaders import of_loader
 from seam.data.raw import one_array
 from seam.data.scratch import Scratch
 from seam.data.stored import IN_MEMORY
@@ -38,6 +39,12 @@ class Labelled:
     """In the order of the labels; None: only numbers are known."""
     as_stored: bool
     """Whether images are uint8 NHWC, to be normalised; otherwise they are as the network takes them."""
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Height and width of its images, in pixels."""
+        shape = self.data.images.shape
+        return tuple(shape[1:3] if self.as_stored else shape[2:4])
 
     def rows(self, rows: Tensor) -> LabelledImages:
         """Some of the images."""
@@ -75,7 +82,7 @@ def labelled(given: Any, name: str, image_size: int | None) -> Labelled:
             f"{name}: expected a data set with a length and samples by index, got an IterableDataset; list its samples,"
             " or write them to a folder."
         )
-    elif isinstance(given, Dataset) or (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
+    elif isinstance(given, Dataset) or _is_list_of_samples(given):
         images = DatasetImages(given)
         found = _of_dataset(images, np.arange(images.shape[0]))
     else:
@@ -85,6 +92,12 @@ def labelled(given: Any, name: str, image_size: int | None) -> Labelled:
     if not len(found.data):
         raise DataError(f"{name}: expected images, got none; give at least one of each class.")
     return found
+
+
+def _is_list_of_samples(given: Any) -> bool:
+    """Whether it has a length and samples by index, and is no images without labels."""
+    alone = isinstance(given, Tensor | np.ndarray | Mapping)
+    return not alone and hasattr(given, "__getitem__") and hasattr(given, "__len__")
 
 
 def folder_split(train: Given, split: str) -> Path | None:
@@ -110,6 +123,8 @@ def _of_folder(root: Path, image_size: int | None) -> Labelled:
         raise DataError(f"{folder}: expected one folder for each class, got none; put images in {folder}/<class>/.")
     files = [image_files(folder / c) for c in classes]
     say_skipped(folder, [f for _, skipped in files for f in skipped])
+    if not any(images for images, _ in files):
+        raise DataError(f"{folder}: expected images, got none in its folders; put some in {folder / classes[0]}/.")
     listed = [ListedImage(f, "train", label) for label, (images, _) in enumerate(files) for f in images]
     raw = read_images(Listing(tuple(listed), classes), image_size, Scratch())
     doubt_images(raw, image_size)
@@ -121,10 +136,17 @@ def _of_folder(root: Path, image_size: int | None) -> Labelled:
 
 def _of_dataset(images: DatasetImages, rows: Any) -> Labelled:
     labels = images.labels()
-    classes = getattr(_innermost(images.dataset), "classes", None)
-    names = None if classes is None else tuple(str(c) for c in classes)
+    names = _names_of(getattr(_innermost(images.dataset), "classes", None))
     chosen = torch.from_numpy(rows)
     return Labelled(LabelledImages(LazyImages(images, rows), labels[chosen]), names, as_stored=False)
+
+
+def _names_of(classes: Any) -> tuple[str, ...] | None:
+    """Names of a data set's classes, each once: several synonyms as one, with the number where two are called alike."""
+    if classes is None:
+        return None
+    names = [", ".join(map(str, c)) if isinstance(c, tuple | list) else str(c) for c in classes]
+    return tuple(f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names))
 
 
 def _innermost(dataset: Any) -> Any:
@@ -135,7 +157,7 @@ def _innermost(dataset: Any) -> Any:
 
 
 def _of_arrays(images: Any, labels: Any, name: str) -> Labelled:
-    x, y = torch.as_tensor(images), torch.as_tensor(labels)
+    x, y = _as_tensor(images, name, "images"), _as_tensor(labels, name, "labels")
     if x.dtype == torch.uint8 and x.ndim == 3:
         x = x[..., None]
     as_stored = x.dtype == torch.uint8
@@ -152,6 +174,21 @@ def _of_arrays(images: Any, labels: Any, name: str) -> Labelled:
     if not as_stored and not all(bool(torch.isfinite(piece).all()) for piece in x.split(1024)):
         raise DataError(f"{name}: expected finite images, got NaN or infinite values; mend or remove them.")
     return Labelled(LabelledImages(x if as_stored else x.float(), y.long()), None, as_stored)
+
+
+def _as_tensor(given: Any, name: str, what: str) -> Tensor:
+    """An array, a tensor or a list of them."""
+    try:
+        if isinstance(given, list | tuple) and given and isinstance(given[0], Tensor | np.ndarray):
+            return torch.stack([torch.as_tensor(one) for one in given])
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as e:
+        wanted = "numbers" if what == "labels" else "one shape"
+        kind = type(given[0] if isinstance(given, list | tuple) and given else given).__name__
+        raise DataError(
+            f"{name}: expected {what} as an array or tensor of {wanted}, got {kind}: {' '.join(str(e).split())[:120]};"
+            " convert them."
+        ) from e
 
 
 def named(found: Labelled, classes: Sequence[str] | None) -> Labelled:

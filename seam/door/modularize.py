@@ -11,7 +11,8 @@ from torch import nn
 
 from seam.composition.module import Takes
 from seam.configs.modules import ModulesConfig
-from seam.door.asked import Device, Images, Wanted
+from seam.door.arguments import Device, Wanted, place_of
+from seam.door.asked import Images
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
 from seam.door.measured_parts import measure_parts
@@ -31,8 +32,8 @@ def modularize(
     val: Given | None = None,
     method: str = "gradsplitter",
     class_names: Sequence[str] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     image_size: int | None = None,
     config: ModulesConfig | None = None,
     name: str = "",
@@ -80,7 +81,7 @@ def modularize(
     start = begin(network, train, val, class_names, Wanted(mean, std, image_size, seed, device))
     source, images, example = start.source, start.images, start.example
     classes = _every_class(images)
-    place = None if folder is None else Path(folder)
+    place = place_of(folder)
     with doubting() as doubts, computing(device, example[0, 0].numel(), seed) as runtime:
         start.judge()
         with Shown(progress).bar(row.label, row.cycles_of(numbers), "cycle") as on_step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 
 from seam.data.images import LabelledImages
 from seam.data.statistics import channel_statistics
-from seam.door.asked import Images, Wanted, classes_of, outputs_of
+from seam.door.arguments import Wanted
+from seam.door.asked import Images, classes_of, outputs_of
 from seam.errors import DataError, SourceError
 from seam.networks.predict import predict
 from seam.networks.source import Preprocess, channels_taken, per_channel
@@ -64,10 +66,12 @@ def normalised(network: nn.Module, images: Images, wanted: Wanted, *, on_val: bo
         return replace(images, normalisation="as the images come")
     channels = channels_taken(network, images.train.data.images.shape[1:])
     if wanted.mean is not None and wanted.std is not None:
-        try:
-            mean, std = (per_channel(values, channels) for values in (wanted.mean, wanted.std))
-        except SourceError as e:
-            raise DataError(f"mean and std: {e.what}") from e
+        mean, std = _numbers(wanted.mean, channels), _numbers(wanted.std, channels)
+        if not all(0 <= value <= 1 for value in mean) or not all(0 < value < float("inf") for value in std):
+            raise DataError(
+                f"mean and std: expected means in [0, 1] and deviations above 0, of pixels in [0, 1], got {mean} and"
+                f" {std}; divide those of pixels in 0..255 by 255."
+            )
         return replace(images, preprocess=Preprocess(mean, std), normalisation="as given")
     common = _common(images, channels)
     if not on_val:
@@ -78,6 +82,17 @@ def normalised(network: nn.Module, images: Images, wanted: Wanted, *, on_val: bo
     best = min(losses, key=lambda name: losses[name])
     text = f"{best} (mean {common[best][0]}, std {common[best][1]}), the best of {len(common)} on val"
     return replace(images, preprocess=Preprocess(*common[best]), normalisation=text)
+
+
+def _numbers(given: Any, channels: int) -> tuple[float, ...]:
+    """One for each channel, of what is given for all or for each."""
+    try:
+        values = [float(value) for value in (np.ravel(given) if np.ndim(given) < 2 else ())]
+        return per_channel(values, channels)
+    except SourceError as e:
+        raise DataError(f"mean and std: {e.what}") from e
+    except (TypeError, ValueError) as e:
+        raise DataError(f"mean and std: expected numbers, got {given!r}; give one, or one a channel.") from e
 
 
 def _common(images: Images, channels: int) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seam.checkpoint import fingerprint
 from seam.composition.module import Module, Piece, Takes, extract, groups_for, without_head
 from seam.composition.pack import Pack, load_pack, save_pack
-from seam.door.asked import own_copy
+from seam.door.arguments import own_copy
 from seam.errors import DataError, MaskError
 from seam.masks.groups import ChannelGroups
 from seam.networks.plain import plain

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from seam.composition.module import Module, Takes
 from seam.composition.patched import CAUTION, Calibration, Patched, calibrate, unseen
-from seam.door.asked import Device, Images, Wanted, classes_of, outputs_of, own_copy, read
+from seam.door.arguments import Device, Wanted, own_copy
+from seam.door.asked import Images, classes_of, outputs_of, read
 from seam.door.computing import computing, doubting
 from seam.door.given import Given, folder_split
 from seam.door.parts import same_images

@@ -11,7 +11,8 @@ from torch import nn
 
 from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
-from seam.door.asked import Device, Wanted, problem_of
+from seam.door.arguments import Device, Wanted, of_kind, place_of
+from seam.door.asked import problem_of
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
 from seam.door.progress import Shown
@@ -35,8 +36,8 @@ def reengineer(
     *,
     val: Given | None = None,
     class_names: Sequence[str] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     image_size: int | None = None,
     target: float | None = None,
     search_config: SearchConfig | None = None,
@@ -83,16 +84,17 @@ def reengineer(
     Warns:
         SuspectResultWarning: the result is doubtful; `report.doubts` has the same texts.
     """
-    began = time.perf_counter()
+    began, place = time.perf_counter(), place_of(folder)
+    of_kind(search_config, SearchConfig, "search_config")
+    of_kind(training, FinetuneConfig, "training")
+    as_near, config = target is None and search_config is None, search_config or SEARCH
+    config = config if target is None else replace(config, target=target)
     start = begin(network, train, val, class_names, Wanted(mean, std, image_size, seed, device))
     source, images = start.source, start.images
     problem = problem_of(classes, images)
-    as_near, config = target is None and search_config is None, search_config or SEARCH
-    config = config if target is None else replace(config, target=target)
     training = training or TRAINING
     if not images.train.as_stored:  # images vary by what their own loader draws
         config, training = replace(config, augment="none"), replace(training, augment="none")
-    place = None if folder is None else Path(folder)
     with doubting() as doubts, computing(device, start.example[0, 0].numel(), seed) as runtime:
         start.judge()
         work = Work(source, images, problem, config, training, runtime, seed, place, Shown(progress), as_near)

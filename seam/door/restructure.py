@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seam.configs.inference import ProfileConfig
 from seam.configs.methods import RestructureConfig
-from seam.door.asked import Device, Wanted
+from seam.door.arguments import Device, Wanted, place_of
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
 from seam.door.progress import Shown
@@ -67,8 +67,8 @@ def restructure(
     *,
     val: Given | None = None,
     class_names: Sequence[str] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     image_size: int | None = None,
     config: RestructureConfig | None = None,
     seed: int = 0,
@@ -110,7 +110,7 @@ def restructure(
     source, images, example = start.source, start.images, start.example
     if not images.train.as_stored:  # images vary by what their own loader draws
         numbers = replace(numbers, training=replace(numbers.training, augment="none"))
-    place = None if folder is None else Path(folder)
+    place = place_of(folder)
     with doubting() as doubts, computing(device, example[0, 0].numel(), seed) as runtime:
         start.judge()
         target = Target(images.train.data, images.val.data, images.preprocess, len(images.train.classes or ()))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from seam.door.asked import Images, Wanted, doubt_val, own_copy, read
+from seam.door.arguments import Wanted, own_copy
+from seam.door.asked import Images, doubt_val, read
 from seam.door.given import Given
 from seam.door.normalisation import as_taken
 from seam.measures.check_up import check_up

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from seam.configs.methods import SETTINGS, TransferConfig
-from seam.door.asked import Device, Images, Wanted, classes_of, outputs_of, own_copy, read
+from seam.door.arguments import Device, Wanted, of_kind, own_copy, place_of
+from seam.door.asked import Images, classes_of, need_every_class, outputs_of, read
 from seam.door.computing import computing, doubting
 from seam.door.given import Given
 from seam.door.normalisation import normalised
@@ -56,8 +57,8 @@ def transfer(
     method: str = "seam",
     removal: float | None = None,
     class_names: Sequence[str] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     image_size: int | None = None,
     config: TransferConfig | None = None,
     seed: int = 0,
@@ -95,7 +96,8 @@ def transfer(
     Warns:
         SuspectResultWarning: the result is doubtful; `report.doubts` has the same texts.
     """
-    begin = time.perf_counter()
+    begin, place = time.perf_counter(), place_of(folder)
+    of_kind(config, TransferConfig, "config")
     wanted, row = Wanted(mean, std, image_size, seed, device), find(method, STUDENTS)
     numbers = config or TransferConfig(settings=SETTINGS)
     numbers = numbers if removal is None else row.with_removal(numbers, removal)
@@ -104,6 +106,7 @@ def transfer(
     findings = check_up(source, images.example, outputs_of(source, images))
     plain(source, images.example.cpu())
     images = classes_of(images, class_names, _number_of_classes(images, class_names))
+    need_every_class(images)
     numbers = numbers if images.train.as_stored else _not_augmented(numbers)
     classes, example = images.train.classes or (), images.example
     training = row.training_of(numbers)
@@ -112,7 +115,7 @@ def transfer(
         judge(findings, type(network).__name__)
         target = Target(images.train.data, images.val.data, images.preprocess, len(classes))
         with Shown(progress).bar(row.label, shown.total, "pass") as on_step:
-            watch = shown.watch(on_step, None if folder is None else Path(folder))
+            watch = shown.watch(on_step, place)
             made = make_student(method, source, target, numbers, runtime, seed, watch)
     student, val_data = made.student.network.cpu(), images.val.data
     right = accuracy(predict(student, val_data, images.preprocess.cpu()), val_data.labels)

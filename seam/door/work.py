@@ -18,7 +18,7 @@ from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.data.images import LabelledImages
 from seam.data.problems import TargetProblem
-from seam.door.asked import Images
+from seam.door.asked import Images, doubt_source
 from seam.door.progress import Shown
 from seam.door.report import Report, Size
 from seam.door.times import measured, time_table
@@ -122,6 +122,7 @@ class Work:
         self.source.cpu()
         preprocess = self.images.preprocess.cpu()
         known = accuracy(logits, here.labels)
+        doubt_source(known, val.labels)
         problem = SearchProblem(self.source, preprocess, train, val, self.problem.num_classes, known, spare=spare)
         try:
             return self._search(problem, self.config)

@@ -98,10 +98,15 @@ def apply_masks(network: nn.Module, masks: Masks) -> None:
     """Zero the removed weights of `network`, in place.
 
     Raises:
-        MaskError: a mask for a weight that does not exist or has another shape.
+        MaskError: a mask for a weight that does not exist, of another shape, or that is none.
     """
+    if not isinstance(masks, Mapping):
+        raise MaskError(f"expected masks by the names of parameters, got {type(masks).__name__}; give a dict of them.")
     parameters = dict(network.named_parameters())
     for name, mask in masks.items():
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.is_meta:
+            got = f"{mask.dtype} on {mask.device}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise MaskError(f"mask for '{name}': expected a torch.bool tensor, True where kept, got {got}; convert it.")
         if name not in parameters:
             raise MaskError(
                 f"mask for '{name}': the network has no such weight; is it the source this mask was made for?"

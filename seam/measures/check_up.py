@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
+from seam.compaction.trace import DecidesByContentError
 from seam.errors import NoChannelsError, SearchError, SourceError
 from seam.inference.export import write_unchecked
 from seam.masks.groups import channel_groups
 from seam.masks.masks import counted, maskable, outside_mask
-from seam.measures.findings import Finding
+from seam.measures.findings import Finding, not_taken, one_line, sides
 from seam.networks.plain import copy_of, plain
 from seam.networks.scores import find_scores, give_found, shown_output, within_bounds
 
@@ -65,30 +65,11 @@ class _Twin:
 
 
 def _input(twin: _Twin) -> Iterator[Finding]:
-    network, images = twin.network, twin.images
-    channels, (height, width) = images.shape[1], images.shape[2:]
-    first = next((m for m in network.modules() if isinstance(m, _ConvNd)), None)
-    other = next(((n, t) for n, t in network.named_parameters() if t.dtype != images.dtype), None)
-    given = images.clone()
+    images, given = twin.images, twin.images.clone()
     try:
-        twin.output = network(given)
+        twin.output = twin.network(given)
     except Exception as e:  # whatever the network's own code raises
-        wanted = None if first is None else first.in_channels
-        if wanted is not None and wanted != channels and f"{wanted} channels" in str(e):
-            text = (
-                f"expected a network that takes images of {channels} channels, got one of {wanted}; give images of"
-                f" {wanted} channels, or a network whose first layer takes {channels}."
-            )
-            yield Finding("input", text, "stop")
-        elif other is not None:
-            text = f"'{other[0]}' is {other[1].dtype}, the images are {images.dtype}; call network.float() first."
-            yield Finding("input", text, "stop")
-        elif not isinstance(e, RuntimeError | ValueError):
-            text = f"its forward fails on a batch of images: {type(e).__name__}: {_line(e)}; mend it."
-            yield Finding("input", text, "stop")
-        else:
-            text = f"it does not take images of {height} x {width} pixels: {_line(e)}"
-            yield Finding("input", text, "stop", "image_size")
+        yield not_taken(twin.network, images, e)
         return
     if not torch.equal(given, images):
         text = (
@@ -97,7 +78,7 @@ def _input(twin: _Twin) -> Iterator[Finding]:
         )
         yield Finding("input", text, "stop")
         return
-    yield Finding("input", f"images of {height} x {width} pixels, {channels} channels")
+    yield Finding("input", f"images of {sides(images)} pixels, {images.shape[1]} channels")
 
 
 def _output(twin: _Twin) -> Iterator[Finding]:
@@ -168,7 +149,7 @@ def _alone(twin: _Twin) -> Iterator[Finding]:
     elif norm is not None:
         cause = f"{name} is a BatchNorm that network.eval() leaves in training mode; leave it to its running statistics"
     elif error is not None:
-        text, cause = "it does not take one image alone", f"{_line(error)}; take the batch from the images' shape"
+        text, cause = "it does not take one image alone", f"{one_line(error)}; take the batch from the images' shape"
     yield Finding("alone", f"{text}: {cause}.", "stop")
 
 
@@ -176,7 +157,7 @@ def _training(twin: _Twin) -> Iterator[Finding]:
     try:
         scores = twin.network.train()(twin.images)
     except Exception as e:  # whatever the network's own code raises
-        yield Finding("training", f"it cannot be run in training mode: {_line(e)}; mend its forward.", "stop")
+        yield Finding("training", f"it cannot be run in training mode: {one_line(e)}; mend its forward.", "stop")
         return
     if not isinstance(scores, Tensor) or scores.shape != (len(twin.images), twin.num_classes):
         got = shown_output(scores)
@@ -223,7 +204,10 @@ def _channels(twin: _Twin) -> Iterator[Finding]:
     try:
         groups = channel_groups(twin.network, twin.images[:2])
     except NoChannelsError as e:
-        yield Finding("channels", f"{e.what}: only single weights can be removed")
+        text, one_way = f"{e.what}: only single weights can be removed", isinstance(e.__cause__, DecidesByContentError)
+        if one_way:
+            text += ", and a file of it goes one way for all images; let torch.where choose between the two results."
+        yield Finding("channels", text, "doubt" if one_way else "ok")
         return
     channels = sum(len(ids) for ids in groups.outputs.values())
     free = sum(int((ids >= 0).sum()) for ids in groups.outputs.values())
@@ -236,7 +220,7 @@ def _exported(twin: _Twin) -> Iterator[Finding]:
         try:
             write_unchecked(twin.network, twin.images[:1], Path(folder) / "network.onnx")
         except Exception as e:  # the exporter raises many kinds, none its own
-            text = f"it does not export to ONNX, which engines need: {_line(e)}; replace that operator."
+            text = f"it does not export to ONNX, which engines need: {one_line(e)}; replace that operator."
             yield Finding("export", text, "stop")
             return
     yield Finding("export", "exports to ONNX")
@@ -244,7 +228,3 @@ def _exported(twin: _Twin) -> Iterator[Finding]:
 
 def _differ(one: Tensor, other: Tensor) -> bool:
     return one.shape != other.shape or bool((one - other).abs().max() > _ALIKE * max(1e-3, float(one.abs().max())))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -220,7 +220,7 @@ def find(name: str, among: tuple[Method, ...] = CATALOGUE, *, suffix: str = "") 
     """
     found = next((m for m in among if m.name == name), None)
     if found is None:
-        close = difflib.get_close_matches(name, names(among), n=1)
+        close = difflib.get_close_matches(str(name), names(among), n=1)
         hint = f"did you mean '{close[0]}{suffix}'?" if close else "`seam methods` lists them."
         raise ConfigError(f"expected a method, one of {', '.join(names(among))}, got '{name}{suffix}'; {hint}")
     return found

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import seam
 from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.door.work import Small
-from seam.errors import ExportError
+from seam.errors import ExportError, SuspectResultWarning
 from seam.inference.counted import count_file
-from tests.seam.door.stripes import floats, trained
+from tests.seam.door.stripes import Net, floats, trained
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +59,17 @@ def test_a_network_that_was_changed_since_is_exported_without_its_report(small: 
     with pytest.raises(ExportError, match=r"export its \.network with an example, of which nothing is said\.$"):
         seam.export(replace(small, network=changed), tmp_path / "small.onnx")
     assert seam.export(changed, tmp_path / "small.onnx", small.example).is_file()
+
+
+class Decides(Net):
+    """Twice the scores where an image is bright."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = super().forward(x)
+        return scores * 2 if x.mean() > 2 else scores
+
+
+def test_a_network_that_decides_by_the_content_of_images_is_exported_with_a_doubt(tmp_path: Path) -> None:
+    with pytest.warns(SuspectResultWarning, match=r"test_export\.py, `return scores \* 2 if .* one way for all images"):
+        path = seam.export(Decides().eval(), tmp_path / "decides.onnx", torch.zeros(1, 3, 16, 16))
+    assert path.is_file()

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 import seam
 from seam.configs.methods import TransferConfig
 from seam.configs.training import FinetuneConfig, StudentTraining
+from seam.door.given import labelled
 from seam.errors import SuspectResultWarning
 from tests.seam.door.stripes import pixels
 
@@ -74,3 +76,22 @@ def test_is_reengineered_transferred_and_exported(kind: str, tmp_path) -> None:
 def test_a_share_of_the_time_that_no_layout_reaches_is_said() -> None:
     with pytest.warns(SuspectResultWarning, match="takes 40% of the milliseconds.*up to 70% of the multiply-adds"):
         seam.reengineer(Narrow(3, 4), images(3, 4), [0, 2], training=BRIEF, progress=False)
+
+
+def test_a_network_that_is_right_by_chance_is_doubted() -> None:
+    network = Narrow(3, 4)
+    with torch.no_grad():
+        network.linear.bias[0] = 1e3  # class 0 whatever the image
+    with pytest.warns(SuspectResultWarning, match=r"is right on 50% of val, no more often than by chance: check the"):
+        seam.reengineer(network, images(3, 4), [0, 2], training=BRIEF, progress=False)
+
+
+class Synonyms(TensorDataset):
+    """Two classes of the same name, as of ImageNet, and several names of one."""
+
+    classes = (("crane", "bird"), "boot", "crane", "crane")
+
+
+def test_names_of_a_data_set_are_one_text_a_class() -> None:
+    found = labelled(Synonyms(torch.zeros(4, 3, 8, 8), torch.arange(4)), "train", None)
+    assert found.classes == ("crane, bird", "boot", "crane (2)", "crane (3)")

@@ -60,7 +60,7 @@ MODULARIZE: dict[str, tuple[type[SeamError], str, dict[str, Any]]] = {
         {"train": (X[Y < 3], Y[Y < 3])},
     ),
     "other labels": (DataError, r"expected labels in 0\.\.3", {"train": (X, Y + 2)}),
-    "other images": (SourceError, "does not take images", {"train": (X[:, :2], Y), "val": None}),
+    "other images": (SourceError, "takes images of 2 channels, got one of 3", {"train": (X[:, :2], Y), "val": None}),
     "another number of names": (DataError, "class_names: expected 4", {"class_names": ["a"]}),
 }
 

@@ -105,7 +105,7 @@ def test_the_same_call_gives_the_same_network_and_goes_on_where_it_was_stopped(
     of = given("dataset", tmp_path)
     first = seam.reengineer(trained(), **of, **QUICK)
 
-    class StoppedError(Exception):
+    class StoppedError(KeyboardInterrupt):
         pass
 
     place = tmp_path / "state"
