@@ -132,6 +132,10 @@ def _asks_for_other_sizes(node: fx.Node, axis: int, rank: int) -> bool:
     along = (1, 3) if axis == BY_HEADS else (axis,)
 
     def other(index: Any) -> bool:
+        if isinstance(index, slice):
+            ends = (index.start, index.stop, index.step)
+            chosen = range(rank)[index] if all(end is None or isinstance(end, int) for end in ends) else range(rank)
+            return not set(along) & set(chosen)
         return isinstance(index, int) and index % rank not in along
 
     if node.target is getattr and node.args[1:] in (("device",), ("dtype",)):

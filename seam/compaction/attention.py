@@ -13,6 +13,15 @@ from seam.compaction.heads import insert, join_heads, split_heads
 from seam.compaction.layers import parameter
 from seam.compaction.trace import Traced
 
+_IDLE = {
+    "need_weights": (True, False),
+    "average_attn_weights": (True, False),
+    "is_causal": (False,),
+    "attn_mask": (None,),
+    "key_padding_mask": (None,),
+}
+"""Arguments with which an attention does what it does without."""
+
 
 class SplitAttention(nn.Module):
     """The projections of an `nn.MultiheadAttention`, under the names that it gives them."""
@@ -63,7 +72,7 @@ def _why_not(traced: Traced, full: nn.MultiheadAttention, node: fx.Node) -> str:
     if (
         len(node.args) != 3
         or len(set(node.args)) > 1
-        or not set(node.kwargs) <= {"need_weights"}
+        or any(value not in _IDLE.get(name, ()) for name, value in node.kwargs.items())
         or len(traced.shapes[node.all_input_nodes[0]]) != 3
     ):
         return "it is not a batch of tokens that attend to each other, without a mask"

@@ -7,7 +7,7 @@ channel, and of its result nothing is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -74,6 +74,7 @@ class Constants:
         self.ties: dict[fx.Node, list[Tie]] = {}
         self.blocks: list[Blocks] = []
         self.links: Links = []
+        self.whole: dict[fx.Node, str] = {}
         moves = Moves(traced)
         self.picked, self.pieces = moves.picked, moves.pieces
         self.fixed: dict[fx.Node, fx.Node] = {}
@@ -103,9 +104,10 @@ class Constants:
         for node in traced.nodes:
             if (node in traced.shapes or node in traced.pieces) and node.all_input_nodes:
                 self._hold_operands(node)
-                self._know(node, node.all_input_nodes[0], traced.kind(node))
+                self._know(node, self._widest(node), traced.kind(node))
 
-        links, self.whole = link_calls(traced, self.channels)
+        links, whole = link_calls(traced, self.channels)
+        self.whole |= whole
         self.links += links
 
     def along(self, node: fx.Node, axis: int) -> Channels | None:
@@ -118,6 +120,14 @@ class Constants:
             changing = constant != 0 if self._zeros_stay else torch.ones_like(constant, dtype=torch.bool)
             constant = constant.masked_fill(changing, torch.nan)
         return Channels(axis, constant)
+
+    def _widest(self, node: fx.Node) -> fx.Node:
+        """The operand that a rule is about: the first, or of arithmetic the one of most channels that are known."""
+        first = node.all_input_nodes[0]
+        known = [n for n in node.all_input_nodes if n in self.channels]
+        if self.traced.kind(node) not in ARITHMETIC or not known or self.channels[known[0]].axis == BY_HEADS:
+            return first
+        return max(known, key=lambda n: len(self.channels[n].constant))
 
     def _rank(self, node: fx.Node) -> int:
         return len(self.traced.shapes[node])
@@ -210,25 +220,34 @@ class Constants:
                     kept.pop(node, None)
 
     def _pointwise(self, node: fx.Node, source: fx.Node, known: Channels) -> Tied:
-        operands, shapes = node.all_input_nodes, self.traced.shapes
-        from_last = self._from_last(source)
-        found = {n: k for n in operands if (k := self.channels.get(n)) and self._from_last(n) == from_last}
-        constants = [k.constant for k in found.values()]
-        axis = BY_HEADS if from_last == BY_HEADS else self._rank(node) - from_last
-        if (
-            len(constants) < len(operands)
-            or len({len(c) for c in constants}) > 1
-            or self._mixes(node, axis)
-            or is_random(self.traced.kind(node), node)
-        ):
+        operands, count, from_last = node.all_input_nodes, len(known.constant), self._from_last(source)
+        alike = [n for n in operands if (k := self.channels.get(n)) and len(k.constant) == count]
+        alike = [n for n in alike if self._from_last(n) == from_last]
+        axis, apart = BY_HEADS if from_last == BY_HEADS else self._rank(node) - from_last, set(operands) - set(alike)
+        unlike = not all(self._is_one_for_all(n, from_last) for n in apart)
+        if unlike or self._mixes(node, axis) or is_random(self.traced.kind(node), node):
             return None
-        values = {n: k.constant.clone().view(k.shape(shapes[n])) for n, k in found.items()}
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-        result = getattr(self._interpreter, node.op)(node.target, args, kwargs).flatten()
-        result[torch.stack(constants).isnan().any(0) | ~result.isfinite()] = torch.nan
+        constants = torch.stack([self.channels[n].constant for n in alike])
+        result = torch.full((count,), torch.nan) if apart else self._computed(node, alike)
         if self.traced.kind(node) in PRODUCTS:
-            result[(torch.stack(constants) == 0).any(0)] = 0
-        return axis, result, [one_to_one(n, len(result)) for n in operands]
+            result[(constants == 0).any(0)] = 0
+        self.whole |= {n: f"'{node.name}' reads every channel" for n in apart if n in self.channels}
+        return axis, result, [one_to_one(n, count) for n in alike]
+
+    def _is_one_for_all(self, operand: fx.Node, from_last: int) -> bool:
+        """Whether an operand is the same for all channels, which lie along an axis counted from the last."""
+        shape = self.traced.shapes.get(operand)
+        known = shape is not None and from_last != BY_HEADS
+        return known and shape is not None and (len(shape) < from_last or shape[len(shape) - from_last] == 1)
+
+    def _computed(self, node: fx.Node, operands: Sequence[fx.Node]) -> Float[Tensor, " channels"]:
+        """What an operation makes of constants; NaN where one of them is none, or the result is not finite."""
+        shapes, constants = self.traced.shapes, torch.stack([self.channels[n].constant for n in operands])
+        values = {n: self.channels[n].constant.clone().view(self.channels[n].shape(shapes[n])) for n in operands}
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        result: Tensor = getattr(self._interpreter, node.op)(node.target, args, kwargs).flatten()
+        result[constants.isnan().any(0) | ~result.isfinite()] = torch.nan
+        return result
 
     def _mixes(self, node: fx.Node, axis: int) -> bool:
         """Whether an operation with numbers for each channel means another axis, or takes statistics of its input."""

@@ -13,18 +13,19 @@ ACTIVATIONS = (
     *("relu", "relu6", "leakyrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "sigmoid", "logsigmoid"),
     *("tanh", "hardtanh", "hardswish", "hardsigmoid", "clamp", "identity", "contiguous", "clone", "detach", "dropout"),
     *("stochasticdepth", "float", "softsign", "tanhshrink", "hardshrink", "softshrink", "threshold"),
+    *("rrelu", "alphadropout", "featurealphadropout", "zeroslike", "oneslike"),
     *("neg", "abs", "square", "pow", "sqrt", "rsqrt", "reciprocal", "exp", "log", "log1p", "sin", "cos", "erf"),
 )
 """And other functions of one number, each applied to all."""
 PRODUCTS = ("mul", "imul")
-ARITHMETIC = ("add", "iadd", "sub", "isub", "div", "truediv", "itruediv", "maximum", "minimum", *PRODUCTS)
+ARITHMETIC = ("add", "iadd", "sub", "isub", "div", "truediv", "itruediv", "maximum", "minimum", "where", *PRODUCTS)
 CONCATENATIONS = ("cat", "concat", "concatenate")
 POOLS = ("avgpool", "maxpool", "adaptiveavgpool", "adaptivemaxpool")
 RESAMPLING = (
     *("interpolate", "upsample", "upsamplingnearest", "upsamplingbilinear"),
     *("reflectionpad", "replicationpad", "circularpad"),
 )
-TRAINING = {"dropout": 2, "stochasticdepth": 3}
+TRAINING = {"dropout": 2, "alphadropout": 2, "featurealphadropout": 2, "rrelu": 3, "stochasticdepth": 3}
 """Function that is random while training -> position of the argument that says so."""
 OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     **{operator.add: operator.add, operator.iadd: operator.add, torch.add: torch.add},

@@ -92,7 +92,7 @@ class Traced:
         else:
             origin = getattr(node.target, "__module__", None) or "torch"
             name = getattr(node.target, "__name__", "") if origin.split(".")[0] in _KNOWN_ORIGINS else ""
-        kind = re.sub("_|[123]d$", "", name).lower()
+        kind = re.sub("_|[123]d$", "", name).lower().removeprefix("sync")  # norms of several devices
         holds_weights = kind in (*LAYERS, *PER_CHANNEL)
         return "" if holds_weights and node.op != "call_module" else kind
 
@@ -172,7 +172,6 @@ def _traced(
         with types_unchecked(), torch.no_grad(), torch.random.fork_rng(devices), opened():
             traced = fx.GraphModule(network, tracer.trace(network), type(network).__name__)
         as_layers(traced, network)
-        _take_defaults(traced)
         return traced, tracer.decisions
     except BranchError as e:
         raise DecidesByContentError(str(e)) from e
@@ -181,16 +180,6 @@ def _traced(
     finally:
         for name in set(vars(network)) - attributes:  # constants that torch.fx leaves there
             delattr(network, name)
-
-
-def _take_defaults(traced: fx.GraphModule) -> None:
-    """Use what further arguments of a network, such as a mask of its attention, are where only images are given."""
-    for node in [n for n in traced.graph.nodes if n.op == "placeholder" and n.args]:
-        default = node.args[0]
-        for user in list(node.users):
-            given = {n: default if n is node else n for n in user.all_input_nodes}
-            user.args, user.kwargs = fx.node.map_arg((user.args, user.kwargs), given.__getitem__)
-    traced.recompile()
 
 
 def _fix(traced: fx.GraphModule, recorder: Recorder, decisions: list[Decision], images: Tensor) -> None:

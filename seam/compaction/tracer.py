@@ -21,11 +21,17 @@ _ABOUT_FORM = frozenset(
     (
         *("shape", "size", "dim", "ndim", "ndimension", "numel", "nelement", "len", "stride", "is_contiguous", "type"),
         *("device", "dtype", "layout", "requires_grad", "is_cuda", "is_floating_point", "is_complex", "element_size"),
+        "is_nested",
     )
 )
 """What is asked of a tensor that does not depend on its numbers."""
 _NOT_THE_NETWORKS = (*(str(Path(m).parent) for m in (torch.__file__, jaxtyping.__file__, __file__)), "<@")
 """Beginnings of files that are not a network's code; the last is of checked types."""
+_OF_LAYERS = (
+    *(nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder),
+    *(nn.TransformerEncoderLayer, nn.TransformerDecoderLayer),
+)
+"""Modules of torch that are made of layers."""
 _BEHAVIOUR = ("forward", "_conv_forward", "__call__")
 """Methods that say what one of torch's layers does."""
 
@@ -77,6 +83,21 @@ class Tracer(fx.Tracer):
         with sizes_followed():
             return super().trace(root, concrete_args)
 
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """What the network is called with: a stand-in for images; other arguments are not given."""
+        function, given = super().create_args_for_root(root_fn, is_module, concrete_args)
+        first = int(is_module)
+        return function, [*given[: first + 1], *(self._if_not_given(each) for each in given[first + 1 :])]
+
+    def _if_not_given(self, argument: Any) -> Any:
+        node = argument.node if issubclass(type(argument), fx.Proxy) else None
+        several = node is not None and str(node.target).startswith("*")
+        if node is None or not (node.args or several):
+            return argument
+        self.graph.erase_node(node)
+        del self.values[node]
+        return ({} if str(node.target).startswith("**") else ()) if several else node.args[0]
+
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """What the network's own code gets in the place of a tensor."""
         return _Proxy(node, self)
@@ -98,6 +119,8 @@ class Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a layer is one operation: torch's own, and classes derived from them that do the same."""
+        if isinstance(m, _OF_LAYERS):
+            return False
         return super().is_leaf_module(m, module_qualified_name) or layer_class(m) is not None
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from seam.errors import ConfigError, SourceError
-from seam.networks.plain import copy_of
+from seam.networks.plain import copy_of, unwrapped
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -60,13 +60,14 @@ def of_kind(given: Any, kind: type, name: str) -> None:
 
 
 def own_copy(network: Any) -> nn.Module:
-    """A copy of the caller's network to work on: eval mode, float32, on the CPU.
+    """A copy of the caller's network to work on: eval mode, float32, on the CPU, without what is put around networks.
 
     Raises:
         SourceError: it is no trained float32 network with its weights in memory.
     """
     if not isinstance(network, nn.Module) or isinstance(network, torch.jit.ScriptModule):
         raise SourceError(f"expected a torch.nn.Module, got {type(network).__name__}; build the network, then load it.")
+    network = unwrapped(network)
     parameters = dict(network.named_parameters())
     if not parameters:
         raise SourceError(f"{type(network).__name__}: expected a network with weights, got one without any.")

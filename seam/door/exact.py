@@ -24,7 +24,7 @@ from seam.inference.export import export_onnx
 from seam.masks.masks import Masks, apply_masks
 from seam.measures.findings import not_taken
 from seam.measures.shipped import Claim, ship
-from seam.networks.plain import copy_of, plain
+from seam.networks.plain import copy_of, plain, unwrapped
 from seam.networks.scores import give_scores, shown_output
 
 _CHANGED = "the network is not as it was reported; export its .network with an example, of which nothing is said"
@@ -104,7 +104,7 @@ def export(
     file = _file(path)
     if not isinstance(model, nn.Module | Small | Transferred | Restructured | Composition | Patch):
         raise ExportError(f"expected a network, or what seam made of one, got {type(model).__name__}; load it first.")
-    network = model if isinstance(model, nn.Module) else model.network
+    network = unwrapped(model) if isinstance(model, nn.Module) else model.network
     shown = example if isinstance(model, nn.Module) else model.example
     if shown is None:
         raise ExportError("expected an example of the network's images, got none; give example.")

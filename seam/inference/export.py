@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,11 @@ def write_unchecked(
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def check_runs(path: Path, inputs: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Raise an ExportError unless ONNX Runtime computes from these inputs what torch does."""
+    _largest_difference(path.read_bytes(), list(inputs), [wanted.numpy() for wanted in expected], path)
+
+
 def _export(
     model: nn.Module,
     inputs: list[Tensor],
@@ -159,7 +164,8 @@ def _largest_difference(
         outputs = [session.run(None, {name: x.numpy()})[0] for x in inputs]
     except Exception as e:  # its exceptions share no base class of their own
         raise ExportError(
-            f"{path}: expected ONNX Runtime to run the exported model for any batch size, got {_one_line(e)}"
+            f"{path}: expected ONNX Runtime to run the exported model for any batch size, got {_one_line(e)}; take the"
+            " batch from the images' shape, and replace loops over images."
         ) from e
     for got, wanted in zip(outputs, expected, strict=True):
         if got.shape != wanted.shape:

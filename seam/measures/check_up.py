@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seam.compaction.trace import DecidesByContentError
-from seam.errors import NoChannelsError, SearchError, SourceError
-from seam.inference.export import write_unchecked
+from seam.errors import ExportError, NoChannelsError, SearchError, SourceError
+from seam.inference.export import check_runs, write_unchecked
 from seam.masks.groups import channel_groups
 from seam.masks.masks import counted, maskable, outside_mask
 from seam.measures.findings import Finding, not_taken, one_line, sides
@@ -218,12 +218,18 @@ def _exported(twin: _Twin) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter is deprecated
         try:
-            write_unchecked(twin.network, twin.images[:1], Path(folder) / "network.onnx")
+            file = Path(folder) / "network.onnx"
+            write_unchecked(twin.network, twin.images[:1], file)
         except Exception as e:  # the exporter raises many kinds, none its own
             text = f"it does not export to ONNX, which engines need: {one_line(e)}; replace that operator."
             yield Finding("export", text, "stop")
             return
-    yield Finding("export", "exports to ONNX")
+        try:
+            check_runs(file, [twin.images], [twin.network(twin.images)])
+        except ExportError as e:
+            yield Finding("export", e.what.removeprefix(f"{folder}/"), "stop")
+            return
+    yield Finding("export", "exports to ONNX, whose runtime computes the same")
 
 
 def _differ(one: Tensor, other: Tensor) -> bool:

@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_leaves
 
 from seam.errors import SourceError
@@ -53,6 +55,14 @@ def copy_of(network: nn.Module) -> nn.Module:
             f"{type(network).__name__}: expected a network that can be copied, got {type(e).__name__}:"
             f" {' '.join(str(e).split())[:160]}; take the part that cannot be copied out of it."
         ) from e
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside what torch.compile, DataParallel and averaging of weights put around it."""
+    inner = network._modules.get("_orig_mod")
+    if inner is None and isinstance(network, nn.DataParallel | DistributedDataParallel | AveragedModel):
+        inner = network.module
+    return network if inner is None else unwrapped(inner)
 
 
 def plain(network: nn.Module, example: Tensor) -> tuple[str, ...]:
@@ -95,6 +105,7 @@ def plain_scores(network: nn.Module, example: Tensor, num_classes: int) -> None:
 def _made_plain(network: nn.Module, example: Tensor) -> tuple[tuple[str, ...], Any]:
     """Names of the layers that were made plain, and what the network gives for `_RUN` images."""
     network.eval()
+    _check_python(network)
     with _needing_gradients(network):
         before = record(network, _images(example))
         changed = [*_without_parametrizations(network), *_without_hooks(network)]
@@ -114,6 +125,15 @@ def _made_plain(network: nn.Module, example: Tensor) -> tuple[tuple[str, ...], A
         shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
         logger.info("%d layers compute their weight, and hold it as it comes out from now on: %s.", len(names), shown)
     return names, before.output
+
+
+def _check_python(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise SourceError(
+                f"{name or type(network).__name__}: expected layers in Python, got one compiled as TorchScript; build"
+                " it without torch.jit.script or torch.jit.trace, and load its weights."
+            )
 
 
 def load_either_form(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import TensorDataset
 
 import seam
@@ -95,3 +97,24 @@ class Synonyms(TensorDataset):
 def test_names_of_a_data_set_are_one_text_a_class() -> None:
     found = labelled(Synonyms(torch.zeros(4, 3, 8, 8), torch.arange(4)), "train", None)
     assert found.classes == ("crane, bird", "boot", "crane (2)", "crane (3)")
+
+
+WRAPPED = {
+    "compiled": torch.compile,
+    "for several devices": nn.DataParallel,
+    "averaged": AveragedModel,
+    "compiled and averaged": lambda network: AveragedModel(nn.DataParallel(network)),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_what_is_put_around_a_network_is_taken_off(wrapped: str, tmp_path: Path) -> None:
+    network, x = Narrow(3, 4), torch.randn(5, 3, 16, 16)
+    mask = torch.arange(12).view(-1, 1, 1, 1).expand(12, 3, 3, 3) < 7
+    around = WRAPPED[wrapped](network)
+    smaller = seam.compact(around, {"conv.weight": mask, "conv.bias": mask[:, 0, 0, 0]}, x)
+    assert type(smaller).__name__ == "Narrow" and smaller.conv.out_channels == 7
+    path = seam.export(around, tmp_path / "whole.onnx", x)
+    (found,) = onnxruntime.InferenceSession(str(path)).run(None, {"input": x.numpy()})
+    with torch.no_grad():
+        assert np.abs(found - network(x).numpy()).max() < 1e-4

@@ -42,8 +42,8 @@ def test_a_network_is_run_no_more_than_its_questions_need() -> None:
     with register_module_forward_pre_hook(note):
         check_up(Mapping(), IMAGES, 4)
     given, again, alone, training = 3, 3, 1, 3
-    made_plain, exported = 2, 1
-    assert batches == [given, again, alone, training, made_plain, exported]
+    made_plain, exported, compared = 2, 1, 3
+    assert batches == [given, again, alone, training, made_plain, exported, compared]
 
 
 class Auxiliary(Base):
@@ -134,6 +134,19 @@ class OtherArgument(Base):
         return super().forward({"images": x}["pixel_values"])
 
 
+class OneByOne(Base):
+    """It goes through the images of a batch in a loop."""
+
+    def features(self, x: Tensor) -> Tensor:
+        return torch.cat([super(OneByOne, self).features(image[None]) for image in x])
+
+
+class Scripted(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.jit.script(self.conv)  # type: ignore[assignment]
+
+
 class SingularValues(Base):
     def features(self, x: Tensor) -> Tensor:
         return super().features(x) + torch.linalg.svdvals(x[:, 0])[:, :16]
@@ -209,6 +222,8 @@ BAD = {
     OtherArgument: ("input", "stop", r"its forward fails on a batch of images: KeyError: 'pixel_values'"),
     Endless: ("scores", "stop", r"got NaN or infinite ones"),
     Broken: ("training", "stop", r"cannot be run in training mode: 'targets'"),
+    OneByOne: ("export", "stop", r"for any batch size, got .*; take the batch from the images' shape"),
+    Scripted: ("layers", "stop", r"conv: expected layers in Python, got one compiled as TorchScript"),
     SingularValues: ("export", "stop", r"does not export to ONNX.*linalg_svdvals"),
     Probabilities: ("scores", "doubt", r"probabilities, not logits"),
     ProbabilityOfEach: ("scores", "doubt", r"probabilities, not logits"),
