@@ -157,6 +157,7 @@ def _largest_difference(
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, and said once
     largest = 0.0
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -302,3 +302,18 @@ def test_one_logit_is_two_classes_and_a_probability_is_none() -> None:
     found = {finding.what: finding for finding in check_up(nn.Sequential(network, nn.Sigmoid()), IMAGES, 2)}
     assert found["scores"].verdict == "stop"
     assert "leave out its sigmoid" in found["scores"].found
+
+
+class Token(Base):
+    """Something learnt is added for every image, as many times as `len` says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 16))
+
+    def features(self, x: Tensor) -> Tensor:
+        return super().features(x) + self.token.expand(len(x), -1)
+
+
+def test_what_only_the_network_as_it_is_followed_exports_is_no_fault() -> None:
+    assert found_in(Token())["export"].found == "exports to ONNX, whose runtime computes the same"
