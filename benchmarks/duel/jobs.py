@@ -120,7 +120,6 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
             kind = "no_layout" if isinstance(e, NoLayoutError) else "failed"
             trace = [] if isinstance(e, SeamError) else traceback.format_exc().splitlines()[-6:]
             card = {**asdict(job), kind: first_line(e), "trace": trace}
-            task.source.network.cpu()  # where a training was that did not end
     own = sorted({str(w.message)[:200] for w in caught if "seam" in w.category.__module__})
     write_json(job.folder / "card.json", {**card, "warnings": own})
     return card

@@ -53,7 +53,6 @@ def one_pass(layouts: int) -> ArmFunction:
         assert isinstance(head, TargetHead)
         masks = masks_of(search.objective.scored)
         model = Reengineered(copy.deepcopy(search.objective.network), copy.deepcopy(head)).cpu().eval()
-        task.source.network.cpu()
         apply_masks(model.network, masks)
         trials = len(tried) * search.loop.config.trial_epochs if len(tried) > 1 else 0
         epochs = trained(task, model, setting, task.passes - 1 - trials, masks=masks)
@@ -68,7 +67,6 @@ def weights(task: Task, setting: Setting) -> Made:
     rounds = task.passes // 2
     config = SearchConfig(target=task.budget.share, max_rounds=rounds, accuracy_floor=0.0)
     result = MaskSearch(_problem(task), config, task.runtime, task.seed).run()
-    task.source.network.cpu()
     model = Reengineered(copy.deepcopy(task.source.network), copy.deepcopy(result.head)).eval()
     apply_masks(model.network, result.masks)
     put_norm_tensors(model.network, result.norms)
@@ -100,7 +98,7 @@ def _config(task: Task, layouts: int) -> SearchConfig:
 def _problem(task: Task) -> SearchProblem:
     source = task.source
     return SearchProblem(
-        source.network,
+        task.teacher(),
         source.preprocess(),
         task.train,
         task.val,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from duel.judge import CARDS, ROOT, Card
-from duel.summary import by_problem, short, summary
+from duel.summary import by_problem, cpu_seconds, short, shown_seconds, summary
 from duel.task import UNITS, Budget
 from seam.files import read_json, write_text
 from tasks.report.docs_tables import filled
@@ -99,7 +99,7 @@ def _row(rows: Rows, engines: Sequence[str]) -> list[str]:
         f"{100 * _mean(measured, lambda r: r['macs_share']):.1f}",
         _accuracy(measured),
         _rate(measured),
-        _cpu_seconds(measured),
+        shown_seconds(cpu_seconds(measured)),
         "; ".join(doubts),
     ]
 
@@ -121,11 +121,6 @@ def _accuracy(rows: Rows) -> str:
 
 def _rate(rows: Rows) -> str:
     return f"{100 * _mean(rows, lambda r: r['defect_inheritance_rate'] or 0.0):.1f}"
-
-
-def _cpu_seconds(rows: Rows) -> str:
-    timed = [r for r in rows if r["cpu_seconds"] is not None]
-    return f"{_mean(timed, lambda r: r['cpu_seconds']):.0f}" if timed else "GPU"
 
 
 def _mean(rows: Rows, value: Callable[[Card], Any]) -> float:

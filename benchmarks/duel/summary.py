@@ -125,7 +125,7 @@ def _compared(found: Card, single: str) -> list[str]:
         _percent(rival["accuracy"]),
         _points(difference_of[found["best"]]),
         _points(difference_of[single]) if single in difference_of else "no layout",
-        " / ".join("GPU" if c["cpu_seconds"] is None else f"{c['cpu_seconds']:.0f}" for c in (found, rival)),
+        " / ".join(shown_seconds(c["cpu_seconds"]) for c in (found, rival)),
         f"{_percent(found['inherited'])}{whole}",
     ]
 
@@ -158,9 +158,19 @@ def _problem(cards: Sequence[Card], group: str) -> Card | None:
 
 
 def _costs_and_accuracy(rows: Sequence[Card]) -> Card:
-    """Means over the rows; no CPU seconds where all were trained on a GPU."""
+    """Means over the rows."""
+    return {"accuracy": _mean(rows, "accuracy"), "cpu_seconds": cpu_seconds(rows)}
+
+
+def cpu_seconds(rows: Sequence[Card]) -> float | None:
+    """Mean over the rows that were trained on a CPU; None: there are none."""
     timed = [r for r in rows if r["cpu_seconds"] is not None]
-    return {"accuracy": _mean(rows, "accuracy"), "cpu_seconds": _mean(timed, "cpu_seconds") if timed else None}
+    return _mean(timed, "cpu_seconds") if timed else None
+
+
+def shown_seconds(seconds: float | None) -> str:
+    """In a table."""
+    return "GPU" if seconds is None else f"{seconds:.0f}"
 
 
 def _rows(cards: Sequence[Card], kind: str) -> list[Card]:

@@ -97,6 +97,10 @@ class Task:
         """A copy of the source with its fitted head, eval mode."""
         return Reengineered(copy.deepcopy(self.source.network), copy.deepcopy(self.head)).eval()
 
+    def teacher(self) -> nn.Module:
+        """A copy of the source, for what moves it to the device that is trained on; the source itself stays."""
+        return copy.deepcopy(self.source.network)
+
     def example(self, images: int = 2) -> Tensor:
         """Normalised training images."""
         return self.source.example(self.train.images[:images])

@@ -81,8 +81,7 @@ def trained(
         task.runtime,
         task.seed if seed is None else seed,
         spare=task.spare,
-        teacher=task.source.network if setting.loss != "cross-entropy" else None,
+        teacher=task.teacher() if setting.loss != "cross-entropy" else None,
     )
     model.cpu()
-    task.source.network.cpu()
     return epochs

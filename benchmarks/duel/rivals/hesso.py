@@ -87,8 +87,7 @@ def _trained(task: Task, setting: Setting, multiple: int, share: float) -> tuple
     periods = _PERIODS if multiple == 1 else 1
     pruning = max(_PERIODS, task.passes // 3 * steps // _PERIODS * _PERIODS)
     optimizer = _optimizer(oto, setting.rate, share, multiple, start=steps, steps=pruning, periods=periods)
-    teacher = task.source.network.to(device)
-    loss = distilled(model, teacher, 1.0) if setting.loss == "logits" else None
+    loss = distilled(model, task.teacher().to(device), 1.0) if setting.loss == "logits" else None
     plan = TrainingPlan(task.passes, _BATCH, "crop_flip", task.seed, cosine=True, keep_best=False)
     epochs = train(
         model,
@@ -101,7 +100,6 @@ def _trained(task: Task, setting: Setting, multiple: int, share: float) -> tuple
         negatives=redrawn(task.train.to(device), None if task.spare is None else task.spare.to(device)),
         loss_of=loss,
     )
-    task.source.network.cpu()
     return _constructed(oto), epochs
 
 
