@@ -19,7 +19,7 @@ from seam.data.splits import carve_val
 from seam.door.arguments import Wanted
 from seam.door.given import Given, Labelled, folder_split, labelled, named
 from seam.errors import DataError, SourceError, SuspectResultWarning
-from seam.measures.findings import not_taken
+from seam.measures.findings import taking
 from seam.networks.activations import executed_layers
 from seam.networks.scores import find_scores, give_found, shown_output
 
@@ -142,15 +142,11 @@ def outputs_of(network: nn.Module, images: Images, class_names: Sequence[str] | 
         SourceError: it does not take such images, or gives no finite class scores.
     """
     known, example = None if class_names is None else len(class_names), images.example
-    try:
-        with torch.no_grad():
-            output = network(example.clone())
-            found = find_scores(output, len(example), known)
-            if found is None and known is None:
-                found = find_scores(output, len(example), _width(network, example))
-    except Exception as e:  # whatever the network's own code raises
-        finding = not_taken(network, example, e)
-        raise SourceError(f"{type(network).__name__}: {finding.found}", hint=finding.hint) from e
+    with taking(network, example, SourceError), torch.no_grad():
+        output = network(example.clone())
+        found = find_scores(output, len(example), known)
+        if found is None and known is None:
+            found = find_scores(output, len(example), _width(network, example))
     give_found(network, found)
     scores = output if found is None else found.take(output)
     if not isinstance(scores, Tensor) or scores.ndim != 2:

@@ -22,7 +22,7 @@ from seam.door.work import Small
 from seam.errors import DataError, ExportError, SourceError, SuspectResultWarning
 from seam.inference.export import export_onnx
 from seam.masks.masks import Masks, apply_masks
-from seam.measures.findings import not_taken
+from seam.measures.findings import taking
 from seam.measures.shipped import Claim, ship
 from seam.networks.plain import copy_of, plain, unwrapped
 from seam.networks.scores import give_scores, shown_output
@@ -50,12 +50,8 @@ def compact(network: nn.Module, masks: Masks | None, example: Tensor) -> nn.Modu
         MaskError: a mask for a weight that is not there, of another shape, or that is none.
     """
     masked, images = own_copy(network), _like(example)
-    try:
-        with torch.no_grad():
-            masked(images.clone())
-    except Exception as e:  # whatever the network's own code raises
-        finding = not_taken(masked, images, e)
-        raise SourceError(f"{type(network).__name__}: {finding.found}", hint=finding.hint) from e
+    with taking(network, images, SourceError), torch.no_grad():
+        masked(images.clone())
     plain(masked, images)
     apply_masks(masked, {} if masks is None else masks)
     return remove_channels(masked, images).module
@@ -146,12 +142,8 @@ def _doubt_decisions(network: nn.Module, example: Tensor) -> None:
 def _with_one_output(network: nn.Module, example: Tensor) -> nn.Module:
     """A copy that gives its class scores alone, where they are one of several outputs."""
     copied, images = copy_of(network).cpu().float().eval(), example
-    try:
-        with torch.no_grad():
-            copied(images.clone())
-    except Exception as e:  # whatever the network's own code raises
-        finding = not_taken(copied, images, e)
-        raise ExportError(f"{type(network).__name__}: {finding.found}", hint=finding.hint) from e
+    with taking(copied, images, ExportError), torch.no_grad():
+        copied(images.clone())
     give_scores(copied, images, one_logit=True)
     output = copied(images)
     if not isinstance(output, Tensor):

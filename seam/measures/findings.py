@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from seam.errors import Hint, SourceError, SuspectResultWarning
+from seam.errors import Hint, SeamError, SourceError, SuspectResultWarning
 
 _DEVICE = re.compile("cuda|nvidia|same device", re.IGNORECASE)
 """In errors of networks that choose a device of their own."""
@@ -77,6 +78,16 @@ def not_taken(network: nn.Module, images: Tensor, error: Exception) -> Finding:
     else:
         text = f"its forward fails on a batch of images: {type(error).__name__}: {one_line(error)}; mend it."
     return Finding("input", text, "stop")
+
+
+@contextmanager
+def taking(network: nn.Module, images: Tensor, error: type[SeamError]) -> Iterator[None]:
+    """Whatever running the network on these images raises in the block is this kind of error, with its cause."""
+    try:
+        yield
+    except Exception as e:  # whatever the network's own code raises
+        finding = not_taken(network, images, e)
+        raise error(f"{type(network).__name__}: {finding.found}", hint=finding.hint) from e
 
 
 def sides(images: Tensor) -> str:
