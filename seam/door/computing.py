@@ -19,6 +19,7 @@ from seam.runtime import Runtime, start
 def computing(device: Device, pixels: int, seed: int) -> Iterator[Runtime]:
     """Set the process up, and leave its threads and its random generators as they were found."""
     threads, alike = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -27,7 +28,7 @@ def computing(device: Device, pixels: int, seed: int) -> Iterator[Runtime]:
         finally:
             torch.set_num_threads(threads)
             torch.set_flush_denormal(False)
-            torch.use_deterministic_algorithms(alike, warn_only=True)
+            torch.use_deterministic_algorithms(alike, warn_only=warned)
             deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 

@@ -19,3 +19,14 @@ def test_settings_of_the_process_are_as_they_were_afterwards() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
     assert deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_a_caller_who_wants_errors_of_what_is_not_deterministic_still_gets_them() -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        with computing("cpu", 64, 0):
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
