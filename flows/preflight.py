@@ -23,7 +23,7 @@ from tasks.project.environment import tracking_uri
 from tasks.project.params import Params, load_params
 from tasks.project.stages import KINDS, Kind
 from tasks.project.subject import StageRun, Subject, chosen, entries, named_in, parts_of, runs_of
-from tasks.project.timed import elsewhere
+from tasks.project.timed import taken_anew
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def check(
         stale = [
             run
             for run in runs_of(params, kind, subjects)
-            if not up_to_date(cache, root, run) or (here and elsewhere(root, run) is not None)
+            if not up_to_date(cache, root, run) or taken_anew(root, run, here)
         ]
     cache.save()
     if stale or has_running_runs(tracking_uri(root), params.register_model.experiment):

@@ -20,7 +20,7 @@ from seam.errors import SeamError
 from tasks.project.params import Params
 from tasks.project.stages import Kind, all_stages
 from tasks.project.subject import StageRun, Subject, parts_of, runs_of, stage_folder
-from tasks.project.timed import elsewhere
+from tasks.project.timed import taken_anew
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def run_stages(
             continue
         if run.stage in waiting:
             waiting.pop(run.stage)(root, [s for s in subjects if s not in left])
-        failure = run_one(root, run, anew=here and elsewhere(root, run) is not None)
+        failure = run_one(root, run, anew=taken_anew(root, run, here))
         if failure is not None:
             failures.append(failure)
     return failures
@@ -112,7 +112,7 @@ def _show_idle(root: Path, params: Params, first: StageRun, here: bool) -> bool:
     runs = runs[runs.index(first) :]
     cache = shared_cache(root)
     with cache.at_once():
-        idle = all(up_to_date(cache, root, r) and not (here and elsewhere(root, r)) for r in runs)
+        idle = all(up_to_date(cache, root, r) and not taken_anew(root, r, here) for r in runs)
     if idle:
         show_idle(root, first.subject, runs)
     return idle

@@ -26,6 +26,11 @@ def here() -> Mapping[str, Any]:
     return describe()
 
 
+def taken_anew(root: Path, run: StageRun, here: bool) -> bool:
+    """Whether times of this machine are asked for (`here`), and those of a stage are of another."""
+    return here and elsewhere(root, run) is not None
+
+
 def elsewhere(root: Path, run: StageRun) -> str | None:
     """The machine, in words, where it is another than this one that the published times of a stage were taken on.
 
