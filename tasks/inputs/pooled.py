@@ -42,12 +42,13 @@ def pooled(context: StageContext, made_of: Sequence[Part]) -> Pooled:
     """
     for part in made_of:
         same_images(made_of[0].modules.takes, part.modules.takes, f"modules of {part.name}")
+    paths = [(part.images or project_images(context)).dataset for part in made_of]
+    digests = {path: sha256_file(path) for path in set(paths)}
     of: dict[str, list[Part]] = {}
     dataset: dict[str, Path] = {}
-    for part in made_of:
-        path = (part.images or project_images(context)).dataset
-        dataset[digest := sha256_file(path)] = path
-        of.setdefault(digest, []).append(part)
+    for part, path in zip(made_of, paths, strict=True):
+        dataset[digests[path]] = path
+        of.setdefault(digests[path], []).append(part)
     classes, vals, tests, val_from = list[str](), list[LabelledImages](), list[LabelledImages](), list[str]()
     for digest, those in of.items():
         data = load_prepared(dataset[digest])
