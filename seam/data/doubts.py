@@ -40,11 +40,9 @@ def _doubt_labels(data: RawData) -> None:
                 pairs.append((known, image))
     if pairs:
         shown = [" and ".join(f"{i.path} ({_class_of(i, data)})" for i in pair) for pair in pairs]
-        warnings.warn(
+        _doubt(
             f"{len(pairs)} images have the pixels of one with another label: {_some(shown, 2)}; correct the label of"
-            " one, or remove both.",
-            SuspectResultWarning,
-            stacklevel=3,
+            " one, or remove both."
         )
 
 
@@ -52,12 +50,10 @@ def _doubt_turned(data: RawData) -> None:
     """Images that viewers show otherwise than they are read: right only for a network trained on them so."""
     turned = [image.path for image in data.images if image.is_turned]
     if turned:
-        warnings.warn(
+        _doubt(
             f"{len(turned)} images have an EXIF orientation, which is ignored: {_some(turned, 3)}; the loaders of"
             " torchvision and timm ignore it too, so leave them if the network was trained with these on such files; if"
-            " it saw upright images, turn the pixels (PIL.ImageOps.exif_transpose, or mogrify -auto-orient).",
-            SuspectResultWarning,
-            stacklevel=3,
+            " it saw upright images, turn the pixels (PIL.ImageOps.exif_transpose, or mogrify -auto-orient)."
         )
 
 
@@ -65,11 +61,9 @@ def _doubt_transparent(data: RawData) -> None:
     """Images whose transparent pixels become visible, in whatever colour their file has for them."""
     transparent = [image.path for image in data.images if image.is_transparent]
     if transparent:
-        warnings.warn(
+        _doubt(
             f"{len(transparent)} images have transparent pixels, which are read as opaque ones of the colour beneath:"
-            f" {_some(transparent, 1)}; if the network was trained on another background, put them on it.",
-            SuspectResultWarning,
-            stacklevel=3,
+            f" {_some(transparent, 1)}; if the network was trained on another background, put them on it."
         )
 
 
@@ -81,12 +75,15 @@ def _doubt_sizes(data: RawData, image_size: int) -> None:
         if i.size and (min(i.size) * MOST_ENLARGED <= image_size or max(i.size) > MOST_ENLARGED * min(i.size))
     ]
     if odd:
-        warnings.warn(
+        _doubt(
             f"{len(odd)} images are much smaller than {image_size} x {image_size} pixels, or so long that their crop"
-            f" leaves little of them: {_some(odd, 3)}; check that they are what they should be.",
-            SuspectResultWarning,
-            stacklevel=3,
+            f" leaves little of them: {_some(odd, 3)}; check that they are what they should be."
         )
+
+
+def _doubt(text: str) -> None:
+    """Warn, in the name of who asked for the doubts of a data set."""
+    warnings.warn(text, SuspectResultWarning, stacklevel=4)
 
 
 def _class_of(image: RawImage, data: RawData) -> str:
