@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,13 @@ def write_params(path: Path, **sections: Any) -> Path:
         file.write("# Every number a user may change.\n")
         YAML().dump(document, file)
     return path
+
+
+def give_registry(root: Path, store: Path) -> None:
+    """A policy, and a copy of the store, to the project in `root`."""
+    (root / "mlflow").mkdir(parents=True, exist_ok=True)
+    (root / "mlflow/registry.yaml").write_text(POLICY)
+    shutil.copyfile(store, root / "mlflow/mlflow.db")
 
 
 def committed(name: str) -> str:

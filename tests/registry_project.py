@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from seam.networks.state_dicts import save_weights
 from tasks.project.params import Params, parse_params
 from tasks.project.stage import StageContext
 from tasks.project.subject import Subject
-from tests.defaults import POLICY
+from tests.defaults import give_registry
 
 TINY = """
 from torch import nn
@@ -42,9 +41,7 @@ CLASSES = ("zero", "one", "<two>")
 
 def make_registry_project(root: Path, store: Path, network_code: str = TINY) -> StageContext:
     """Write params, policy, store and the artifacts of every stage before register_model."""
-    (root / "mlflow").mkdir(parents=True)
-    shutil.copyfile(store, root / "mlflow" / "mlflow.db")
-    (root / "mlflow" / "registry.yaml").write_text(POLICY)
+    give_registry(root, store)
     (root / "tiny.py").write_text(network_code)
     architecture = f"{root / 'tiny.py'}:tiny"
     values = {"problems": {"zero": ["zero"]}, "prepare_source": {"architecture": architecture}}

@@ -25,7 +25,7 @@ from tasks.project.environment import tracking_uri
 from tasks.project.params import parse_params
 from tasks.project.stage import execute
 from tasks.register_composition import register_composition
-from tests.defaults import POLICY
+from tests.defaults import give_registry
 from tests.tasks.compose_project import PARTS, context, make_modules
 from tests.tasks.transfer_project import CLASSES
 
@@ -147,9 +147,7 @@ def test_consumers_load_it(
 ) -> None:
     root = tmp_path / "project"
     shutil.copytree(project, root)
-    (root / "mlflow").mkdir()
-    (root / "mlflow/registry.yaml").write_text(POLICY)
-    shutil.copyfile(empty_mlflow_store, root / "mlflow/mlflow.db")
+    give_registry(root, empty_mlflow_store)
     monkeypatch.chdir(root)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(root))
     compose(context(root, "compose", "few", **CHANGES))

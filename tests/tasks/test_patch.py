@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from tasks.project.stages import PATCH
 from tasks.project.subject import Subject
 from tasks.register_patch import register_patch
 from tasks.validate_data import validate_data
-from tests.defaults import POLICY
+from tests.defaults import POLICY, give_registry
 from tests.tasks.transfer_project import CLASSES, NETWORK, make_images
 
 RED = CLASSES.index("red")
@@ -143,9 +142,7 @@ def test_it_is_registered_once_and_serves(
     project: Path, empty_mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patch(context(project))
-    (project / "mlflow").mkdir(exist_ok=True)
-    (project / "mlflow/registry.yaml").write_text(POLICY)
-    shutil.copyfile(empty_mlflow_store, project / "mlflow/mlflow.db")
+    give_registry(project, empty_mlflow_store)
     first, again = (register_patch(context(project, "register_patch")) for _ in range(2))
     assert first.summary == again.summary
     assert first.summary == {"registered_model": "seam-patch-fix", "version": 1, "aliases": "champion"}

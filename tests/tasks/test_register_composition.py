@@ -27,7 +27,7 @@ from tasks.project.stage import execute
 from tasks.register_composition import register_composition
 from tasks.tracking import registration
 from tasks.tracking.made_networks import tag_name
-from tests.defaults import POLICY
+from tests.defaults import POLICY, give_registry
 from tests.tasks.compose_project import context, make_modules
 from tests.tasks.transfer_project import CLASSES
 
@@ -58,9 +58,7 @@ def project(made: Path, tmp_path: Path, empty_mlflow_store: Path, monkeypatch: p
     """A copy of it with a policy and an empty registry."""
     root = tmp_path / "project"
     shutil.copytree(made, root)
-    (root / "mlflow").mkdir()
-    (root / "mlflow/registry.yaml").write_text(POLICY)
-    shutil.copyfile(empty_mlflow_store, root / "mlflow/mlflow.db")
+    give_registry(root, empty_mlflow_store)
     monkeypatch.chdir(root)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(root))
     return root

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from tasks.project.subject import Subject
 from tasks.register_restructuring import register_restructuring
 from tasks.restructure import restructure
 from tasks.validate_data import validate_data
-from tests.defaults import POLICY
+from tests.defaults import give_registry
 from tests.tasks.transfer_project import CLASSES, make_images
 
 NETWORK = """
@@ -131,9 +130,7 @@ def test_its_network_is_registered_once_and_serves(
     project: Path, empty_mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restructure(context(project))
-    (project / "mlflow").mkdir()
-    (project / "mlflow/registry.yaml").write_text(POLICY)
-    shutil.copyfile(empty_mlflow_store, project / "mlflow/mlflow.db")
+    give_registry(project, empty_mlflow_store)
     named = replace(context(project), stage="register_restructuring")
     first, again = register_restructuring(named), register_restructuring(named)
     name = "seam-restructuring-flat"
