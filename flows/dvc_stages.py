@@ -28,10 +28,10 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dumps_yaml, load_path
 
-from flows.lock_sections import LockSections
+from flows.lock_sections import Locks, LockSections
 from seam.errors import CacheError
+from tasks.project.subject import Address
 
-_FILES = ("dvc.yaml", "params.yaml")
 # DVC prints to the terminal as soon as it is imported; its records go where ours go
 for _name in ("dvc", "dvc_objects", "dvc_data"):
     logging.getLogger(_name).handlers.clear()
@@ -41,43 +41,47 @@ for _name in ("dvc", "dvc_objects", "dvc_data"):
 class DvcStages:
     """DVC's view of one project. Not for use by several threads at once."""
 
-    def __init__(self, root: Path, lock: LockSections) -> None:
+    def __init__(self, root: Path, locks: Locks) -> None:
         self._root = root
-        self._lock = lock
+        self._locks = locks
         with clear_errors("dvc"):
             self._repo = Repo(str(root))
-        self._stages: Any = None
-        self._stages_from: object = None
-        self._loaded: dict[str, tuple[str, Any]] = {}
+        self._files: dict[str, tuple[object, Any]] = {}
+        self._loaded: dict[Address, tuple[object, str, Any]] = {}
 
     def close(self) -> None:
         """Release DVC's databases."""
         self._repo.close()
 
-    def load(self, name: str) -> Any:
+    def load(self, stage: Address) -> Any:
         """A stage as DVC's files have it; what was parsed before is parsed again only where it has changed."""
-        now = [(s.st_mtime_ns, s.st_size) for s in (p.stat() for p in (self._root / f for f in _FILES) if p.is_file())]
-        if self._stages is None or now != self._stages_from:
-            file: Any = load_file(self._repo, str(self._root / _FILES[0]))
-            self._stages, self._loaded = StageLoader(file, file.contents, {"stages": self._lock}), {}
-            self._stages_from = now
-        self._lock.refresh()
-        section = self._lock.text_of(name)
-        known = self._loaded.get(name)
-        if known is None or known[0] != section:
-            known = self._loaded[name] = (section, self._stages[name])
+        lock = self._locks.of(stage)
+        stages, section = self._stages_of(stage.file, lock), lock.text_of(stage.name)
+        known = self._loaded.get(stage)
+        if known is None or known[0] is not stages or known[1] != section:
+            known = self._loaded[stage] = (stages, section, stages[stage.name])
+        return known[2]
+
+    def _stages_of(self, file: str, lock: LockSections) -> Any:
+        """The stages that a dvc.yaml defines."""
+        paths = (self._root / file, self._root / "params.yaml")
+        now = [(s.st_mtime_ns, s.st_size) for s in (p.stat() for p in paths if p.is_file())]
+        known = self._files.get(file)
+        if known is None or known[0] != now:
+            loaded: Any = load_file(self._repo, str(paths[0]))
+            known = self._files[file] = (now, StageLoader(loaded, loaded.contents, {"stages": lock}))
         return known[1]
 
-    def forget(self, name: str) -> None:
+    def forget(self, stage: Address) -> None:
         """Load it anew next time: DVC has put something else into the entry than its files say."""
-        self._loaded.pop(name, None)
+        self._loaded.pop(stage, None)
 
-    def changes(self, name: str) -> list[str]:
+    def changes(self, stage: Address) -> list[str]:
         """What differs from dvc.lock, one phrase a change; nothing if `dvc repro` would skip the stage.
 
         Waits for no lock, so that it answers while a stage runs.
         """
-        entry = self.load(name)
+        entry = self.load(stage)
         entries: list[Any] = []
         for items, title in ((entry.deps, "changed deps"), (entry.outs, "changed outs")):
             found: dict[str, Any] = {}
@@ -89,34 +93,34 @@ class DvcStages:
             entries.append("changed command")
         return list(_reasons(entries))
 
-    def restore(self, name: str) -> bool:
+    def restore(self, stage: Address) -> bool:
         """Check a stage's outputs out of DVC's caches, if the same command, parameters and inputs ran before."""
-        entry = self.load(name)
+        entry = self.load(stage)
         with self.reserved(entry):
             entry.remove_outs(ignore_remove=False)
             try:
                 self._repo.stage_cache.restore(entry)
             except RunCacheNotFoundError:
-                self.forget(name)
+                self.forget(stage)
                 return False
-            self.record(entry)
+            self.record(stage, entry)
         return True
 
-    def record(self, entry: Any) -> None:
-        """Hash inputs and outputs, copy outputs into the cache, write the stage's section of dvc.lock."""
+    def record(self, stage: Address, entry: Any) -> None:
+        """Hash inputs and outputs, copy outputs into the cache, write the stage's section of its dvc.lock."""
         entry.save()
         entry.commit()
         section = dumps_yaml({"stages": to_lockfile(entry)}).removeprefix("stages:\n")
-        if not self._lock.write(entry.name, section):
+        if not self._locks.of(stage).write(stage.name, section):
             entry.dump(update_pipeline=False)
-        self.forget(entry.name)
+        self.forget(stage)
 
-    def files_of(self, name: str) -> list[str]:
+    def files_of(self, stage: Address) -> list[str]:
         """Every file and folder that decides whether the stage is current, and its outputs' objects in the cache.
 
         Parameters are not among them.
         """
-        entry = self.load(name)
+        entry = self.load(stage)
         paths = [dep.fs_path for dep in entry.deps if not isinstance(dep, ParamsDependency)]
         for out in entry.outs:
             paths.append(out.fs_path)

@@ -36,7 +36,7 @@ class FoundCurrent:
 
         Args:
             stage: its name in DVC.
-            basis: a digest of everything else that decides: its section of dvc.lock, dvc.yaml, the parameters.
+            basis: a digest of everything else that decides: its section of the lock, its dvc.yaml, the parameters.
         """
         known = self._known.get(stage)
         return known is not None and known["basis"] == basis and known["state"] == self.state_of(known["paths"])
@@ -108,11 +108,11 @@ def digest_of(path: Path) -> str:
     return _digest(content_of(path))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2048)
 def _content(path: str, _time: int, _size: int) -> bytes:
     return Path(path).read_bytes()
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=2048)
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

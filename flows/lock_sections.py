@@ -1,25 +1,22 @@
-"""dvc.lock a stage at a time.
+"""Locks of a project a stage at a time.
 
-DVC parses the whole file for every stage that it loads, and again, slowly, for every stage that it
-records, so that the cost of a run grew with the square of the number of stages. Here a stage's
-section is found in the text, parsed when it is asked for, and replaced alone: the same bytes.
+DVC parses the whole of a dvc.lock for every stage that it loads, and again, slowly, for every stage
+that it records. Here a stage's section is found in the text, parsed when it is asked for, and
+replaced alone: the same bytes.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from seam.files import write_text
-
-_HEAD = "schema: '2.0'\nstages:\n"
-_NAME = re.compile(r"(?m)^  ([^\s'\"?#][^\n]*):\n")
+from tasks.project.lock_text import check_merged, split, write_sections
+from tasks.project.subject import Address
 
 
 class LockSections(Mapping[str, Any]):
-    """What dvc.lock records of each stage by its name, as the file is now."""
+    """What one dvc.lock records of each stage by its name, as the file is now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,7 +54,7 @@ class LockSections(Mapping[str, Any]):
             return False
         if self._texts.get(stage) != section:
             self._texts[stage] = section
-            write_text(self._path, _HEAD + "".join(self._texts.values()))
+            write_sections(self._path, self._texts)
             stat = self._path.stat()
             self._read_at = (stat.st_mtime_ns, stat.st_size)
         return True
@@ -74,6 +71,7 @@ class LockSections(Mapping[str, Any]):
         return len(self._whole() if self._foreign else self._texts)
 
     def _whole(self) -> Mapping[str, Any]:
+        check_merged(self._path, self._foreign)
         stages: Mapping[str, Any] = self._parse("", self._foreign).get("stages", {})
         return stages
 
@@ -87,15 +85,17 @@ class LockSections(Mapping[str, Any]):
         return known[1]
 
 
-def split(text: str) -> dict[str, str] | None:
-    """The section of each stage by its name, in order; None where the text is not laid out as DVC does it."""
-    if not text:
-        return {}
-    body = text.removeprefix(_HEAD)
-    if body == text or re.search(r"(?m)^(\S| \S)", body) or not body.endswith("\n"):
-        return None
-    found = list(_NAME.finditer(body))
-    if not found or found[0].start() != 0 or len(found) != len(re.findall(r"(?m)^  \S", body)):
-        return None
-    ends = [*(match.start() for match in found[1:]), len(body)]
-    return {match[1]: body[match.start() : end] for match, end in zip(found, ends, strict=True)}
+class Locks:
+    """Every dvc.lock of a project, each read when it is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._files: dict[str, LockSections] = {}
+
+    def of(self, stage: Address) -> LockSections:
+        """The lock that records a stage, as it is now."""
+        found = self._files.get(stage.lock)
+        if found is None:
+            found = self._files[stage.lock] = LockSections(self._root / stage.lock)
+        found.refresh()
+        return found

@@ -20,6 +20,7 @@ from seam.errors import ConfigError, SeamError, TrackingError
 from tasks.project.change_params import change_params
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.environment import tracking_uri
+from tasks.project.layout import lay_out
 from tasks.project.params import Params, load_params
 from tasks.project.stages import KINDS, Kind
 from tasks.project.subject import StageRun, Subject, chosen, entries, named_in, parts_of, runs_of
@@ -33,14 +34,18 @@ LEAST_FREE_MIB = 200
 def settle_params(
     root: Path, overrides: Sequence[str] = (), params_file: str | None = None
 ) -> tuple[Params, list[str]]:
-    """Change `params.yaml` as asked and read it.
+    """Change `params.yaml` as asked, read it, and lay out a pipeline file for each subject in it.
 
     Returns:
         The parameters, and one line per change.
     """
     path = root / "params.yaml"
     changes = change_params(path, overrides, Path(params_file) if params_file else None)
-    return load_params(path), changes
+    params = load_params(path)
+    laid = lay_out(root, params)
+    if laid:
+        logger.info("%s", laid)
+    return params, changes
 
 
 def prepare(

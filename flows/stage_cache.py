@@ -1,6 +1,6 @@
 """Which stages are current, one run as `dvc repro` would, and recorded: the cache shared with DVC.
 
-The flow and `dvc repro` share `artifacts/`, `dvc.lock` and the DVC cache. A stage runs here exactly
+The flow and `dvc repro` share `artifacts/`, the locks and the DVC cache. A stage runs here exactly
 as in `dvc.stage.Stage.run`, with the body called in this process instead of `cmd` in a new one:
 after a flow, `dvc repro` has nothing to do, and the other way round.
 """
@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flows.found_current import FoundCurrent, content_of, digest_of
-from flows.lock_sections import LockSections
+from flows.lock_sections import Locks
 from seam.errors import CacheError
 from tasks.project.code_digests import CodeDigests, digests_path
-from tasks.project.stages import DIGEST_STAGE
+from tasks.project.layout import TEMPLATES, lay_out
+from tasks.project.params import load_params
+from tasks.project.stages import DIGEST_STAGE, LAYOUT_STAGE
+from tasks.project.subject import PIPELINE, Address
 
 if TYPE_CHECKING:
     from flows.dvc_stages import DvcStages
@@ -32,6 +35,7 @@ _CHECKED = "checked"
 """In place of what else decides, for checks of files alone."""
 _CODE = "code"
 """What the digests of the code were written for, beside the stages that were found current."""
+_DIGESTS, _LAYOUT = Address(PIPELINE, DIGEST_STAGE), Address(PIPELINE, LAYOUT_STAGE)
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,6 @@ class Staleness:
         return ", ".join(self.reasons) or "current"
 
 
-def address(stage: str, problem: str | None) -> str:
-    """A stage's name in DVC: `search@digit-3`, or `validate_data`."""
-    return f"{stage}@{problem}" if problem else stage
-
-
 class StageCache:
     """DVC's view of one project. Not for use by several threads at once."""
 
@@ -59,7 +58,7 @@ class StageCache:
         self._root = root
         if not (root / ".dvc").is_dir():
             raise CacheError(f"{root}: the project has no .dvc folder; run `dvc init` in it, or clone it again.")
-        self._lock = LockSections(root / "dvc.lock")
+        self._locks = Locks(root)
         self._found = FoundCurrent(root)
         self._digests = CodeDigests(root, self._found.basis_of(_CODE))
         self._settled = False
@@ -68,7 +67,7 @@ class StageCache:
     def _dvc(self) -> DvcStages:
         from flows.dvc_stages import DvcStages
 
-        return DvcStages(self._root, self._lock)
+        return DvcStages(self._root, self._locks)
 
     def close(self) -> None:
         """Keep what was found, release DVC's databases."""
@@ -90,29 +89,28 @@ class StageCache:
         finally:
             self._settled = False
 
-    def is_known(self, stage: str, problem: str | None = None) -> bool:
+    def is_known(self, stage: Address) -> bool:
         """Whether the stage was found current and nothing has changed since, without a word from DVC (a second)."""
-        name = address(stage, problem)
         self._settle_digests()
-        return self._found.holds(name, self._basis(name))
+        return self._found.holds(str(stage), self._basis(stage))
 
-    def is_current(self, stage: str, problem: str | None = None) -> bool:
-        """Whether `dvc repro` would skip this stage: command, parameters, dependencies and outputs as in dvc.lock."""
-        name = address(stage, problem)
-        if self.is_known(stage, problem) and self._are_digests_recorded():
+    def is_current(self, stage: Address) -> bool:
+        """Whether `dvc repro` would skip this stage: command, parameters, dependencies and outputs as in its lock."""
+        if self.is_known(stage) and self._is_kept_up():
             return True
-        with self._locked(name):
-            return not self._ask(name)
+        with self._locked(str(stage)):
+            return not self._ask(stage)
 
-    def staleness(self, stage: str, problem: str | None = None) -> Staleness:
+    def staleness(self, stage: Address) -> Staleness:
         """What changed since the stage last ran, in words; answers while another process runs it."""
-        if self.is_known(stage, problem):
+        if self.is_known(stage):
             return Staleness(())
-        name = address(stage, problem)
-        with self._dvc.clear(name):
-            return Staleness(tuple(self._ask(name)))
+        if not (self._root / stage.file).is_file():
+            return Staleness(("new",))
+        with self._dvc.clear(str(stage)):
+            return Staleness(tuple(self._ask(stage)))
 
-    def restore(self, stage: str, problem: str | None = None) -> bool:
+    def restore(self, stage: Address) -> bool:
         """Check a stale stage's outputs out of DVC's caches, if the same command, parameters and inputs ran before.
 
         As `dvc repro` does, old outputs are removed first: they belong to other inputs.
@@ -120,16 +118,15 @@ class StageCache:
         Returns:
             Whether the stage is now current; False: it has to run.
         """
-        name = address(stage, problem)
-        with self._locked(name):
-            self._found.forget(name)
-            restored = self._dvc.restore(name)
+        with self._locked(str(stage)):
+            self._found.forget(str(stage))
+            restored = self._dvc.restore(stage)
             if restored:
-                self._note(name)
+                self._note(stage)
         return restored
 
-    def run(self, stage: str, problem: str | None, body: Callable[[], Result]) -> Result:
-        """Run the body of a stage and record what it read and wrote in dvc.lock and the cache.
+    def run(self, stage: Address, body: Callable[[], Result]) -> Result:
+        """Run the body of a stage and record what it read and wrote in its dvc.lock and the cache.
 
         The stage's files are reserved meanwhile, so that a `dvc repro` started elsewhere reports
         them busy.
@@ -138,11 +135,11 @@ class StageCache:
             CacheError: busy, or an input changed while the stage ran (its result is not recorded
                 then).
         """
-        name = address(stage, problem)
+        name = str(stage)
         with self._locked(name):
             self._found.forget(name)
-            before = self._dvc.load(name)
-            self._dvc.forget(name)  # what is kept is what the files say, and this is about to differ
+            before = self._dvc.load(stage)
+            self._dvc.forget(stage)  # what is kept is what the files say, and this is about to differ
             before.save_deps()
         with self._dvc.reserved(before):
             result = body()
@@ -153,8 +150,8 @@ class StageCache:
                         f"{name}: {', '.join(changed)} changed while the stage ran, so its result is not kept; run"
                         " again."
                     )
-                self._dvc.record(before)
-                self._note(name)
+                self._dvc.record(stage, before)
+                self._note(stage)
         return result
 
     def checked(self, what: str, paths: Sequence[str], check: Callable[[], None]) -> None:
@@ -172,73 +169,78 @@ class StageCache:
         """Name and address of the remotes DVC is configured with."""
         return self._dvc.remotes()
 
-    def _ask(self, name: str) -> list[str]:
+    def _ask(self, stage: Address) -> list[str]:
         """What DVC says has changed; noted where nothing has."""
-        basis = self._basis(name)
-        paths = self._found.relative(self._dvc.files_of(name))
+        basis = self._basis(stage)
+        paths = self._found.relative(self._dvc.files_of(stage))
         state = self._found.state_of(paths)
-        changes = self._dvc.changes(name)
-        if not changes and basis == self._basis(name):
-            self._found.note(name, basis, paths, state)
+        changes = self._dvc.changes(stage)
+        if not changes and basis == self._basis(stage):
+            self._found.note(str(stage), basis, paths, state)
         return changes
 
-    def _note(self, name: str) -> None:
+    def _note(self, stage: Address) -> None:
         """The stage was recorded just now."""
-        paths = self._found.relative(self._dvc.files_of(name))
-        self._found.note(name, self._basis(name), paths, self._found.state_of(paths))
+        paths = self._found.relative(self._dvc.files_of(stage))
+        self._found.note(str(stage), self._basis(stage), paths, self._found.state_of(paths))
         self._found.save(every=_SAVE_SECONDS)
 
-    def _basis(self, name: str) -> str:
-        """A digest of everything but files that decides whether a stage is current."""
-        self._lock.refresh()
-        return hashlib.sha256(f"{self._shared()}{self._lock.text_of(name)}".encode()).hexdigest()[:24]
+    def _basis(self, stage: Address) -> str:
+        """A digest of all that decides whether a stage is current but its files.
 
-    def _shared(self) -> str:
-        """What decides for all stages: how they are defined, the parameters, the digests of the code."""
-        paths = (self._root / "dvc.yaml", self._root / "params.yaml", digests_path(self._root))
-        return " ".join(digest_of(path) for path in paths)
+        How it is defined and recorded, the parameters, the digests of the code.
+        """
+        paths = (self._root / stage.file, self._root / "params.yaml", digests_path(self._root))
+        shared = " ".join(digest_of(path) for path in paths)
+        return hashlib.sha256(f"{shared}{self._locks.of(stage).text_of(stage.name)}".encode()).hexdigest()[:24]
 
     def _input_name(self, dep: Any) -> str:
         return "the stage's code" if dep.fs_path == str(digests_path(self._root)) else str(dep)
 
     @contextmanager
     def _locked(self, what: str) -> Iterator[None]:
-        """DVC's own lock, with the digests of the code as the code is now, in dvc.lock too."""
+        """DVC's own lock, with the stages done and recorded that are of DVC alone."""
         with self._dvc.locked(what):
-            if self._settle_digests():
-                self._record_digests()
+            self._settle_digests()
+            self._keep_up()
             yield
 
-    def _settle_digests(self) -> bool:
-        """Have the digests of the code as the code is now; False in a pipeline that has none."""
-        if not _has_digests(content_of(self._root / "dvc.yaml")):
-            return False
-        if not self._settled and self._digests.refresh():
+    def _settle_digests(self) -> None:
+        """Have the digests of the code as the code is now; not in a pipeline that has none."""
+        if _DIGESTS.name in self._upkeep() and not self._settled and self._digests.refresh():
             self._found.note(_CODE, self._digests.state, [], "")
-        return True
 
-    def _record_digests(self) -> None:
-        """Do what the stage of the digests does."""
-        if self._are_digests_recorded():
-            return
-        entry = self._dvc.load(DIGEST_STAGE)
-        if entry.changed():
-            self._dvc.record(entry)
-        self._found.note(DIGEST_STAGE, self._digests_basis(), [], "")
+    def _keep_up(self) -> None:
+        """Do what the stages do that are of DVC alone, where DVC says that they have to run."""
+        for name in self._upkeep():
+            stage = Address(PIPELINE, name)
+            if not self._is_recorded(stage):
+                entry = self._dvc.load(stage)
+                if entry.changed():
+                    if stage == _LAYOUT:
+                        lay_out(self._root, load_params(self._root / "params.yaml"))
+                    self._dvc.record(stage, entry)
+                self._found.note(name, self._basis_of_upkeep(stage), [], "")
 
-    def _are_digests_recorded(self) -> bool:
-        """Whether dvc.lock has them for the code as it was looked at last, or the pipeline has none."""
-        has_none = not _has_digests(content_of(self._root / "dvc.yaml"))
-        return has_none or self._digests_basis() == self._found.basis_of(DIGEST_STAGE)
+    def _is_kept_up(self) -> bool:
+        """Whether dvc.lock has those stages as code, parameters and pipeline files are now."""
+        return all(self._is_recorded(Address(PIPELINE, name)) for name in self._upkeep())
 
-    def _digests_basis(self) -> str:
-        return f"{self._basis(DIGEST_STAGE)} {self._digests.state}"
+    def _is_recorded(self, stage: Address) -> bool:
+        return self._basis_of_upkeep(stage) == self._found.basis_of(stage.name)
+
+    def _basis_of_upkeep(self, stage: Address) -> str:
+        state = self._found.state_of([str(TEMPLATES)]) if stage == _LAYOUT else self._digests.state
+        return f"{self._basis(stage)} {state}"
+
+    def _upkeep(self) -> tuple[str, ...]:
+        """Names of the stages in dvc.yaml that are of DVC alone: their files are kept here."""
+        return _upkeep_of(content_of(self._root / PIPELINE))
 
 
 @lru_cache(maxsize=4)
-def _has_digests(pipeline: bytes) -> bool:
-    """Whether dvc.yaml has the stage of the digests."""
-    return re.search(rf"(?m)^  {DIGEST_STAGE}:".encode(), pipeline) is not None
+def _upkeep_of(pipeline: bytes) -> tuple[str, ...]:
+    return tuple(stage.name for stage in (_LAYOUT, _DIGESTS) if re.search(rf"(?m)^  {stage.name}:".encode(), pipeline))
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ from seam.errors import SeamError
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext, StageResult, execute
 from tasks.project.stages import KINDS
-from tasks.project.subject import StageRun, Subject, dvc_key
+from tasks.project.subject import StageRun, Subject
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def _run_body(cache: StageCache, root: Path, label: str, context: StageContext) 
     stage = context.stage
     body = getattr(importlib.import_module(f"tasks.{stage}"), stage)
     following = replace(context, progress=progress)
-    result = cache.run(stage, dvc_key(context.subject), lambda: execute(body, following))
+    result = cache.run(context.run.address, lambda: execute(body, following))
     page.close()
     shown.ran(label, time.perf_counter() - start, result.summary)
     logger.info("%s done: %s", label, display.summary_text(result.summary))

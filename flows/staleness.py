@@ -20,8 +20,8 @@ from tasks.project.subject import StageRun, entries, stage_folder
 def up_to_date(cache: StageCache, root: Path, run: StageRun) -> bool:
     """Whether there is nothing to do for a stage."""
     if registers(run.stage):  # what it does is outside its files: those alone would not move the alias
-        return cache.is_current(run.stage, run.key) and _is_registered(root, run)
-    return not source_changed(root, run) and cache.is_current(run.stage, run.key)
+        return cache.is_current(run.address) and _is_registered(root, run)
+    return not source_changed(root, run) and cache.is_current(run.address)
 
 
 def without_running(cache: StageCache, root: Path, run: StageRun) -> str | None:
@@ -30,7 +30,7 @@ def without_running(cache: StageCache, root: Path, run: StageRun) -> str | None:
         return "up to date"
     if registers(run.stage) or source_changed(root, run):
         return None
-    return "same inputs ran before, restored from the DVC cache" if cache.restore(run.stage, run.key) else None
+    return "same inputs ran before, restored from the DVC cache" if cache.restore(run.address) else None
 
 
 def registers(stage: str) -> bool:

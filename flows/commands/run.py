@@ -84,7 +84,7 @@ def _follow(root: Path, runs: Sequence[StageRun], stale: Callable[[], list[str]]
     """
     cache = shared_cache(root)
     with cache.at_once():
-        idle = configured_url() is None and all(cache.is_known(r.stage, r.key) for r in runs)
+        idle = configured_url() is None and all(cache.is_known(r.address) for r in runs)
     server = None if idle else prefect_server(root)
     first = list(dict.fromkeys(stale()))[:2]
     if idle and not first:

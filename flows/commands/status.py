@@ -40,7 +40,7 @@ def show_status(root: Path, names: Sequence[str], console: Console) -> None:
 def _stages(root: Path, cache: StageCache, runs: Sequence[StageRun]) -> Table:
     table, written = Table("stage", "problem", "state", "changed"), _being_written(root)
     for run in runs:
-        staleness = cache.staleness(run.stage, run.key)
+        staleness = cache.staleness(run.address)
         state = "[yellow]stale[/yellow]" if staleness else "[green]up to date[/green]"
         if any(path.is_relative_to(stage_folder(root, run.stage, run.subject)) for path in written):
             state = "[cyan]running[/cyan]"

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage; its name is that of its file in `tasks/`, of its entry in `dvc.yaml` and of its folder."""
+    """One stage; its name is that of its file in `tasks/`, of its entry in DVC's file and of its folder."""
 
     name: str
     of: Literal["project", "subject", "student"] = "subject"
@@ -75,6 +75,11 @@ class Kind:
     def stages(self) -> tuple[Stage, ...]:
         """All of its stages, in the order they run."""
         return self.first + self.then
+
+    @property
+    def of_subjects(self) -> tuple[str, ...]:
+        """Names of those that are not of the project: the stages in its pipeline file."""
+        return tuple(stage.name for stage in self.stages if stage.of != "project")
 
     @property
     def shaping(self) -> tuple[str, ...]:
@@ -267,8 +272,9 @@ KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZA
 MODULARIZED = "modularized"
 """Folder of artifacts/ with a small file a modularization, which changes with it: of these a stage lists those that a
 subject is made of, for DVC to compare, which takes no lists of dependencies."""
-DIGEST_STAGE = "digest_code"
-"""Of DVC alone: what `dvc repro` sees of the code. It is of no kind; flows keep its file themselves."""
+DIGEST_STAGE, LAYOUT_STAGE = "digest_code", "lay_out"
+"""Of DVC alone: what `dvc repro` sees of the code, and of the subjects. They are of no kind; flows do themselves what
+they do."""
 
 
 def all_stages() -> dict[str, Stage]:

@@ -29,7 +29,7 @@ class StudentName:
 
     @property
     def key(self) -> str:
-        """In DVC, behind `transfer@TARGET-`."""
+        """In DVC, behind `transfer@`."""
         return f"{self.method}-{self.seed}"
 
     @property

@@ -1,4 +1,4 @@
-"""What a stage works on: one record, from which its folder, label, DVC key and command-line flags follow."""
+"""What a stage works on: one record, from which its folders, label, address in DVC and command-line flags follow."""
 
 from __future__ import annotations
 
@@ -15,6 +15,26 @@ from tasks.project.students import StudentName
 
 EVERY = "all"
 """In place of a subject's name."""
+PIPELINE, LOCK = "dvc.yaml", "dvc.lock"
+"""DVC's files of the project, and in the folder of a subject."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A stage in DVC's words, as text: prepare_source, or problems/digit-3/dvc.yaml:search."""
+
+    file: str
+    """The dvc.yaml that has it, relative to the project; its dvc.lock lies beside it."""
+    name: str
+    """In that file."""
+
+    @property
+    def lock(self) -> str:
+        """The dvc.lock that records it, relative to the project."""
+        return str(Path(self.file).with_name(LOCK))
+
+    def __str__(self) -> str:
+        return self.name if self.file == PIPELINE else f"{self.file}:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -42,9 +62,9 @@ class Subject:
         return replace(self, student=student)
 
     @property
-    def key(self) -> str:
-        """What its stages are called for in DVC, behind the `@`: digit-3, or flowers-seam-50-0."""
-        return self.name if self.student is None else f"{self.name}-{self.student.key}"
+    def folder(self) -> Path:
+        """Of its dvc.yaml and dvc.lock, relative to the project: problems/digit-3."""
+        return Path(self.row.section, self.name)
 
     @property
     def deed(self) -> str:
@@ -80,9 +100,9 @@ class StageRun:
     subject: Subject | None = None
 
     @property
-    def key(self) -> str | None:
-        """What it is called in DVC, behind the `@`."""
-        return dvc_key(self.subject)
+    def address(self) -> Address:
+        """Where DVC has it."""
+        return address_of(self.stage, self.subject)
 
     @property
     def label(self) -> str:
@@ -177,9 +197,12 @@ def label_of(stage: str, subject: Subject | None) -> str:
     return stage if subject is None else f"{stage} [{subject}]"
 
 
-def dvc_key(subject: Subject | None) -> str | None:
-    """What a stage is called for in DVC, behind the `@`; None for a stage of the project."""
-    return None if subject is None else subject.key
+def address_of(stage: str, subject: Subject | None) -> Address:
+    """Where DVC has a stage: of the project, in a subject's file, or `transfer@seam-50-0` in it for a student."""
+    if subject is None:
+        return Address(PIPELINE, stage)
+    name = stage if subject.student is None else f"{stage}@{subject.student.key}"
+    return Address(str(subject.folder / PIPELINE), name)
 
 
 def flags(subject: Subject | None) -> list[str]:

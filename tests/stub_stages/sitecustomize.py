@@ -1,4 +1,4 @@
-"""Stages that do nothing but write the outputs dvc.yaml declares, for tests of the orchestration around them.
+"""Stages that do nothing but write the outputs their dvc.yaml declares, for tests of the orchestration around them.
 
 With this folder on PYTHONPATH a child process has them in place of the real ones; a test loads the
 file by its path. SEAM_STUB="search@digit-3=error,evaluate@digit-3=kill" makes stages misbehave:
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-REAL = {"digest_code", "list_part", "list_parts"}
+REAL = {"digest_code", "lay_out", "list_part", "list_parts"}
 """Stages that do in no time what DVC goes by."""
 STAGES = {path.stem for path in (REPOSITORY / "tasks").glob("*.py")} - {"__init__", *REAL}
 RESULTS = {
@@ -116,22 +116,20 @@ def _misbehave(context: Any) -> None:
 
 
 def _key(context: Any) -> str:
-    return context.subject.key if context.subject else "None"
+    subject = context.subject
+    return "None" if subject is None else f"{subject.name}-{subject.student.key}" if subject.student else subject.name
 
 
 def _outputs(context: Any) -> list[str]:
     from ruamel.yaml import YAML
 
-    entry = YAML(typ="safe").load((context.root / "dvc.yaml").read_text())["stages"][context.stage]
-    entry = entry.get("do", entry)
+    file, subject = context.root / context.run.address.file, context.subject
+    entry = YAML(typ="safe").load(file.read_text())["stages"][context.stage]
     items = [item for kind in ("outs", "metrics", "plots") for item in entry.get(kind, [])]
     paths = [next(iter(item)) if isinstance(item, dict) else item for item in items]
-    subject, values = context.subject, {}
-    if subject:
-        values = {"${key}": subject.name, "${item.target}": subject.name}
-    if subject and subject.student:
-        values |= {"${item.method}": subject.student.method, "${item.seed}": subject.student.seed}
-    for name, value in values.items():
+    if subject is None or subject.student is None:
+        return paths
+    for name, value in {"${item.method}": subject.student.method, "${item.seed}": subject.student.seed}.items():
         paths = [p.replace(name, str(value)) for p in paths]
     return paths
 
@@ -170,7 +168,7 @@ def make_project(root: Path) -> Path:
     from tests.defaults import write_params
 
     root.mkdir()
-    for name in ("flows", "tasks", "seam"):
+    for name in ("flows", "tasks", "seam", "pipelines"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "prefect.yaml", ".dvcignore"):
         shutil.copy(REPOSITORY / name, root)
