@@ -21,8 +21,10 @@ from ruamel.yaml import YAML
 from seam.errors import SeamError
 from seam.hardware import describe
 from tasks.project.change_params import change_params
+from tasks.project.layout import TEMPLATES, lay_out
 from tasks.project.params import Params, load_params
-from tasks.project.stages import DIGEST_STAGE
+from tasks.project.stages import DIGEST_STAGE, LAYOUT_STAGE
+from tasks.project.subject import StageRun
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS = ROOT / "params.yaml"
@@ -44,14 +46,9 @@ def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]
     for preset in presets:
         change_params(folder / "params.yaml", overlay=preset)
     change_params(folder / "params.yaml", overrides)
-    yaml = YAML()
-    yaml.width = 400
-    pipeline = yaml.load(ROOT / "dvc.yaml")
-    del pipeline["stages"][DIGEST_STAGE]  # the code is this checkout's, and no reason to compute anew
-    for stage in pipeline["stages"].values():
-        definition = stage.get("do", stage)
-        definition["params"] = [p for p in definition["params"] if isinstance(p, str)]
-    yaml.dump(pipeline, folder / "dvc.yaml")
+    (folder / TEMPLATES).mkdir(exist_ok=True)
+    for file in (Path("dvc.yaml"), *(path.relative_to(ROOT) for path in (ROOT / TEMPLATES).glob("*.yaml"))):
+        _write_pipeline(ROOT / file, folder / file)
     (folder / "mlflow").mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "mlflow" / "registry.yaml", folder / "mlflow" / "registry.yaml")
     if not (folder / ".dvc").is_dir():
@@ -59,14 +56,27 @@ def make_project(folder: Path, presets: Sequence[Path], overrides: Sequence[str]
     return load_params(folder / "params.yaml")
 
 
-def repro(folder: Path, params: Params, targets: Sequence[str]) -> None:
+def _write_pipeline(ours: Path, theirs: Path) -> None:
+    """Stages without the code, which is this checkout's, and no reason to compute anew."""
+    yaml = YAML()
+    yaml.width = 400
+    pipeline = yaml.load(ours)
+    for name in (DIGEST_STAGE, LAYOUT_STAGE):
+        pipeline["stages"].pop(name, None)
+    for stage in pipeline["stages"].values():
+        stage["params"] = [p for p in stage["params"] if isinstance(p, str)]
+    yaml.dump(pipeline, theirs)
+
+
+def repro(folder: Path, params: Params, targets: Sequence[StageRun]) -> None:
     """`dvc repro`, with the parameters' threads in every process.
 
     Raises:
         subprocess.CalledProcessError: a stage failed.
     """
+    lay_out(folder, load_params(folder / "params.yaml"))
     threads = {"OMP_NUM_THREADS": str(params.runtime.threads)} if params.runtime.threads else {}
-    _run([sys.executable, "-m", "dvc", "repro", *targets], folder, threads)
+    _run([sys.executable, "-m", "dvc", "repro", *(str(run.address) for run in targets)], folder, threads)
 
 
 @contextmanager

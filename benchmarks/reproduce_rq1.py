@@ -38,6 +38,8 @@ from seam.inference.operators import operator_times
 from seam.inference.variants import input_of
 from tasks.project.change_params import add_problems, change_params
 from tasks.project.params import Params, load_params
+from tasks.project.stages import PROBLEM
+from tasks.project.subject import StageRun, Subject
 
 WORK = ROOT / "build" / "rq1"
 SUITES = {
@@ -81,9 +83,9 @@ def reproduce(suite: str, names: Sequence[str], seed: int, overrides: Sequence[s
     """Run the problems of one suite with one seed, and write their cards."""
     project = WORK / f"{suite}-seed{seed}"
     params, wanted = prepare(project, suite, names, seed, overrides)
-    repro(project, params, [f"evaluate@{name}" for name in wanted])
+    repro(project, params, [StageRun("evaluate", Subject(PROBLEM.name, name)) for name in wanted])
     # last: nothing else runs while times are taken
-    repro(project, params, [f"benchmark_latency@{name}" for name in wanted])
+    repro(project, params, [StageRun("benchmark_latency", Subject(PROBLEM.name, name)) for name in wanted])
     for name in wanted:
         path = CARDS / f"{suite}-{name}-seed{seed}.json"
         write_json(path, card(project, params, suite, name))

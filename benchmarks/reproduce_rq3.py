@@ -37,6 +37,8 @@ from seam.data.formats.load import PUBLISHED
 from seam.errors import ConfigError
 from seam.files import read_json, write_json
 from tasks.project.params import Params
+from tasks.project.stages import TARGET
+from tasks.project.subject import StageRun, Subject
 
 WORK = ROOT / "build" / "rq3"
 KEPT = ("classes", "num_train", "num_val", "num_test", "methods", "gates", "warnings")
@@ -117,7 +119,7 @@ def reproduce(name: str, path: Path, image_size: int, preset: str, overrides: Se
     params = make_project(
         project, [file], [f"targets={{{name}: {{kind: {kind}, path: '{path}', image_size: {image_size}}}}}", *overrides]
     )
-    repro(project, params, [f"compare_transfers@{name}"])
+    repro(project, params, [StageRun("compare_transfers", Subject(TARGET.name, name))])
     write_json(CARDS / f"{own}.json", card(project, params, name, preset, overrides))
     shutil.copyfile(project / "artifacts" / name / "compare_transfers" / "pareto.svg", CARDS / f"{own}.svg")
     print(f"wrote {CARDS / own}.json and .svg")

@@ -63,7 +63,7 @@ def restructure(overrides: Set = [], params_file: ParamsFile = None, restructuri
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 def repro(context: typer.Context) -> None:
-    """Run the same stages with `dvc repro`, without a server; further arguments go to it (seam repro --dry)."""
+    """Run the same stages with `dvc repro -P`, without a server; further arguments go to it (seam repro --dry)."""
     from flows.commands.repro import reproduce
 
     root = enter_project()

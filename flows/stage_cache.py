@@ -106,7 +106,7 @@ class StageCache:
         if self.is_known(stage):
             return Staleness(())
         if not (self._root / stage.file).is_file():
-            return Staleness(("new",))
+            return Staleness(("not laid out yet",))
         with self._dvc.clear(str(stage)):
             return Staleness(tuple(self._ask(stage)))
 

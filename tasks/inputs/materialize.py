@@ -51,8 +51,8 @@ def materialize(root: Path, params: Params, problem: str, path: Path) -> str:
     missing = [str(p.relative_to(root)) for p in needed if not p.is_file()]
     if missing:
         raise ConfigError(
-            f"{problem}: {', '.join(missing)} not there; `dvc pull prepare_source search@{problem}`, or `seam run"
-            f" --problem {problem}`."
+            f"{problem}: {', '.join(missing)} not there; `dvc pull prepare_source {context.run.address}`, or"
+            f" `seam run --problem {problem}`."
         )
     with advising(context.run):
         model = load_model(context, "reengineered")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tasks.project.layout import lay_out
+from tasks.project.params import load_params
 from tests.defaults import POLICY, ROOT, write_params
 
 BIN = Path(sys.executable).parent
@@ -27,7 +29,7 @@ SMALL = {
     "evaluate_robustness": {"steps": 5},
     "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2},
 }
-FOLDERS = ("flows", "tasks", "seam", "presets", "storage")
+FOLDERS = ("flows", "tasks", "seam", "presets", "storage", "pipelines")
 FILES = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "data.dvc", "dvc.yaml", "env.sh", "prefect.yaml")
 
 
@@ -52,6 +54,7 @@ def make_small_project(folder):
     (folder / "mlflow").mkdir()
     (folder / "mlflow/registry.yaml").write_text(POLICY)
     write_params(folder / "params.yaml", **SMALL)
+    lay_out(folder, load_params(folder / "params.yaml"))
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
         subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +10,15 @@ from pathlib import Path
 import grimp
 import pytest
 
-from flows.stage_cache import address, shared_cache
+from flows.stage_cache import shared_cache
 from seam.errors import CacheError
 from tasks.project.change_params import change_params
+from tasks.project.layout import lay_out
+from tasks.project.lock_text import split
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext
 from tasks.project.stages import all_stages
-from tasks.project.subject import Subject
+from tasks.project.subject import Address, StageRun, Subject, address_of
 from tests.flows.dvc_command import dvc as plain_dvc
 from tests.flows.ran import ran
 from tests.stub_stages import sitecustomize
@@ -25,12 +26,13 @@ from tests.stub_stages import sitecustomize
 ROOT = Path(__file__).parents[2]
 STUBS = ROOT / "tests" / "stub_stages"
 LARGEST_KB = 18.0
-"""Of dvc.lock, for one problem."""
+"""Of the lock of one problem."""
+EVALUATED = address_of("evaluate", Subject("problem", "digit-3"))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Everything ran, by plain `dvc repro`; tests leave it so."""
+    """Everything ran, by plain `dvc repro -P`; tests leave it so."""
     folder = tmp_path_factory.mktemp("code")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_SITE_CACHE_DIR", str(folder / "site"))
@@ -45,7 +47,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "compositions={few: {of: [parts]}}",
         ]
         change_params(root / "params.yaml", changes)
-        dvc(root, "repro")
+        lay_out(root, load_params(root / "params.yaml"))
+        dvc(root, "repro", "-P")
         ran(root)
         patch.chdir(root)
         yield root
@@ -61,16 +64,28 @@ def status(root: Path) -> set[str]:
     return set(json.loads(dvc(root, "status", "--json")))
 
 
-def addresses(root: Path) -> list[str]:
-    """Of every stage that is in dvc.lock, the digests aside."""
-    names = re.findall(r"(?m)^  ([\w@.-]+):$", (root / "dvc.lock").read_text())
-    return [name for name in names if name != "digest_code"]
+def locks(root: Path) -> dict[Path, bytes]:
+    """Every lock there is."""
+    return {path: path.read_bytes() for path in sorted(root.rglob("dvc.lock"))}
+
+
+def recorded(root: Path) -> list[Address]:
+    """Every stage that is in a lock, but those of DVC alone."""
+    found = [
+        Address(str(path.relative_to(root).with_name("dvc.yaml")), name)
+        for path, text in locks(root).items()
+        for name in split(text.decode()) or {}
+    ]
+    return [stage for stage in found if stage_of(stage) not in ("digest_code", "lay_out")]
+
+
+def stage_of(address: Address | str) -> str:
+    return str(address).rpartition(":")[2].partition("@")[0]
 
 
 def stale(root: Path) -> dict[str, tuple[str, ...]]:
     """What `seam status` shows as stale, and why."""
-    pairs = [(name.partition("@")[0], name.partition("@")[2] or None) for name in addresses(root)]
-    found = {address(*pair): shared_cache(root).staleness(*pair).reasons for pair in pairs}
+    found = {str(stage): shared_cache(root).staleness(stage).reasons for stage in recorded(root)}
     return {name: reasons for name, reasons in found.items() if reasons}
 
 
@@ -117,33 +132,33 @@ FILES = {
 
 
 def test_everything_is_current_for_all_of_them(project: Path) -> None:
-    lock = (project / "dvc.lock").read_bytes()
-    assert {name.partition("@")[0] for name in addresses(project)} == set(all_stages())
+    before = locks(project)
+    assert {stage_of(stage) for stage in recorded(project)} == set(all_stages())
     assert stale(project) == {} and status(project) == set()
-    assert "Running stage" not in dvc(project, "repro") and ran(project) == []
-    assert (project / "dvc.lock").read_bytes() == lock
+    assert "Running stage" not in dvc(project, "repro", "-P") and ran(project) == []
+    assert locks(project) == before
 
 
 @pytest.mark.parametrize("path", FILES)
 def test_a_changed_file_makes_exactly_the_stages_stale_that_use_it(project: Path, path: str) -> None:
     with edited(project / path):
         found = stale(project)
-    assert {name.partition("@")[0] for name in found} == FILES[path]
-    assert set(found) == {name for name in addresses(project) if name.partition("@")[0] in FILES[path]}
+    assert {stage_of(name) for name in found} == FILES[path]
+    assert set(found) == {str(stage) for stage in recorded(project) if stage_of(stage) in FILES[path]}
     assert set(found.values()) <= {("code modified",)}
 
 
 def test_dvc_alone_sees_the_change_and_repro_runs_what_uses_it_in_one_command(project: Path) -> None:
     path = project / "seam/measures/restricted.py"
-    users = {name for name in addresses(project) if name.partition("@")[0] in FILES["seam/measures/restricted.py"]}
+    users = {StageRun("evaluate", Subject("problem", name)) for name in ("digit-3", "low-digits")}
     with edited(path):
         assert status(project) == {"digest_code"}
         stale(project)  # `seam status` has looked
-        assert status(project) == {"digest_code", *users}
-        dvc(project, "repro")
-        assert set(ran(project)) == users
+        assert status(project) == {"digest_code", *(str(user.address) for user in users)}
+        dvc(project, "repro", "-P")
+        assert set(ran(project)) == {f"{user.stage}@{user.subject}" for user in users}
         assert stale(project) == {} and status(project) == set()
-    dvc(project, "repro")
+    dvc(project, "repro", "-P")
     assert ran(project) == []  # taken from DVC's cache of runs
     assert stale(project) == {} and status(project) == set()
 
@@ -151,10 +166,12 @@ def test_dvc_alone_sees_the_change_and_repro_runs_what_uses_it_in_one_command(pr
 def test_another_modularization_makes_nothing_stale_that_is_made_of_others(project: Path) -> None:
     before = {name: (project / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
     change_params(project / "params.yaml", ["modularizations.more={method: decomposition}"])
-    dvc(project, "repro")
+    lay_out(project, load_params(project / "params.yaml"))
+    dvc(project, "repro", "-P")
     assert ran(project) == ["modularize@more"]
     for name, content in before.items():
         (project / name).write_bytes(content)
+    lay_out(project, load_params(project / "params.yaml"))
     (project / "artifacts/modularized/more.json").unlink()
     assert stale(project) == {} and status(project) == set()
 
@@ -167,18 +184,18 @@ def test_what_is_no_code_makes_nothing_stale(project: Path) -> None:
     assert stale(project) == {} and status(project) == set()
     (project / "tasks/unused.py").write_text("# new\n")
     assert stale(project) == {} and status(project) == {"digest_code"}
-    assert "Running stage 'digest_code'" in dvc(project, "repro") and ran(project) == []
+    assert "Running stage 'digest_code'" in dvc(project, "repro", "-P") and ran(project) == []
     (project / "tasks/unused.py").unlink()
-    dvc(project, "repro")
+    dvc(project, "repro", "-P")
     assert status(project) == set()
 
 
 def test_what_seam_ran_is_current_for_dvc(project: Path) -> None:
     with edited(project / "seam/measures/restricted.py", "as never before"):
         run_stale(project)
-        assert {name.partition("@")[0] for name in ran(project)} == {"evaluate"}
+        assert {stage_of(name) for name in ran(project)} == {"evaluate"}
         assert stale(project) == {} and status(project) == set()
-        assert "Running stage" not in dvc(project, "repro") and ran(project) == []
+        assert "Running stage" not in dvc(project, "repro", "-P") and ran(project) == []
     run_stale(project)
     assert ran(project) == [] and status(project) == set()
 
@@ -188,8 +205,9 @@ def run_stale(root: Path) -> None:
     cache, params = shared_cache(root), load_params(root / "params.yaml")
     for problem in params.problems:
         context = StageContext("evaluate", params, root, Subject("problem", problem))
-        if not cache.is_current("evaluate", problem) and not cache.restore("evaluate", problem):
-            cache.run("evaluate", problem, lambda c=context: sitecustomize._body(c))  # type: ignore[misc]
+        stage = context.run.address
+        if not cache.is_current(stage) and not cache.restore(stage):
+            cache.run(stage, lambda c=context: sitecustomize._body(c))  # type: ignore[misc]
 
 
 def test_code_that_changes_while_its_stage_runs_is_not_recorded(project: Path) -> None:
@@ -201,9 +219,9 @@ def test_code_that_changes_while_its_stage_runs_is_not_recorded(project: Path) -
         sitecustomize._body(context)
         path.write_text("# another\n")
 
-    with pytest.raises(CacheError, match=r"evaluate@digit-3: the stage's code changed while the stage ran"):
-        cache.run("evaluate", "digit-3", edits_its_code)
-    assert "evaluate@digit-3" in stale(project)
+    with pytest.raises(CacheError, match=r"digit-3/dvc.yaml:evaluate: the stage's code changed while the stage ran"):
+        cache.run(EVALUATED, edits_its_code)
+    assert str(EVALUATED) in stale(project)
     path.write_text(text)
     assert stale(project) == {}
 
@@ -211,14 +229,13 @@ def test_code_that_changes_while_its_stage_runs_is_not_recorded(project: Path) -
         sitecustomize._body(context)
         (project / "tasks/unused.py").write_text("# new\n")
 
-    cache.run("evaluate", "digit-3", edits_other_code)
+    cache.run(EVALUATED, edits_other_code)
     (project / "tasks/unused.py").unlink()
     ran(project)
-    assert cache.is_current("evaluate", "digit-3") and status(project) == set()
+    assert cache.is_current(EVALUATED) and status(project) == set()
 
 
-def test_one_problem_adds_little_to_the_lock(project: Path) -> None:
-    sections = re.split(r"(?m)^(?=  [\w@.-]+:$)", (project / "dvc.lock").read_text())
-    ours = [s for s in sections if s.partition("\n")[0].endswith("@digit-3:")]
-    assert len(ours) == len([name for name in addresses(project) if name.endswith("@digit-3")]) > 5
-    assert sum(map(len, ours)) / 1000 <= LARGEST_KB
+def test_the_lock_of_a_problem_is_small_and_its_own(project: Path) -> None:
+    small = {path.parent.name: len(content) for path, content in locks(project).items() if "problems" in path.parts}
+    assert set(small) == {"digit-3", "low-digits"} and max(small.values()) / 1000 <= LARGEST_KB
+    assert not [s for s in recorded(project) if s.file == "dvc.yaml" and all_stages()[s.name].of != "project"]

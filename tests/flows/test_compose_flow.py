@@ -14,6 +14,7 @@ from flows.compose import run_compositions
 from flows.modularize import run_modularizations
 from flows.stage_cache import shared_cache
 from tasks.project.params import load_params
+from tasks.project.subject import Subject, address_of
 from tests.flows.ran import ran, task_states
 
 PARTS = "modularizations={parts: {}, more: {method: decomposition}, unused: {}}"
@@ -33,7 +34,8 @@ def test_modules_are_made_first_then_only_what_is_new_runs(server: None, project
     assert ran(project) == [] and set(task_states(again).values()) == {"Cached"}
     assert run_compositions(["compositions.few.classes=['3', '5']"], return_state=True).is_completed()
     assert ran(project) == made("few")
-    shared_cache(project).run("modularize", "more", lambda: _exchange(project, "more"))
+    more = address_of("modularize", Subject("modularization", "more"))
+    shared_cache(project).run(more, lambda: _exchange(project, "more"))
     assert run_compositions(return_state=True).is_completed() and ran(project) == made("best")  # few has no part of it
 
 
@@ -41,7 +43,7 @@ def test_other_modularizations_do_not_matter(server: None, project: Path) -> Non
     assert run_compositions(BOTH, return_state=True).is_completed()
     assert run_modularizations(["modularizations.third={}"], return_state=True).is_completed()
     assert "modularize@third" in ran(project)
-    assert shared_cache(project).staleness("compose", "few").reasons == ()
+    assert shared_cache(project).staleness(address_of("compose", Subject("composition", "few"))).reasons == ()
     again = run_compositions(return_state=True)
     assert ran(project) == [] and task_states(again)["compose [few]"] == "Cached"
 

@@ -19,6 +19,7 @@ from flows.stage_cache import StageCache
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext
 from tasks.project.stages import PROBLEM
+from tasks.project.subject import address_of
 from tests.flows.ran import ran, stage_runs, task_states
 
 ALL = [
@@ -194,7 +195,7 @@ def test_status_answers_while_a_stage_runs(project: Path, monkeypatch: pytest.Mo
         context = StageContext("validate_data", load_params(project / "params.yaml"), project)
         importlib.import_module("tasks.validate_data").validate_data(context)
 
-    cache.run("validate_data", None, body)
+    cache.run(address_of("validate_data", None), body)
     cache.close()
     states = {tuple(cell.strip() for cell in line.split("\u2502")[1:4]) for line in shown if "\u2502" in line}
     assert ("validate_data", "", "running") in states and ("search", "digit-3", "stale") in states

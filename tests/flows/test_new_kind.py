@@ -16,7 +16,18 @@ from tasks.project.advice import advice
 from tasks.project.params import ClassNames, Params
 from tasks.project.stage import StageContext
 from tasks.project.stages import KINDS, Kind, Stage, all_stages
-from tasks.project.subject import StageRun, Subject, check, chosen, dvc_key, flags, label_of, runs_of, stage_folder
+from tasks.project.subject import (
+    Address,
+    StageRun,
+    Subject,
+    address_of,
+    check,
+    chosen,
+    flags,
+    label_of,
+    runs_of,
+    stage_folder,
+)
 from tasks.tracking.runs import lineage
 
 ROOT = Path(__file__).parents[2]
@@ -62,9 +73,9 @@ def test_one_row_gives_a_kind_its_folders_labels_keys_flags_and_order(medley: Ki
     pair, trio = chosen(params, medley)
     assert chosen(params, medley, ["trio"]) == (trio,) == (Subject("medley", "trio"),)
     assert stage_folder(Path(), "play", pair) == Path("artifacts/pair/play")
-    assert (label_of("play", pair), dvc_key(pair), flags(pair)) == (
+    assert (label_of("play", pair), str(address_of("play", pair)), flags(pair)) == (
         "play [pair]",
-        "pair",
+        "medleys/pair/dvc.yaml:play",
         ["--medley", "pair"],
     )
     assert pair.registered_name(params) == "seam-medley-pair"
@@ -99,7 +110,7 @@ def test_one_row_gives_a_kind_its_lineage(medley: Kind, params: ParamsWithMedley
 class _Cache:
     """Says of every stage that DVC has it."""
 
-    def is_current(self, stage: str, key: str | None) -> bool:
+    def is_current(self, stage: Address) -> bool:
         return True
 
 

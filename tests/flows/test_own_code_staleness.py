@@ -11,12 +11,13 @@ import pytest
 from flows.stage_cache import shared_cache
 from tasks.project.change_params import change_params
 from tasks.project.own_code import LINKS
+from tasks.project.subject import Address
 from tests.flows.dvc_command import dvc as plain_dvc
 from tests.flows.ran import ran
 from tests.stub_stages import sitecustomize
 
 STUBS = Path(__file__).parents[1] / "stub_stages"
-SOURCE = "prepare_source"
+SOURCE = Address("dvc.yaml", "prepare_source")
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (root / "nets").mkdir()
         (root / "nets/net.py").write_text("from blocks import head\ndef net(num_classes): return head(num_classes)\n")
         (root / "nets/blocks.py").write_text("from torch import nn\ndef head(n): return nn.Linear(4, n)\n")
-        dvc(root, "repro", SOURCE)
+        dvc(root, "repro", str(SOURCE))
         change_params(root / "params.yaml", ["prepare_source.architecture=nets/net.py:net"])
-        dvc(root, "repro", SOURCE)
+        dvc(root, "repro", str(SOURCE))
         ran(root)
         patch.chdir(root)
         yield root
@@ -45,7 +46,7 @@ def dvc(root: Path, *arguments: str) -> str:
 
 def stale(root: Path) -> set[str]:
     """Of the digests and the source, what DVC alone would run."""
-    return set(json.loads(dvc(root, "status", "--json", "digest_code", SOURCE)))
+    return set(json.loads(dvc(root, "status", "--json", "digest_code", str(SOURCE))))
 
 
 def edit(path: Path) -> None:
@@ -53,7 +54,7 @@ def edit(path: Path) -> None:
 
 
 def test_nothing_runs_twice_for_a_file_that_was_named_since(project: Path) -> None:
-    dvc(project, "repro", SOURCE)
+    dvc(project, "repro", str(SOURCE))
     assert ran(project) == [] and stale(project) == set()
     assert not shared_cache(project).staleness(SOURCE) and stale(project) == set()
 
@@ -62,7 +63,7 @@ def test_nothing_runs_twice_for_a_file_that_was_named_since(project: Path) -> No
 def test_dvc_alone_runs_the_source_again_after_an_edit_and_only_once(project: Path, name: str) -> None:
     edit(project / "nets" / name)
     assert stale(project) == {"digest_code"}
-    dvc(project, "repro", SOURCE)
+    dvc(project, "repro", str(SOURCE))
     assert ran(project) == ["prepare_source@None"] and stale(project) == set()
     assert not shared_cache(project).staleness(SOURCE)
 
@@ -70,8 +71,8 @@ def test_dvc_alone_runs_the_source_again_after_an_edit_and_only_once(project: Pa
 def test_seam_sees_the_edit_too_and_other_stages_do_not(project: Path) -> None:
     edit(project / "nets/blocks.py")
     assert shared_cache(project).staleness(SOURCE).reasons == ("code modified",)
-    assert shared_cache(project).is_current("validate_data")
-    dvc(project, "repro", SOURCE)
+    assert shared_cache(project).is_current(Address("dvc.yaml", "validate_data"))
+    dvc(project, "repro", str(SOURCE))
     ran(project)
 
 

@@ -14,6 +14,7 @@ from flows.app import app
 from flows.patch import run_patches
 from flows.stage_cache import shared_cache
 from tasks.project.params import load_params
+from tasks.project.subject import Subject, address_of
 from tests.flows.ran import ran, task_states
 
 PARTS = "modularizations={parts: {}, unused: {}}"
@@ -37,7 +38,8 @@ def test_modules_are_made_first_then_only_what_is_new_runs(server: None, project
     assert ran(project) == []
     (project / "artifacts/modularized/unused.json").write_text('{"pack_sha256": "another"}')
     assert run_patches(return_state=True).is_completed() and ran(project) == []
-    shared_cache(project).run("modularize", "parts", lambda: _exchange(project, "parts"))
+    parts = address_of("modularize", Subject("modularization", "parts"))
+    shared_cache(project).run(parts, lambda: _exchange(project, "parts"))
     assert run_patches(return_state=True).is_completed() and ran(project) == [*made("fix"), *made("other")]
 
 

@@ -86,7 +86,7 @@ def resumed(tmp_path_factory):
 def reproduced(tmp_path_factory):
     """A project run by `dvc repro`, undisturbed."""
     folder = make_small_project(tmp_path_factory.mktemp("reproduced"))
-    run(folder, "dvc", "repro")
+    run(folder, "dvc", "repro", "-P")
     return folder
 
 
@@ -113,11 +113,15 @@ def test_no_mlflow_run_is_left_running_and_one_version_is_registered(resumed, re
         assert sorted(m.step for m in rounds) == list(range(in_history))
 
 
+def _locks(folder):
+    return {path: path.read_bytes() for path in folder.rglob("dvc.lock")}
+
+
 def test_after_seam_run_dvc_has_nothing_to_do(resumed):
-    before = (resumed[0] / "dvc.lock").read_bytes()
-    done = run(resumed[0], "dvc", "repro")
+    before = _locks(resumed[0])
+    done = run(resumed[0], "dvc", "repro", "-P")
     assert "Running stage" not in done.stdout
-    assert (resumed[0] / "dvc.lock").read_bytes() == before
+    assert f"problems/{PROBLEM}/dvc.yaml:search" in done.stdout and _locks(resumed[0]) == before
     assert "up to date" in run(resumed[0], "dvc", "status").stdout
 
 
@@ -168,8 +172,8 @@ def test_the_readmes_commands_for_the_researcher(reproduced):
     assert PROBLEM in shown
     assert (reproduced / "dvc_plots" / "index.html").is_file()
     assert "alpha: 2" in (reproduced / "params.yaml").read_text()
-    lock = YAML(typ="safe").load((reproduced / "dvc.lock").read_text())["stages"]
-    assert lock[f"search@{PROBLEM}"]["params"]["params.yaml"]["search"]["alpha"] == 2
+    lock = YAML(typ="safe").load((reproduced / "problems" / PROBLEM / "dvc.lock").read_text())["stages"]
+    assert lock["search"]["params"]["params.yaml"]["search"]["alpha"] == 2
 
 
 def test_status_and_report_name_what_is_there(resumed):

@@ -13,6 +13,7 @@ from dvc.repo import Repo
 
 from flows.stage_cache import StageCache
 from seam.errors import CacheError
+from tasks.project.subject import Address
 from tests.flows.dvc_command import dvc
 
 DVC_YAML = """
@@ -25,18 +26,24 @@ stages:
     deps: [in.txt]
     params: [seed]
     outs: [out/first.txt]
+"""
+SECOND = """
+stages:
   second:
-    foreach: ${problems}
-    do:
-      cmd: >-
-        python -c "import pathlib;
-        pathlib.Path('out/${key}.txt').write_text(pathlib.Path('out/first.txt').read_text() * 2)"
-      deps: [out/first.txt]
-      params: ["problems.${key}"]
-      metrics: ["out/${key}.txt"]
+    wdir: ../..
+    cmd: >-
+      python -c "import pathlib;
+      pathlib.Path('out/NAME.txt').write_text(pathlib.Path('out/first.txt').read_text() * 2)"
+    deps: [out/first.txt]
+    params: ["problems.NAME"]
+    metrics: ["out/NAME.txt"]
 """
 PARAMS = "seed: 0\nproblems:\n  a: [x]\n  b: [y]\n"
-STAGES = [("first", None), ("second", "a"), ("second", "b")]
+FIRST, A, B = STAGES = (
+    Address("dvc.yaml", "first"),
+    Address("problems/a/dvc.yaml", "second"),
+    Address("problems/b/dvc.yaml", "second"),
+)
 
 
 @pytest.fixture
@@ -45,7 +52,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     root = tmp_path / "project"
     root.mkdir()
-    for name, text in {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, "in.txt": "ab", ".gitignore": "/out/\n"}.items():
+    files = {"dvc.yaml": DVC_YAML, "params.yaml": PARAMS, "in.txt": "ab", ".gitignore": "/out/\n"}
+    for name, text in (files | {s.file: SECOND.replace("NAME", s.file.split("/")[1]) for s in (A, B)}).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     Repo.init(str(root)).close()
@@ -53,60 +62,65 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def body(root: Path, stage: str, problem: str | None) -> str:
-    """What the commands in DVC_YAML do, in this process."""
+def body(root: Path, stage: Address) -> str:
+    """What the stages' commands do, in this process."""
     (root / "out").mkdir(exist_ok=True)
-    if stage == "first":
+    if stage == FIRST:
         shutil.copy(root / "in.txt", root / "out/first.txt")
     else:
-        (root / f"out/{problem}.txt").write_text((root / "out/first.txt").read_text() * 2)
+        (root / f"out/{stage.file.split('/')[1]}.txt").write_text((root / "out/first.txt").read_text() * 2)
     return "done"
 
 
 def run_all(root: Path) -> list[str]:
     """What the flow does; names of the stages that ran or were restored."""
     cache, done = StageCache(root), []
-    for stage, problem in STAGES:
-        if cache.is_current(stage, problem):
+    for stage in STAGES:
+        if cache.is_current(stage):
             continue
-        if cache.restore(stage, problem):
-            done.append(f"restored {stage} {problem}")
+        if cache.restore(stage):
+            done.append(f"restored {stage}")
             continue
-        cache.run(stage, problem, lambda s=stage, p=problem: body(root, s, p))  # type: ignore[misc]
-        done.append(f"ran {stage} {problem}")
+        cache.run(stage, lambda s=stage: body(root, s))  # type: ignore[misc]
+        done.append(f"ran {stage}")
     cache.close()
     return done
 
 
+def locks(root: Path) -> dict[str, bytes]:
+    """Every lock there is."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("dvc.lock"))}
+
+
 def test_after_a_flow_repro_has_nothing_to_do(project: Path) -> None:
-    assert run_all(project) == ["ran first None", "ran second a", "ran second b"]
+    assert run_all(project) == [f"ran {stage}" for stage in STAGES]
     assert (project / "out/b.txt").read_text() == "abab"
-    output = dvc(project, "repro")
+    output = dvc(project, "repro", "-P")
     assert output.count("didn't change, skipping") == 3 and "Running stage" not in output
     assert "up to date" in dvc(project, "status")
 
 
 def test_after_repro_a_flow_recomputes_nothing(project: Path) -> None:
-    dvc(project, "repro")
-    lock = (project / "dvc.lock").read_bytes()
-    assert run_all(project) == []
-    assert (project / "dvc.lock").read_bytes() == lock
+    dvc(project, "repro", "-P")
+    recorded = locks(project)
+    assert run_all(project) == [] and locks(project) == recorded
 
 
 def test_both_roads_write_the_same_lock(project: Path) -> None:
     run_all(project)
-    by_flow = (project / "dvc.lock").read_bytes()
-    (project / "dvc.lock").unlink()
+    by_flow = locks(project)
+    for name in by_flow:
+        (project / name).unlink()
     shutil.rmtree(project / "out")
     shutil.rmtree(project / ".dvc/cache")
-    dvc(project, "repro")
-    assert (project / "dvc.lock").read_bytes() == by_flow
+    dvc(project, "repro", "-P")
+    assert locks(project) == by_flow
 
 
 def test_deleted_outputs_come_back_from_the_cache(project: Path) -> None:
     run_all(project)
     shutil.rmtree(project / "out")
-    assert run_all(project) == ["restored first None", "restored second a", "restored second b"]
+    assert run_all(project) == [f"restored {stage}" for stage in STAGES]
     assert (project / "out/a.txt").read_text() == "abab"
     assert "up to date" in dvc(project, "status")
 
@@ -114,9 +128,9 @@ def test_deleted_outputs_come_back_from_the_cache(project: Path) -> None:
 def test_an_earlier_result_comes_back_from_the_run_cache(project: Path) -> None:
     run_all(project)
     (project / "in.txt").write_text("cd")
-    assert run_all(project) == ["ran first None", "ran second a", "ran second b"]
+    assert run_all(project) == [f"ran {stage}" for stage in STAGES]
     (project / "in.txt").write_text("ab")
-    assert run_all(project) == ["restored first None", "restored second a", "restored second b"]
+    assert run_all(project) == [f"restored {stage}" for stage in STAGES]
     assert (project / "out/a.txt").read_text() == "abab"
     assert "up to date" in dvc(project, "status")
 
@@ -125,9 +139,50 @@ def test_only_what_depends_on_a_change_is_stale(project: Path) -> None:
     run_all(project)
     (project / "params.yaml").write_text(PARAMS.replace("a: [x]", "a: [z]"))
     cache = StageCache(project)
-    assert [cache.is_current(*s) for s in STAGES] == [True, False, True]
-    assert cache.staleness("second", "a").reasons == ("problems.a modified",)
-    assert not cache.staleness("second", "b")
+    assert [cache.is_current(s) for s in STAGES] == [True, False, True]
+    assert cache.staleness(A).reasons == ("problems.a modified",)
+    assert not cache.staleness(B)
+    cache.close()
+
+
+def test_what_a_stage_records_is_in_the_lock_beside_its_file_alone(project: Path) -> None:
+    run_all(project)
+    before = locks(project)
+    assert set(before) == {stage.lock for stage in STAGES} == {"dvc.lock", "problems/a/dvc.lock", "problems/b/dvc.lock"}
+    (project / "params.yaml").write_text(PARAMS.replace("a: [x]", "a: [z]"))
+    assert run_all(project) == [f"ran {A}"]
+    assert {name for name, content in locks(project).items() if content != before[name]} == {A.lock}
+
+
+def test_the_state_of_a_problem_is_read_from_its_lock_alone(project: Path) -> None:
+    run_all(project)
+    for name in (FIRST.lock, B.lock):
+        (project / name).write_text("<<<<<<< HEAD\n")
+    cache = StageCache(project)
+    assert cache.is_known(A) and not cache.staleness(A)
+    with pytest.raises(CacheError, match=r"problems/b/dvc\.lock: .*conflict of a merge in line 1.*git checkout --ours"):
+        cache.staleness(B)
+    cache.close()
+
+
+def test_a_clone_without_locks_restores_from_the_cache_of_runs_whatever_the_files_are_called(project: Path) -> None:
+    run_all(project)
+    made = {path: path.read_bytes() for path in (project / "out").iterdir()}
+    for name in locks(project):
+        (project / name).unlink()
+    shutil.rmtree(project / "out")
+    for old, new in (("a", "moved"), ("b", "b")):
+        (project / f"problems/{old}").rename(project / f"problems/{new}")
+    dvc(project, "repro", "-P")
+    assert {path: path.read_bytes() for path in (project / "out").iterdir() if path.suffix == ".txt"} == {
+        path: content for path, content in made.items() if path.suffix == ".txt"
+    }
+
+
+def test_a_problem_that_is_not_laid_out_is_said_to_be_so(project: Path) -> None:
+    (project / A.file).unlink()
+    cache = StageCache(project)
+    assert cache.staleness(A).reasons == ("not laid out yet",)
     cache.close()
 
 
@@ -135,11 +190,11 @@ def test_an_input_that_changes_during_the_run_is_not_recorded(project: Path) -> 
     cache = StageCache(project)
 
     def edits_its_input() -> None:
-        body(project, "first", None)
+        body(project, FIRST)
         (project / "in.txt").write_text("changed meanwhile")
 
     with pytest.raises(CacheError, match=r"in\.txt changed while the stage ran"):
-        cache.run("first", None, edits_its_input)
+        cache.run(FIRST, edits_its_input)
     assert not (project / "dvc.lock").exists()
     cache.close()
 
@@ -147,9 +202,9 @@ def test_an_input_that_changes_during_the_run_is_not_recorded(project: Path) -> 
 def test_a_failed_body_records_nothing_and_frees_the_files(project: Path) -> None:
     cache = StageCache(project)
     with pytest.raises(ZeroDivisionError):
-        cache.run("first", None, lambda: 1 // 0)
+        cache.run(FIRST, lambda: 1 // 0)
     assert not (project / "dvc.lock").exists()
-    assert cache.run("first", None, lambda: body(project, "first", None)) == "done"
+    assert cache.run(FIRST, lambda: body(project, FIRST)) == "done"
     cache.close()
 
 
@@ -162,8 +217,8 @@ def test_a_failed_body_leaves_the_stage_stale(project: Path) -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        cache.run("first", None, fails)
-    assert not cache.is_current("first")
+        cache.run(FIRST, fails)
+    assert not cache.is_current(FIRST)
     cache.close()
 
 
@@ -176,9 +231,9 @@ def test_busy_files_are_one_clear_line(project: Path) -> None:
         )
         assert done.returncode != 0
         assert "busy" in done.stderr
-        return body(project, "first", None)
+        return body(project, FIRST)
 
-    cache.run("first", None, other_command)
+    cache.run(FIRST, other_command)
     cache.close()
     (project / ".dvc/tmp/rwlock").write_text(
         f'{{"write": {{"{project}/out/a.txt": {{"pid": {os.getppid()}, "cmd": "dvc repro"}}}}, "read": {{}}}}'

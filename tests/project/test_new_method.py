@@ -99,7 +99,7 @@ def make_images(folder: Path) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the new method and a target."""
     folder = tmp_path_factory.mktemp("new") / "project"
-    for name in ("seam", "tasks", "flows", "tests"):
+    for name in ("seam", "tasks", "flows", "tests", "pipelines"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         if (ROOT / name).is_file():

@@ -16,11 +16,12 @@ PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / 
 
 
 def _shipped(path):
-    """A JSON file of the shipped results, out of the project's DVC store by the hash in dvc.lock as committed.
+    """A JSON file of the shipped results, out of the project's DVC store by the hash in its dvc.lock as committed.
 
     A run here writes its own.
     """
-    stages = YAML(typ="safe").load(committed("dvc.lock"))["stages"].values()
+    problem = path.split("/")[1]
+    stages = YAML(typ="safe").load(committed(f"problems/{problem}/dvc.lock"))["stages"].values()
     md5 = next(out["md5"] for stage in stages for out in stage.get("outs", ()) if out["path"] == path)
     return json.loads((ROOT / "storage" / "files" / "md5" / md5[:2] / md5[2:]).read_text())
 

@@ -47,6 +47,6 @@ def test_what_is_missing_or_wrong_is_one_clear_line(registry_project: StageConte
     with pytest.raises(MaskError, match="expected a mask pack"):
         materialize(context.root, context.params, "zero", out)
     context.artifact("search", "mask.safetensors").unlink()
-    with pytest.raises(ConfigError, match=r"mask.safetensors not there; `dvc pull prepare_source search@zero`"):
+    with pytest.raises(ConfigError, match=r"not there; `dvc pull prepare_source problems/zero/dvc.yaml:search`"):
         materialize(context.root, context.params, "zero", out)
     assert not out.exists()

@@ -12,10 +12,11 @@ from tasks.project.stage import StageContext
 from tasks.project.stages import KINDS, TARGET, all_stages, kind_of
 from tasks.project.students import StudentName
 from tasks.project.subject import (
+    Address,
     Subject,
+    address_of,
     check,
     chosen,
-    dvc_key,
     flags,
     label_of,
     stage_folder,
@@ -28,16 +29,23 @@ STUDENT = FLOWERS.of(StudentName("seam-50", 1))
 
 
 @pytest.mark.parametrize(
-    ("stage", "subject", "folder", "label", "key", "words"),
+    ("stage", "subject", "folder", "label", "address", "words"),
     [
-        ("prepare_source", None, "artifacts/prepare_source", "prepare_source", None, ""),
-        ("search", DIGIT, "artifacts/digit-3/search", "search [digit-3]", "digit-3", "--problem digit-3"),
+        ("prepare_source", None, "artifacts/prepare_source", "prepare_source", "prepare_source", ""),
+        (
+            "search",
+            DIGIT,
+            "artifacts/digit-3/search",
+            "search [digit-3]",
+            "problems/digit-3/dvc.yaml:search",
+            "--problem digit-3",
+        ),
         (
             "attack_target",
             FLOWERS,
             "artifacts/flowers/attack_target",
             "attack_target [flowers]",
-            "flowers",
+            "targets/flowers/dvc.yaml:attack_target",
             "--target flowers",
         ),
         (
@@ -45,16 +53,22 @@ STUDENT = FLOWERS.of(StudentName("seam-50", 1))
             STUDENT,
             "artifacts/flowers/students/seam-50-seed1",
             "transfer [flowers seam-50 seed 1]",
-            "flowers-seam-50-1",
+            "targets/flowers/dvc.yaml:transfer@seam-50-1",
             "--target flowers --method seam-50 --seed 1",
         ),
     ],
 )
-def test_where_what_and_how_it_is_called(stage, subject, folder, label, key, words) -> None:
+def test_where_what_and_how_it_is_called(stage, subject, folder, label, address, words) -> None:
     assert stage_folder(Path("r"), stage, subject) == Path("r") / folder
     assert label_of(stage, subject) == label
-    assert dvc_key(subject) == key
+    assert str(address_of(stage, subject)) == address
     assert " ".join(flags(subject)) == words
+
+
+def test_what_records_a_stage_lies_beside_what_defines_it() -> None:
+    assert address_of("transfer", STUDENT).lock == "targets/flowers/dvc.lock"
+    assert address_of("prepare_source", None).lock == "dvc.lock"
+    assert len({address_of("search", DIGIT), Address("problems/digit-3/dvc.yaml", "search")}) == 1
 
 
 def test_a_student_reads_what_its_target_and_the_project_published() -> None:
