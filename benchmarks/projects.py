@@ -21,8 +21,9 @@ from ruamel.yaml import YAML
 from seam.errors import SeamError
 from seam.hardware import describe
 from tasks.project.change_params import change_params
-from tasks.project.layout import TEMPLATES, lay_out
+from tasks.project.layout import lay_out
 from tasks.project.params import Params, load_params
+from tasks.project.pipeline_template import TEMPLATES
 from tasks.project.stages import DIGEST_STAGE, LAYOUT_STAGE
 from tasks.project.subject import StageRun
 

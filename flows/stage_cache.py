@@ -20,8 +20,9 @@ from flows.found_current import FoundCurrent, content_of, digest_of
 from flows.lock_sections import Locks
 from seam.errors import CacheError
 from tasks.project.code_digests import CodeDigests, digests_path
-from tasks.project.layout import TEMPLATES, lay_out
+from tasks.project.layout import lay_out
 from tasks.project.params import load_params
+from tasks.project.pipeline_template import TEMPLATES
 from tasks.project.stages import DIGEST_STAGE, LAYOUT_STAGE
 from tasks.project.subject import PIPELINE, Address
 

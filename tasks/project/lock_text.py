@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seam.errors import CacheError
@@ -11,6 +11,7 @@ from seam.files import write_text
 
 _HEAD = "schema: '2.0'\nstages:\n"
 _NAME = re.compile(r"(?m)^  ([^\s'\"?#][^\n]*):\n")
+_PARAMS = "\n      params.yaml:\n"
 _CONFLICT = re.compile(r"(?m)^(<{7}|={7}|>{7})( |$)")
 """What git leaves where both sides have changed."""
 
@@ -40,6 +41,24 @@ def write_sections(path: Path, sections: Mapping[str, str]) -> None:
 def renamed(section: str, name: str) -> str:
     """The section of a stage that is called otherwise now."""
     return f"  {name}:\n{section.partition(chr(10))[2]}"
+
+
+def narrowed(section: str, names: Sequence[str]) -> str:
+    """The section of a stage that names `search.augment` among its parameters now, and named all of `search`."""
+    before, found, rest = section.partition(_PARAMS)
+    end = re.search(r"(?m)^ {0,7}\S", rest)
+    block, after = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
+    kept = []
+    for entry in re.split(r"(?m)^(?= {8}[^ -])", block):
+        name, _, inside = entry.strip().partition(":\n")
+        if name in names or not any(n.startswith(f"{name}.") for n in names):
+            kept.append(entry)
+            continue
+        for part in re.split(r"(?m)^(?= {10}[^ -])", inside):
+            if f"{name}.{part.strip().partition(':')[0]}" in names:
+                own = re.sub(r"(?m)^  ", "", part.rstrip("\n")) + "\n"
+                kept.append(own.replace(own.lstrip(), f"{name}.{own.lstrip()}", 1))
+    return before + found + "".join(sorted(kept, key=lambda entry: entry.partition(":")[0])) + after
 
 
 def check_merged(path: Path, text: str) -> None:

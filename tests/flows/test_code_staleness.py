@@ -164,14 +164,15 @@ def test_dvc_alone_sees_the_change_and_repro_runs_what_uses_it_in_one_command(pr
 
 
 def test_another_modularization_makes_nothing_stale_that_is_made_of_others(project: Path) -> None:
-    before = {name: (project / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
-    change_params(project / "params.yaml", ["modularizations.more={method: decomposition}"])
-    lay_out(project, load_params(project / "params.yaml"))
+    params = project / "params.yaml"
+    before = locks(project) | {params: params.read_bytes()}
+    change_params(params, ["modularizations.more={method: decomposition}"])
+    lay_out(project, load_params(params))
     dvc(project, "repro", "-P")
     assert ran(project) == ["modularize@more"]
-    for name, content in before.items():
-        (project / name).write_bytes(content)
-    lay_out(project, load_params(project / "params.yaml"))
+    for path, content in before.items():
+        path.write_bytes(content)
+    lay_out(project, load_params(params))
     (project / "artifacts/modularized/more.json").unlink()
     assert stale(project) == {} and status(project) == set()
 

@@ -1,12 +1,15 @@
 """dvc.yaml, the templates in pipelines/, params.yaml and the stage files say the same."""
 
+import re
 from dataclasses import fields
+from inspect import getsource
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from seam.configs.training import FinetuneConfig
+from seam.training.finetune import adapt, train_from_scratch
 from tasks.project.code_digests import PACKAGES, digests_path
 from tasks.project.params import Params, parse_params
 from tasks.project.stages import DIGEST_STAGE, KINDS, LAYOUT_STAGE, MODULARIZED, all_stages, kind_of
@@ -133,6 +136,20 @@ def test_the_search_depends_on_what_it_trains_layouts_with():
     """How long, how rates fall and which are tried is the trials' own, or the fine-tuning's alone."""
     declared = {p.partition(".")[2] for p in _definition("search")["params"] if str(p).startswith("finetune.")}
     assert declared == {f.name for f in fields(FinetuneConfig)} - {"epochs", "schedule", "rates", "probe_epochs"}
+
+
+def test_the_evaluation_depends_on_what_it_trains_compared_networks_with():
+    """Of the sections of the search and of the source, what these functions read of their configs."""
+    read = {
+        "search": [*re.findall(r"config\.(\w+)", getsource(adapt)), "norm_layers"],
+        "prepare_source": re.findall(r"config\.(\w+)", getsource(train_from_scratch)),
+    }
+    source = (ROOT / "tasks/evaluate.py").read_text()
+    assert re.findall(r"params\.search\.(\w+)", source) == ["norm_layers"]
+    assert "replace(params.prepare_source, epochs=params.evaluate.retrain_epochs)" in source
+    for section, names in read.items():
+        declared = {p.partition(".")[2] for p in _definition("evaluate")["params"] if str(p).startswith(f"{section}.")}
+        assert declared == set(names) - {"epochs"} and declared
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -117,6 +117,54 @@ def test_what_a_subject_has_recorded_since_is_kept_over_an_older_record(root: Pa
     assert (root / "problems/a/dvc.lock").read_text() == HEAD + section("search", "new") + section("evaluate")
 
 
+OLD = """  evaluate@a:
+    cmd: python -m tasks.evaluate --problem a
+    params:
+      params.yaml:
+        evaluate:
+          adapt_epochs: 10
+        prepare_source:
+          architecture: resnet20
+          mean:
+          augment: crop_flip
+          lr: [1, 2]
+        problems.a:
+        - '0'
+        search:
+          augment: crop
+          lr_head: 0.01
+          norm_layers: learn
+          ramp:
+          - 1
+        seed: 0
+      artifacts/digest_code/code.json:
+        code.evaluate: 5a5b856074e5ad78
+"""
+NEW = """  evaluate:
+    cmd: python -m tasks.evaluate --problem a
+    params:
+      params.yaml:
+        evaluate:
+          adapt_epochs: 10
+        prepare_source.augment: crop_flip
+        prepare_source.lr: [1, 2]
+        problems.a:
+        - '0'
+        search.augment: crop
+        search.lr_head: 0.01
+        search.norm_layers: learn
+        seed: 0
+      artifacts/digest_code/code.json:
+        code.evaluate: 5a5b856074e5ad78
+"""
+
+
+def test_where_a_template_names_fewer_parameters_their_record_says_the_same_of_those(root: Path) -> None:
+    (root / "dvc.lock").write_text(HEAD + OLD)
+    laid(root)
+    assert (root / "problems/a/dvc.lock").read_text() == HEAD + NEW
+
+
 CONFLICT = f"{HEAD}<<<<<<< HEAD\n{section('search@a', '1')}=======\n{section('search@a', '2')}>>>>>>> other\n"
 
 
