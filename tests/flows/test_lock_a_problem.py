@@ -76,9 +76,6 @@ def test_every_road_of_dvc_has_nothing_to_do_and_sees_each_problem(project: Path
         assert "Running stage" not in shown and "Stage 'problems/digit-3/dvc.yaml:search' didn't change" in shown
     assert "up to date" in dvc(project, "status", "-R", "problems")
     assert all(f"artifacts/{name}/evaluate/metrics.json" in dvc(project, "metrics", "show") for name in PROBLEMS)
-    dvc(project, "plots", "show")
-    drawn = (project / "dvc_plots/index.html").read_text()
-    assert all(f"artifacts/{name}/search/history.csv" in drawn for name in PROBLEMS)
     dvc(project, "gc", "--workspace", "--force")
     assert "up to date" in dvc(project, "status") and locks(project) == before
 
@@ -94,7 +91,9 @@ def test_an_older_projects_lock_is_taken_apart_and_nothing_runs(project: Path) -
     write_sections(project / "dvc.lock", old)
     assert stale(project) and ran(project) == []
     assert run_pipeline(return_state=True).is_completed() and ran(project) == []
-    assert locks(project) == before and "up to date" in dvc(project, "status")
+    after = locks(project)
+    assert after.keys() == before.keys() and all(split(text) == split(after[name]) for name, text in before.items())
+    assert "up to date" in dvc(project, "status")
 
 
 def test_a_clone_without_locks_takes_results_from_the_cache_of_runs(project: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from flows.dvc_stages import clear_errors
-from flows.lock_sections import LockSections, split
+from flows.lock_sections import LockSections
 from seam.errors import CacheError
+from tasks.project.lock_text import split
 
 A, B = "  a:\n    cmd: run a\n    deps:\n    - path: x\n", "  search@b-0:\n    cmd: run b\n"
 TEXT = f"schema: '2.0'\nstages:\n{A}{B}"
