@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from flows import stopping
 from flows.project import log_to_file, project_root, state_folder
 from seam.errors import SeamError
 from tasks.project.stages import Kind
@@ -63,12 +65,20 @@ def _complain(line: str) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """End with one line and status 130 on Ctrl-C; what was finished is kept."""
+    """End with one line and status 130 on Ctrl-C, 143 on SIGTERM, within seconds; what was finished is kept."""
+    said = threading.Event()
+
+    def say() -> None:
+        if not said.is_set():
+            said.set()
+            _complain("interrupted; run again to continue")
+
     try:
-        yield
-    except KeyboardInterrupt:
-        _complain("interrupted; run again to continue")
-        raise typer.Exit(130) from None
+        with stopping.terminable(), stopping.ends_within(stopping.BY_HAND_SECONDS, last=say):
+            yield
+    except KeyboardInterrupt as e:
+        say()
+        raise typer.Exit(stopping.status_of(e)) from None
 
 
 def _show_version(wanted: bool) -> None:

@@ -39,6 +39,9 @@ class Display:
     def failed(self, label: str, line: str) -> None:
         """A stage failed."""
 
+    def close(self) -> None:
+        """The run is over, also where a stage was stopped."""
+
 
 class TerminalDisplay(Display):
     """One line a stage, and a bar with the time left while it runs."""
@@ -87,6 +90,9 @@ class TerminalDisplay(Display):
         self._stop_bar()
         self._line("✗", "red", label, f"   {line}")
 
+    def close(self) -> None:
+        self._stop_bar()
+
     def _stop_bar(self) -> None:
         if self._bar is not None:
             self._bar.stop()
@@ -111,12 +117,13 @@ def current() -> Display:
 
 @contextmanager
 def shown_on(display: Display) -> Iterator[None]:
-    """Use `display` for the runs inside the block."""
+    """Use `display` for the runs inside the block, and close it."""
     token = _current.set(display)
     try:
         yield
     finally:
         _current.reset(token)
+        display.close()
 
 
 def summary_text(summary: Mapping[str, Scalar]) -> str:

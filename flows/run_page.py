@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
-import psutil
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -27,11 +26,12 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from flows.display import value_text
 from seam.files import read_json
 from tasks.project.environment import tracking_uri
+from tasks.project.process import Worker
 from tasks.project.stage import StageResult
 from tasks.project.subject import Subject, stage_folder
 
@@ -136,8 +136,8 @@ def artifact_key(text: str) -> str:
 
 def process_tags() -> list[str]:
     """Tags of a run that say which process runs it."""
-    process = psutil.Process()
-    return [f"host:{socket.gethostname()}", f"process:{process.pid}:{process.create_time():.0f}"]
+    this = Worker.this()
+    return [f"host:{this.host}", f"process:{this.pid}:{this.started:.0f}:{this.machine}"]
 
 
 def claim_run() -> None:
@@ -157,26 +157,33 @@ def claim_run() -> None:
 
 
 def end_killed_runs() -> int:
-    """Mark runs of this host CRASHED whose process is gone, whoever started them (nobody else would); how many."""
-    filters = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])),
-        tags=FlowRunFilterTags(all_=[f"host:{socket.gethostname()}"]),
-    )
+    """End runs of this machine whose process is gone, whoever started them (nobody else would); how many.
+
+    CRASHED, or CANCELLED where that was asked for.
+    """
     ended = 0
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=filters):
-            if not _process_lives(run.tags):
-                client.set_flow_run_state(run.id, Crashed(message="The process that ran it is gone."), force=True)
+        for run in client.read_flow_runs(flow_run_filter=_unfinished_here()):
+            worker = _worker(run.tags)
+            if run.state is not None and worker is not None and worker.is_gone:
+                end = Cancelled if run.state.is_cancelling() else Crashed
+                client.set_flow_run_state(run.id, end(message="The process that ran it is gone."), force=True)
                 ended += 1
     return ended
 
 
-def _process_lives(tags: list[str]) -> bool:
+def _unfinished_here() -> FlowRunFilter:
+    unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    return FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished)),
+        tags=FlowRunFilterTags(all_=[f"host:{socket.gethostname()}"]),
+    )
+
+
+def _worker(tags: list[str]) -> Worker | None:
+    """The process that a run's tags name."""
     for tag in tags:
         if tag.startswith("process:"):
-            _, pid, started = tag.split(":")
-            try:
-                return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < 2)
-            except psutil.Error:
-                return False
-    return True
+            pid, started, *machine = tag.removeprefix("process:").split(":")
+            return Worker(socket.gethostname(), machine[0] if machine else None, int(pid), float(started))
+    return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
 from prefect.states import Completed, Failed
 
-from flows import preflight, run_page
+from flows import preflight, run_page, stopping
 from flows.stage_cache import shared_cache
 from flows.stage_task import Failure, run_one, show_idle
 from flows.staleness import up_to_date
@@ -56,8 +58,36 @@ def run_subjects(
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))
         # a task with the run's tags asks the server for their concurrency limits: seconds a stage
-        with TagsContext(current_tags=set()), saved(root):
+        with TagsContext(current_tags=set()), saved(root), stoppable(root, params):
             return verdict(params, kind, run_stages(root, params, kind, subjects, before or {}, here), subjects)
+
+
+@contextmanager
+def stoppable(root: Path, params: Params) -> Iterator[None]:
+    """Told to stop in the block: the runs that this process has begun in MLflow end KILLED.
+
+    Under a worker the process then ends within seconds; that of a person at a terminal does anyway.
+    """
+
+    def close_runs() -> None:
+        tracking = sys.modules.get("tasks.tracking.runs")  # not imported: it has begun none
+        if tracking is not None:
+            with suppress(Exception):  # a store that does not answer; the next run ends them
+                tracking.kill_own_runs(root, params.register_model.experiment)
+
+    ends = stopping.ends_within(stopping.DEPLOYED_SECONDS, close_runs, reported=True)
+    with ends if by_worker() else nullcontext():
+        try:
+            yield
+        except BaseException as e:
+            if not isinstance(e, Exception):
+                close_runs()
+            raise
+
+
+def by_worker() -> bool:
+    """Whether a worker of Prefect started this process for a run."""
+    return "PREFECT__FLOW_RUN_ID" in os.environ
 
 
 @contextmanager

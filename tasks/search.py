@@ -27,6 +27,7 @@ from seam.search.problem import SearchProblem
 from seam.search.result import Round, SearchResult
 from seam.search.run import search as run_search
 from seam.search.time_table import TimeTable, load_times
+from tasks.inputs.one_gpu import one_gpu
 from tasks.inputs.problem import problem_images, problem_source
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
 from tasks.tracking.search_logger import SearchLogger
@@ -44,7 +45,8 @@ def search(context: StageContext) -> StageResult:
     """
     config, source = context.params.search, problem_source(context)
     bar = tqdm(desc=f"search {context.name}", unit="round", total=config.rounds, disable=None)
-    with collect_warnings(context) as doubts, SearchLogger(context) as log, bar:
+    gpu = one_gpu(context.params.runtime, context.progress)
+    with gpu, collect_warnings(context) as doubts, SearchLogger(context) as log, bar:
         on_round = _observer(context, bar, log)
         runtime = start(context.params.runtime, source.info.pixels)
         problem, seed, training = search_problem(context, source, runtime), context.params.seed, context.params.finetune

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from seam.files import read_json, write_json
+from tasks.project.alone import FOLDER
 from tasks.project.stage import StageContext
 from tests.registry_project import make_registry_project
 
@@ -22,6 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files first, so that parallel workers end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path not in slow, item.path.name != "test_pipeline.py"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither waits for runs on this machine that are no tests, nor has them wait."""
+    os.environ[FOLDER] = str(tmp_path_factory.mktemp("locks"))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from seam.inference.latency import benchmark
 from seam.inference.operators import operator_times
 from seam.inference.timing import hardware
 from seam.inference.variants import InputSpec, Variant, input_of
+from tasks.project.alone import TIMES, WAITS, alone
 
 AGAIN = "the first again"
 """The first model a second time: what the ratio of a model to itself comes to is what this
@@ -46,22 +48,22 @@ def bench(models: Sequence[str], config: LatencyConfig, seed: int, profile: bool
         takes = _common_input(files)
         first = next(iter(files.values()))
         variants = {name: Variant(path) for name, path in files.items()} | {AGAIN: Variant(first)}
-        before = hardware()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("benchmark", total=len(config.engines))
-            results, _ = benchmark(
-                variants,
-                takes,
-                config,
-                seed,
-                lambda share, engine: bar.update(task, description=engine, completed=share * len(config.engines)),
-            )
-        profiled = files if profile else {}
-        operators = {
-            name: operator_times(path, takes, config.batch_sizes[-1], config.num_threads, config.repeats, seed)
-            for name, path in profiled.items()
-        }
+            with alone([TIMES], partial(bar.update, task, description=WAITS)):
+                before = hardware()
+                results, _ = benchmark(
+                    variants,
+                    takes,
+                    config,
+                    seed,
+                    lambda share, engine: bar.update(task, description=engine, completed=share * len(config.engines)),
+                )
+                operators = {
+                    name: operator_times(path, takes, config.batch_sizes[-1], config.num_threads, config.repeats, seed)
+                    for name, path in (files if profile else {}).items()
+                }
     console.print(_table(results, config))
     for engine, found in results.items():
         if "unavailable" in found:

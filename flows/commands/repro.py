@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from flows.stopping import end_children
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.layout import lay_out
 from tasks.project.params import load_params
@@ -28,7 +29,12 @@ def reproduce(root: Path, arguments: Sequence[str]) -> int:
     environment = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     command = [sys.executable, "-m", "dvc", "repro", *_every(arguments), *arguments]
-    return subprocess.run(command, cwd=root, env=environment, check=False).returncode
+    with subprocess.Popen(command, cwd=root, env=environment) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            end_children()  # the stage that DVC has started would go on
+            raise
 
 
 def _every(arguments: Sequence[str]) -> list[str]:

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,7 @@ def measure_isolated(
         command = [sys.executable, "-m", "seam.inference.isolated", *map(str, files)]
         environment = {**os.environ, **ENGINES[engine].environment}
         try:
-            done = subprocess.run(
-                command,
-                cwd=Path(__file__).parents[2],
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=_LIMIT_S,
-                check=False,
-            )
+            done = _run_with_us(command, Path(__file__).parents[2], environment)
         except subprocess.TimeoutExpired as e:
             raise RuntimeError(f"it did not finish within {_LIMIT_S:g} s") from e
         if done.returncode < 0:
@@ -81,6 +74,24 @@ def measure_isolated(
                 else f"its process ended with status {done.returncode}"
             )
         return Measurement(**read_json(files[1]))
+
+
+def _run_with_us(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends with this process, however that ends: the pipe that it reads from closes then."""
+    read, write = os.pipe()
+    try:
+        return subprocess.run(
+            command, stdin=read, cwd=cwd, env=env, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        )
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def _end_with_parent() -> None:
+    """The other end of the pipe."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 def _serve_request(request: Path, response: Path) -> None:
@@ -97,4 +108,5 @@ def _serve_request(request: Path, response: Path) -> None:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _serve_request(Path(sys.argv[1]), Path(sys.argv[2]))

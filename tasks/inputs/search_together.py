@@ -21,6 +21,7 @@ from seam.files import read_json
 from seam.search.mask_search import MaskSearch
 from seam.search.result import Round
 from seam.search.together import how_many_fit, search_rounds_together
+from tasks.inputs.one_gpu import one_gpu
 from tasks.inputs.problem import problem_source
 from tasks.project.advice import advising
 from tasks.project.params import load_params
@@ -50,6 +51,14 @@ def search_together(
         (`search.structure` hybrid), and one pass is no search.
     """
     contexts = [c for c in contexts if c.params.search.structure != "hybrid" and c.params.search.method != "one_pass"]
+    if not contexts:
+        return []
+    with one_gpu(contexts[0].params.runtime, contexts[0].progress):
+        return _in_groups(contexts, on_round)
+
+
+def _in_groups(contexts: Sequence[StageContext], on_round: Callable[[str, Round], None]) -> list[tuple[str, ...]]:
+    """Those that are alike together, as many at once as fit."""
     done: list[tuple[str, ...]] = []
     for waiting in _alike(contexts):
         while len(waiting) > 1:

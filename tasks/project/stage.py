@@ -10,13 +10,15 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from seam.data.problems import TargetProblem
 from seam.errors import SeamError, SuspectResultWarning
 from tasks.project.advice import advising, doubt
+from tasks.project.alone import TIMES, WAITS, alone
 from tasks.project.code_digests import note_own_code
 from tasks.project.params import Params, load_params
 from tasks.project.stages import KINDS, all_stages, kind_of
@@ -115,9 +117,14 @@ class StageContext:
 
 
 def execute(body: Callable[[StageContext], StageResult], context: StageContext) -> StageResult:
-    """Run a stage's body; errors name the parameter to change, failures of the machine are one line like any other."""
+    """Run a stage's body; errors name the parameter to change, failures of the machine are one line like any other.
+
+    What takes times has the machine to itself among all that do.
+    """
+    takes_times = all_stages()[context.stage].times is not None
+    waits = partial(context.progress, 0.0, WAITS)
     try:
-        with advising(context.run):
+        with advising(context.run), alone([TIMES], waits) if takes_times else nullcontext():
             return body(context)
     except OSError as e:
         if e.errno != errno.ENOSPC and "No space left" not in str(e):

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run
 
@@ -23,10 +22,11 @@ from seam.errors import TrackingError
 from seam.files import sha256_file
 from tasks.project.environment import tracking_uri
 from tasks.project.params import flat
+from tasks.project.process import Worker
 from tasks.project.stage import StageContext
 from tasks.project.subject import parts_of
 from tasks.tracking.evidence import run_tags
-from tasks.tracking.store import connect, locked, shown, sqlite_file, tracking_errors
+from tasks.tracking.store import LOST, connect, locked, shown, sqlite_file, tracking_errors
 
 LINEAGE = "seam.lineage"
 
@@ -104,12 +104,13 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
             else client.create_run(experiment.experiment_id, tags={LINEAGE: digest}, run_name=context.whole.deed)
         )
         run_id: str = run.info.run_id
-        process = psutil.Process()
+        worker = Worker.this()
         tags = {
             f"seam.{context.whole.kind}": context.name,
-            "seam.host": socket.gethostname(),
-            "seam.pid": process.pid,
-            "seam.process_start": process.create_time(),
+            "seam.host": worker.host,
+            "seam.machine": worker.machine,
+            "seam.pid": worker.pid,
+            "seam.process_start": worker.started,
         }
         missing = [Param(name, params[name]) for name in sorted(params.keys() - run.data.params.keys())]
         client.log_batch(run_id, params=missing, tags=run_tags(tags))
@@ -119,16 +120,22 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
 
 @contextmanager
 def finished_run(context: StageContext) -> Iterator[tuple[MlflowClient, str]]:
-    """A client and the id of the run of this subject, which ends FINISHED with the block, or FAILED."""
+    """A client and the id of the run of this subject, which ends FINISHED with the block, FAILED, or KILLED."""
     client = connect(context.root)
     run_id = open_run(context, client)
     try:
         with tracking_errors(tracking_uri(context.root)):
             yield client, run_id
             finish_run(client, run_id)
-    except Exception:
-        finish_run(client, run_id, "FAILED")
+    except BaseException as e:
+        with suppress(*LOST):  # the error itself is to be read
+            finish_run(client, run_id, status_of(e))
         raise
+
+
+def status_of(error: BaseException) -> str:
+    """How a run ends that an error ends: by its own fault, or because its process was told to stop."""
+    return "FAILED" if isinstance(error, Exception) else "KILLED"
 
 
 def finish_run(client: MlflowClient, run_id: str, status: str = "FINISHED") -> None:
@@ -137,28 +144,45 @@ def finish_run(client: MlflowClient, run_id: str, status: str = "FINISHED") -> N
 
 
 def sweep_stale_runs(root: Path, experiment: str = "seam") -> list[str]:
-    """Mark KILLED every RUNNING run of the experiment whose process, on this host, is gone; returns their ids.
+    """Mark KILLED every RUNNING run of the experiment whose process, on this machine, is gone; returns their ids.
 
     Raises:
         TrackingError: the store cannot be used.
     """
+    return _kill(root, experiment, "attributes.status = 'RUNNING'", lambda worker: worker is None or worker.is_gone)
+
+
+def kill_own_runs(root: Path, experiment: str = "seam") -> list[str]:
+    """Mark KILLED every run of the experiment that this process has begun and not ended; returns their ids.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    this = Worker.this()
+    unfinished = f"attributes.status IN ('RUNNING', 'SCHEDULED') AND tags.`seam.pid` = '{this.pid}'"
+    return _kill(root, experiment, unfinished, lambda worker: worker == this)
+
+
+def _kill(root: Path, experiment: str, which: str, is_meant: Callable[[Worker | None], bool]) -> list[str]:
+    """Mark KILLED those runs of this host that a filter finds, and whose process, where it is known, is meant."""
     client = connect(root)
-    uri = tracking_uri(root)
-    with tracking_errors(uri):
+    with tracking_errors(tracking_uri(root)):
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return []
-        filters = f"attributes.status = 'RUNNING' AND tags.`seam.host` = '{socket.gethostname()}'"
-        stale = [run.info.run_id for run in client.search_runs([found.experiment_id], filters) if not _alive(run)]
-        for run_id in stale:
+        filters = f"{which} AND tags.`seam.host` = '{socket.gethostname()}'"
+        runs = client.search_runs([found.experiment_id], filters)
+        meant = [run.info.run_id for run in runs if is_meant(_worker(run))]
+        for run_id in meant:
             finish_run(client, run_id, "KILLED")
-    return stale
+    return meant
 
 
-def _alive(run: Run) -> bool:
+def _worker(run: Run) -> Worker | None:
+    """The process that a run's tags name; None where they are broken."""
     tags = run.data.tags
     try:
-        started = float(psutil.Process(int(tags["seam.pid"])).create_time())
-        return abs(started - float(tags["seam.process_start"])) < 1
-    except (psutil.Error, KeyError, ValueError):
-        return False
+        started = float(tags["seam.process_start"])
+        return Worker(tags["seam.host"], tags.get("seam.machine"), int(tags["seam.pid"]), started)
+    except (KeyError, ValueError):
+        return None

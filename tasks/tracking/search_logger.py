@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from seam.errors import TrackingError
 from tasks.project.stage import StageContext
 from tasks.tracking.evidence import SEARCH_HISTORY, History, log_history
-from tasks.tracking.runs import open_run
+from tasks.tracking.runs import open_run, status_of
 from tasks.tracking.store import LOST, connect, one_line
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class SearchLogger:
     """Logs the rounds of a search as they come; a lost server costs one warning, register_model logs the rest.
 
     Use it as a context manager. After the block the run waits (SCHEDULED) for the stages that
-    follow; FAILED on an error.
+    follow; FAILED on an error, KILLED where the process was told to stop.
     """
 
     def __init__(self, context: StageContext) -> None:
@@ -58,7 +58,7 @@ class SearchLogger:
         if self._client is None:
             return
         try:
-            self._client.update_run(self._run_id, status="FAILED" if kind else "SCHEDULED")
+            self._client.update_run(self._run_id, status=status_of(error) if error else "SCHEDULED")
         except LOST as e:
             self._give_up(e)
 

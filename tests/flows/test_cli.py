@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.flows.ran import stage_runs
@@ -30,6 +32,13 @@ def project(tmp_path: Path) -> Path:
 
 def seam(cwd: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command in `cwd` with stub stages."""
+    with begun(cwd, *arguments, **variables) as process:
+        out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def begun(cwd: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start the command in `cwd` with stub stages."""
     dropped = ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "PREFECT_PROFILE", "TQDM_DISABLE")
     environment = {k: v for k, v in os.environ.items() if k not in dropped}
     environment |= {
@@ -42,8 +51,14 @@ def seam(cwd: Path, *arguments: str, **variables: str) -> subprocess.CompletedPr
     listen = partial(
         signal.signal, signal.SIGINT, signal.default_int_handler
     )  # a test run in the background inherits it ignored
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False, preexec_fn=listen
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen,
     )
 
 
@@ -154,6 +169,26 @@ def test_stopped_runs_continue_to_the_closing_summary(project: Path) -> None:
     assert (
         "finetune" in shown and "finetune.epochs modified" in shown.replace("\n", " ")
     ) or "finetune modified" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_is_stopped_even_inside_a_library_that_no_signal_reaches(
+    project: Path, number: signal.Signals, status: int
+) -> None:
+    with begun(project, "run", SEAM_STUB="validate_data=stuck") as process:
+        while not (project / "stuck.txt").is_file():
+            assert process.poll() is None
+            time.sleep(0.1)
+        children = psutil.Process(process.pid).children(recursive=True)
+        begin = time.monotonic()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        _, alive = psutil.wait_procs(children, timeout=10)
+        seconds = time.monotonic() - begin
+    assert process.returncode == status and err == "interrupted; run again to continue\n"
+    assert not alive and len(children) >= 2  # the stage's own, and the server
+    assert seconds < 10
 
 
 def test_nothing_heavy_is_imported_for_a_run_without_work(project: Path) -> None:

@@ -3,11 +3,13 @@
 With this folder on PYTHONPATH a child process has them in place of the real ones; a test loads the
 file by its path. SEAM_STUB="search@digit-3=error,evaluate@digit-3=kill" makes stages misbehave:
 error (a SeamError), crash (a bug), kill (kill -9 of this process), interrupt (Ctrl-C), slow
-(progress for some seconds).
+(progress for some seconds), stuck (minutes in a library that no signal reaches, with a process of
+its own).
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -16,6 +18,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -109,6 +112,10 @@ def _misbehave(context: Any) -> None:
     if what == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
+    if what == "stuck":
+        with subprocess.Popen(["sleep", "600"]) as process:
+            (context.root / "stuck.txt").write_text(str(process.pid))
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
     if what == "slow":
         for step in range(30):
             context.progress(step / 30, f"step {step}")
@@ -161,8 +168,6 @@ def _register(database: Path, model: str) -> None:
 
 def make_project(root: Path) -> Path:
     """A copy of the project with a small data file and nothing made yet, as git and DVC repository."""
-    import subprocess
-
     from dvc.repo import Repo
 
     from tests.defaults import write_params

@@ -1,0 +1,120 @@
+"""The end of a process that is told to stop (Ctrl-C, SIGTERM, a cancelled run): clean if it can be, soon in any case.
+
+The main thread unwinds by the exception of its signal handler. Inside a library that runs for
+minutes without returning to Python, or at a server that does not answer, it cannot: then a thread
+that the signal wakes ends the process, with all processes it started.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import psutil
+
+BY_HAND_SECONDS = 2.5
+DEPLOYED_SECONDS = 5.0
+"""Least time to unwind in; a worker needs a few seconds more to see that the run is to be cancelled, and to say that
+it is."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as if it were Ctrl-C."""
+
+
+def status_of(interrupt: KeyboardInterrupt) -> int:
+    """The exit status of a program that a signal ended."""
+    return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise `Terminated` in the block on SIGTERM."""
+
+    def terminate(*_: object) -> NoReturn:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def ends_within(seconds: float, last: Callable[[], None] = lambda: None, reported: bool = False) -> Iterator[None]:
+    """End this process within so many seconds of a first SIGINT or SIGTERM in the block, whatever it is doing then.
+
+    It does nothing outside the main thread, which has no signals.
+
+    Args:
+        seconds: for the main thread to unwind, and for the process to exit.
+        last: called before the process is ended by force; it may take a second.
+        reported: the end is reported to somebody who takes another status than 0 for a crash.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals, woken = socket.socketpair()
+    woken.setblocking(False)
+    before = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_look_on, args=(signals, seconds, last), daemon=True, name="stopping").start()
+    try:
+        yield
+    except BaseException as e:
+        if not isinstance(e, (Exception, SystemExit, GeneratorExit)):
+            number = signal.SIGINT if type(e) is KeyboardInterrupt else signal.SIGTERM
+            atexit.register(_leave, 0 if reported and number == signal.SIGTERM else 128 + number)
+        raise
+    finally:
+        signal.set_wakeup_fd(before)
+        woken.close()
+
+
+def _leave(status: int) -> NoReturn:
+    """Do what is to be done at exit, and exit: taking a million objects apart would take seconds more."""
+    atexit.unregister(_leave)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _look_on(signals: socket.socket, seconds: float, last: Callable[[], None]) -> None:
+    """Wait for a signal to stop, or for the end of the block; after a signal look on to the end of the process."""
+    with signals:
+        while received := signals.recv(1):
+            if received[0] in _SIGNALS:
+                time.sleep(seconds)
+                _end(received[0], last)
+
+
+def _end(number: int, last: Callable[[], None]) -> NoReturn:
+    """End this process and those it started, by force."""
+    at_last = threading.Thread(target=last, daemon=True)
+    at_last.start()
+    at_last.join(1.0)
+    end_children()
+    os._exit(128 + number)
+
+
+def end_children() -> None:
+    """End the processes that this one started, and those that they started."""
+    children = psutil.Process().children(recursive=True)
+    for process in children:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, left = psutil.wait_procs(children, timeout=0.5)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
