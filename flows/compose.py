@@ -7,13 +7,14 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.form import Compositions, Overrides, ParamsFile
 from flows.subjects import run_subjects
 from tasks.project.stages import COMPOSITION
 
 
 @flow(name="seam-compose", description=__doc__, log_prints=False)
 def run_compositions(
-    overrides: list[str] | None = None, params_file: str | None = None, compositions: list[str] | None = None
+    overrides: Overrides | None = None, params_file: ParamsFile | None = None, compositions: Compositions | None = None
 ) -> State[Any]:
     """Run what is stale, in the project around the working directory.
 

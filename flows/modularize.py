@@ -7,13 +7,16 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.form import Modularizations, Overrides, ParamsFile
 from flows.subjects import run_subjects
 from tasks.project.stages import MODULARIZATION
 
 
 @flow(name="seam-modularize", description=__doc__, log_prints=False)
 def run_modularizations(
-    overrides: list[str] | None = None, params_file: str | None = None, modularizations: list[str] | None = None
+    overrides: Overrides | None = None,
+    params_file: ParamsFile | None = None,
+    modularizations: Modularizations | None = None,
 ) -> State[Any]:
     """Run what is stale, in the project around the working directory.
 

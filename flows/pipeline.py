@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import display
+from flows.form import Overrides, ParamsFile, Problems
 from flows.stage_cache import shared_cache
 from flows.staleness import without_running
 from flows.subjects import run_subjects
@@ -30,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 @flow(name="seam-run", description=__doc__, log_prints=False)
 def run_pipeline(
-    overrides: list[str] | None = None,
-    params_file: str | None = None,
-    problems: list[str] | None = None,
+    overrides: Overrides | None = None,
+    params_file: ParamsFile | None = None,
+    problems: Problems | None = None,
     here: bool = False,
 ) -> State[Any]:
     """Run what is stale, in the project around the working directory.

@@ -21,7 +21,7 @@ from prefect.states import Completed
 from flows import display, run_page
 from flows.stage_cache import StageCache, shared_cache
 from flows.staleness import registers, without_running
-from seam.errors import SeamError
+from seam.errors import NoAnswerError, SeamError
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext, StageResult, execute
 from tasks.project.stages import KINDS
@@ -29,8 +29,8 @@ from tasks.project.subject import StageRun, Subject
 
 logger = logging.getLogger(__name__)
 
-RETRY_DELAYS = (2.0, 10.0)
-"""Seconds before a registering stage is tried again: only these depend on a server."""
+RETRY_DELAYS = (2.0, 10.0, 30.0, 60.0)
+"""Seconds before a registering stage is tried again whose server does not answer: only these depend on one."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def run_one(root: Path, run: StageRun, anew: bool = False) -> Failure | None:
 
 
 def _worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """A failure the user has to mend is not tried again."""
-    return not isinstance(state.result(raise_on_failure=False), SeamError)
+    """What can pass is tried again; not what the user has to mend, nor a bug."""
+    return isinstance(state.result(raise_on_failure=False), NoAnswerError)
 
 
 def _as_task(stage: str) -> Any:

@@ -7,13 +7,14 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from flows.form import Overrides, ParamsFile, Targets
 from flows.subjects import run_subjects
 from tasks.project.stages import TARGET
 
 
 @flow(name="seam-transfer", description=__doc__, log_prints=False)
 def run_transfers(
-    overrides: list[str] | None = None, params_file: str | None = None, targets: list[str] | None = None
+    overrides: Overrides | None = None, params_file: ParamsFile | None = None, targets: Targets | None = None
 ) -> State[Any]:
     """Run what is stale, in the project around the working directory.
 

@@ -10,6 +10,7 @@
     │   └── NoChannelsError    a network whose channels cannot be searched
     ├── ExportError        ONNX export or an engine that disagrees with torch
     ├── TrackingError      the MLflow server or registry
+    │   └── NoAnswerError      one that does not answer now
     └── CacheError         DVC cannot answer or record
 
 Every message says what was expected, what was found, where, and what to do, in one line. Where the
@@ -138,6 +139,10 @@ class ExportError(SeamError, RuntimeError):
 
 class TrackingError(SeamError, RuntimeError):
     """The MLflow tracking server or registry cannot be used."""
+
+
+class NoAnswerError(TrackingError):
+    """It does not answer, which may pass: worth another try."""
 
 
 class CacheError(SeamError, RuntimeError):

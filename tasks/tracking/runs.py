@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def sweep_stale_runs(root: Path, experiment: str = "seam") -> list[str]:
     Raises:
         TrackingError: the store cannot be used.
     """
-    return _kill(root, experiment, "attributes.status = 'RUNNING'", lambda worker: worker is None or worker.is_gone)
+    return _kill(root, experiment, ("RUNNING",), lambda worker: worker is None or worker.is_gone)
 
 
 def kill_own_runs(root: Path, experiment: str = "seam") -> list[str]:
@@ -159,20 +159,19 @@ def kill_own_runs(root: Path, experiment: str = "seam") -> list[str]:
         TrackingError: the store cannot be used.
     """
     this = Worker.this()
-    unfinished = f"attributes.status IN ('RUNNING', 'SCHEDULED') AND tags.`seam.pid` = '{this.pid}'"
-    return _kill(root, experiment, unfinished, lambda worker: worker == this)
+    return _kill(root, experiment, ("RUNNING", "SCHEDULED"), lambda worker: worker == this)
 
 
-def _kill(root: Path, experiment: str, which: str, is_meant: Callable[[Worker | None], bool]) -> list[str]:
-    """Mark KILLED those runs of this host that a filter finds, and whose process, where it is known, is meant."""
+def _kill(root: Path, experiment: str, statuses: Sequence[str], is_meant: Callable[[Worker | None], bool]) -> list[str]:
+    """Mark KILLED the runs of this host in one of these statuses whose process, if it is known, is meant."""
     client = connect(root)
+    meant = []
     with tracking_errors(tracking_uri(root)):
         found = client.get_experiment_by_name(experiment)
-        if found is None:
-            return []
-        filters = f"{which} AND tags.`seam.host` = '{socket.gethostname()}'"
-        runs = client.search_runs([found.experiment_id], filters)
-        meant = [run.info.run_id for run in runs if is_meant(_worker(run))]
+        for status in statuses if found is not None else ():
+            filters = f"attributes.status = '{status}' AND tags.`seam.host` = '{socket.gethostname()}'"
+            runs = client.search_runs([found.experiment_id], filters)
+            meant += [run.info.run_id for run in runs if is_meant(_worker(run))]
         for run_id in meant:
             finish_run(client, run_id, "KILLED")
     return meant

@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from seam.errors import TrackingError
+from seam.errors import NoAnswerError, TrackingError
 from tasks.project.environment import tracking_uri
 
 SETTINGS = {
@@ -88,7 +88,15 @@ def tracking_errors(uri: str) -> Iterator[None]:
     except LOST as e:
         if isinstance(e, OSError) and not isinstance(e, requests.RequestException):
             raise  # the machine's fault (a full disk), named by the stage
-        raise TrackingError(f"MLflow at {shown(uri)} failed: {one_line(e)}") from e
+        kind = NoAnswerError if _may_pass(e) else TrackingError
+        raise kind(f"MLflow at {shown(uri)} failed: {one_line(e)}") from e
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the store was not there, rather than said no."""
+    if isinstance(error, MlflowException):
+        return int(error.get_http_status_code()) >= 500
+    return isinstance(error, (requests.RequestException, OperationalError))
 
 
 def shown(uri: str) -> str:
@@ -102,8 +110,8 @@ def one_line(error: BaseException, most: int = 300) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
-def _unreachable(uri: str, why: str) -> TrackingError:
-    return TrackingError(
+def _unreachable(uri: str, why: str) -> NoAnswerError:
+    return NoAnswerError(
         f"MLflow server at {shown(uri)} does not answer ({why}); start it or unset MLFLOW_TRACKING_URI."
     )
 

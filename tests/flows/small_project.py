@@ -30,7 +30,17 @@ SMALL = {
     "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2},
 }
 FOLDERS = ("flows", "tasks", "seam", "presets", "storage", "pipelines")
-FILES = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "data.dvc", "dvc.yaml", "env.sh", "prefect.yaml")
+FILES = (
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvcignore",
+    ".gitignore",
+    "data.dvc",
+    "dvc.yaml",
+    "env.sh",
+    "prefect.yaml",
+    "automations.yaml",
+)
 
 
 def environment():

@@ -1,18 +1,17 @@
 """The operator's four commands, for real on loopback: server, work pool, deploy, worker.
 
-And a scheduled run that completes.
-
-The stages are stubs: what is tested is that a schedule really leads to a run of our flow in a
-worker.
+A scheduled run that completes, forms that refuse wrong values, and what a failed run sets off. The
+stages are stubs: what is tested is that a schedule really leads to a run of our flow in a worker.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.flows.operators import asked, environment, wait_for, worker
+from tests.flows.operators import asked, environment, shell, wait_for, worker
 from tests.flows.ran import stage_runs
 from tests.stub_stages.sitecustomize import make_project
 
@@ -31,8 +30,18 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
+def made(api: str, deployment: str, **parameters: object) -> httpx.Response:
+    """The answer to the wish to run a deployment."""
+    found = httpx.get(f"{api}/deployments/name/{deployment}").json()
+    return httpx.post(f"{api}/deployments/{found['id']}/create_flow_run", json={"parameters": parameters})
+
+
 def test_a_scheduled_run_appears_and_completes(project: Path, tmp_path: Path) -> None:
-    with worker(project, environment(tmp_path, PYTHONPATH=str(STUBS)), tmp_path) as api:
+    ours = environment(tmp_path, PYTHONPATH=str(STUBS), SEAM_NOTIFY=f"cat >> {tmp_path}/told.txt")
+    with worker(project, ours, tmp_path) as api:
+        for wrong in ({"problems": ["digit-4"]}, {"changes": {"search": {"alpha": -1}}}, {"changes": {"alpha": 1}}):
+            refused = made(api, "seam-on-demand/on-demand", **wrong)
+            assert refused.status_code in (409, 422), refused.text
 
         def ended() -> dict[str, object] | None:
             runs = asked(api, "flow_runs", flow_runs={"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}})
@@ -41,6 +50,16 @@ def test_a_scheduled_run_appears_and_completes(project: Path, tmp_path: Path) ->
         run = wait_for(ended, 150, "a scheduled run that ends", tmp_path)
         tasks = asked(api, "task_runs", task_runs={"flow_run_id": {"any_": [run["id"]]}})
         artifacts = asked(api, "artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+        said = shell("prefect automation create --from-file automations.yaml", project, ours)
+        names = {automation["name"] for automation in asked(api, "automations")}
+        failing = made(api, "seam-on-demand/on-demand", changes={"search": {"structure": "hybrid", "method": "drift"}})
+        assert failing.is_success, failing.text
+        told = wait_for(
+            lambda: (tmp_path / "told.txt").exists() and (tmp_path / "told.txt").read_text(), 150, "a notice", tmp_path
+        )
+    assert "Created 2 automations" in said and len(names) == 3 and all(name.startswith("seam - ") for name in names)
+    assert f"{failing.json()['name']} Failed: search: structure hybrid needs method" in told
+    assert told in (project / ".seam/notices.log").read_text()
     assert run["auto_scheduled"] and run["state"]["type"] == "COMPLETED", run["state"]["message"]
     assert run["state"]["message"] == "2 of 2 target problems done: digit-3, low-digits."
     names = {task["name"] for task in tasks}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from rich.console import Console
 
 from flows import display, preflight
@@ -133,6 +134,22 @@ def test_a_failing_shared_stage_stops_all(server: None, project: Path, monkeypat
     assert state.message == "prepare_source: unexpected ZeroDivisionError: a bug; the traceback is in the log"
     assert ran(project) == ALL[:3]
     assert not (project / "artifacts/prepare_source").exists()
+
+
+@pytest.mark.parametrize(("what", "tries"), [("away", 2), ("error", 1), ("crash", 1)])
+def test_registering_is_tried_again_where_no_server_answers_alone(
+    server: None, project: Path, monkeypatch: pytest.MonkeyPatch, what: str, tries: int
+) -> None:
+    monkeypatch.setattr("flows.stage_task.RETRY_DELAYS", (0.1, 0.1))
+    monkeypatch.setenv("SEAM_STUB", f"register_model@digit-3={what}")
+    state = run_pipeline(problems=["digit-3"], return_state=True)
+    assert state.is_completed() == (what == "away")
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        (run,) = (
+            run for run in client.read_task_runs(flow_run_filter=of_run) if run.name == "register_model [digit-3]"
+        )
+    assert run.run_count == tries
 
 
 @pytest.mark.parametrize(

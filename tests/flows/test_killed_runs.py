@@ -7,17 +7,20 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
-from prefect.states import Running
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelling, Running
 
 from flows import preflight
 from flows.pipeline import run_pipeline
 from flows.registry_view import has_running_runs
 from flows.run_page import process_tags
+from tasks.project.process import this_machine
 from tests.flows.ran import ran
 
 
@@ -25,25 +28,32 @@ def tags_of_a_process_that_ended() -> list[str]:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = psutil.Process(process.pid).create_time()
     process.communicate()
-    return [f"host:{socket.gethostname()}", f"process:{process.pid}:{started:.0f}"]
+    return [f"host:{socket.gethostname()}", f"process:{process.pid}:{started:.0f}:{this_machine()}"]
 
 
 def test_runs_in_prefect_are_ended_and_ones_own_is_marked(server: None, project: Path) -> None:
-    tags = {
-        "dead": ["seam", *tags_of_a_process_that_ended()],
-        "alive": process_tags(),
-        "of another host": ["host:none", *tags_of_a_process_that_ended()[1:]],
-        "of another flow": ["seam"],
+    gone = tags_of_a_process_that_ended()
+    elsewhere = gone[1].replace(this_machine(), "0" * 12)
+    runs: dict[str, tuple[list[str], State[Any]]] = {
+        "dead": (["seam", *gone], Running()),
+        "dead, to be cancelled": (gone, Cancelling()),
+        "dead, of an older version": ([gone[0], gone[1].removesuffix(f":{this_machine()}")], Running()),
+        "alive": (process_tags(), Running()),
+        "of another host": (["host:none", gone[1]], Running()),
+        "of another machine of that name": ([gone[0], elsewhere], Running()),
+        "of another flow": (["seam"], Running()),
     }
     with get_client(sync_client=True) as client:
         made = {
-            name: client.create_flow_run(run_pipeline, tags=given, state=Running()).id for name, given in tags.items()
+            name: client.create_flow_run(run_pipeline, tags=tags, state=state).id
+            for name, (tags, state) in runs.items()
         }
         state = run_pipeline(problems=["digit-3"], return_state=True)
         assert state.is_completed(), state.message
         found = {name: client.read_flow_run(run).state.type.value for name, run in made.items()}
         own = client.read_flow_run(state.state_details.flow_run_id)
-    assert found == {"dead": "CRASHED"} | dict.fromkeys(("alive", "of another host", "of another flow"), "RUNNING")
+    ended = {"dead": "CRASHED", "dead, to be cancelled": "CANCELLED", "dead, of an older version": "CRASHED"}
+    assert found == dict.fromkeys(runs, "RUNNING") | ended
     assert set(process_tags()) <= set(own.tags)
 
 

@@ -2,9 +2,9 @@
 
 With this folder on PYTHONPATH a child process has them in place of the real ones; a test loads the
 file by its path. SEAM_STUB="search@digit-3=error,evaluate@digit-3=kill" makes stages misbehave:
-error (a SeamError), crash (a bug), kill (kill -9 of this process), interrupt (Ctrl-C), slow
-(progress for some seconds), stuck (minutes in a library that no signal reaches, with a process of
-its own).
+error (a SeamError), away (no server answers, the first time), crash (a bug), kill (kill -9 of this
+process), interrupt (Ctrl-C), slow (progress for some seconds), stuck (minutes in a library that no
+signal reaches, with a process of its own).
 """
 
 from __future__ import annotations
@@ -105,6 +105,11 @@ def _misbehave(context: Any) -> None:
         from seam.errors import DataError
 
         raise DataError(f"{context.stage}: expected a good stage, got a bad one; mend it.")
+    if what == "away" and not (context.root / "away.txt").is_file():
+        from seam.errors import NoAnswerError
+
+        (context.root / "away.txt").write_text(context.stage)
+        raise NoAnswerError("MLflow server at http://127.0.0.1:9 does not answer.")
     if what == "crash":
         raise ZeroDivisionError("a bug")
     if what == "kill":
@@ -175,7 +180,7 @@ def make_project(root: Path) -> Path:
     root.mkdir()
     for name in ("flows", "tasks", "seam", "pipelines"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "prefect.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", "prefect.yaml", "automations.yaml", ".dvcignore"):
         shutil.copy(REPOSITORY / name, root)
     write_params(root / "params.yaml", problems={"digit-3": ["3"], "low-digits": ["0", "1"]})
     for name, text in {

@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from seam.errors import TrackingError
 from tasks.project.stage import StageContext
-from tasks.tracking.runs import finish_run, lineage, open_run, sweep_stale_runs
+from tasks.tracking.runs import finish_run, finished_run, kill_own_runs, lineage, open_run, sweep_stale_runs
 from tasks.tracking.store import check_server, connect
 
 
@@ -90,6 +90,34 @@ def test_runs_of_another_host_are_left_alone(registry_project: StageContext) -> 
     client.set_tag(run_id, "seam.host", "elsewhere")
     client.set_tag(run_id, "seam.pid", 2**22 + 1)
     assert sweep_stale_runs(registry_project.root) == []
+
+
+def test_runs_of_another_machine_of_the_same_name_are_left_alone(registry_project: StageContext) -> None:
+    client = connect(registry_project.root)
+    run_id = open_run(registry_project, client)
+    client.set_tag(run_id, "seam.machine", "elsewhere")
+    client.set_tag(run_id, "seam.pid", 2**22 + 1)
+    assert sweep_stale_runs(registry_project.root) == []
+
+
+def test_a_process_that_is_told_to_stop_ends_what_it_began(registry_project: StageContext) -> None:
+    client = connect(registry_project.root)
+    own, waiting, done, of_another = (
+        open_run(with_params(registry_project, "search", alpha=alpha), client) for alpha in (1.0, 2.0, 3.0, 4.0)
+    )
+    client.update_run(waiting, status="SCHEDULED")
+    finish_run(client, done)
+    client.set_tag(of_another, "seam.process_start", 1.0)
+    assert set(kill_own_runs(registry_project.root)) == {own, waiting}
+    found = [client.get_run(run).info.status for run in (own, waiting, done, of_another)]
+    assert found == ["KILLED", "KILLED", "FINISHED", "RUNNING"]
+
+
+@pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_run_ends_as_its_stage_did(registry_project: StageContext, error: type[BaseException], status: str) -> None:
+    with pytest.raises(error), finished_run(registry_project) as (client, run_id):
+        raise error
+    assert client.get_run(run_id).info.status == status
 
 
 def test_nothing_to_sweep_in_a_new_store(

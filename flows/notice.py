@@ -1,0 +1,36 @@
+"""The Prefect flow `seam-notice`: what prefect.yaml starts when a run fails, crashes or is late."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from datetime import UTC, datetime
+
+from prefect import flow
+
+from flows.project import project_root, state_folder
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = "SEAM_NOTIFY"
+"""Environment variable of the worker: a shell command that gets the notice on its standard input."""
+LIMIT_SECONDS = 60.0
+
+
+@flow(name="seam-notice", description=__doc__, log_prints=False)
+def tell(run: str, state: str, message: str = "", page: str = "") -> None:
+    """Add a line to .seam/notices.log, and hand it to the program that SEAM_NOTIFY names.
+
+    Args:
+        run: name of the run.
+        state: that it is in.
+        message: what it said.
+        page: of the run.
+    """
+    line = " ".join(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {run} {state}: {message} {page}".split())
+    with (state_folder(project_root()) / "notices.log").open("a") as f:
+        f.write(f"{line}\n")
+    program = os.environ.get(PROGRAM)
+    if program:
+        subprocess.run(program, shell=True, input=f"{line}\n", text=True, timeout=LIMIT_SECONDS, check=True)
