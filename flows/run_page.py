@@ -9,11 +9,12 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -26,9 +27,11 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 
 from flows.display import value_text
+from flows.temporary_server import answers
 from seam.files import read_json
 from tasks.project.environment import tracking_uri
 from tasks.project.process import Worker
@@ -59,6 +62,27 @@ def logs_on_page() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+class _Page:
+    """What is shown on it may be missing; a stage goes on without, and does not wait for a server that was lost."""
+
+    def __init__(self) -> None:
+        self._lost = False
+
+    def show(self, what: str, put: Callable[[], None]) -> None:
+        """Call `put`, unless the server did not answer last time and does not now."""
+        if self._lost and not answers(PREFECT_API_URL.value() or "", timeout=2):
+            return
+        self._lost = False
+        try:
+            put()
+        except Exception as e:
+            self._lost = isinstance(e, httpx.TransportError)  # after minutes of asking
+            logger.debug("%s not shown", what, exc_info=True)
+
+
+_PAGE = _Page()
+
+
 class ProgressOnPage:
     """The progress of one stage as an artifact, updated every few seconds; created by the first call."""
 
@@ -73,10 +97,7 @@ class ProgressOnPage:
         if now - self._last < PROGRESS_SECONDS:
             return
         self._last = now
-        try:
-            self._show(100 * min(max(share, 0.0), 1.0), text)
-        except Exception:  # a page that misses a step must not end a search
-            logger.debug("progress of %s not shown", self._label, exc_info=True)
+        _PAGE.show(f"progress of {self._label}", lambda: self._show(100 * min(max(share, 0.0), 1.0), text))
 
     def close(self) -> None:
         """Show a stage that showed progress as done."""
@@ -96,11 +117,19 @@ def show_result(label: str, result: StageResult) -> None:
     """A table of the stage's numbers and files."""
     rows = [{"measure": name.replace("_", " "), "value": value_text(value)} for name, value in result.summary.items()]
     files = "\n".join(f"- `{name}`" for name in result.files)
-    create_table_artifact(rows, key=artifact_key(label), description=f"**{label}**\n\n{files}")
+
+    def put() -> None:
+        create_table_artifact(rows, key=artifact_key(label), description=f"**{label}**\n\n{files}")
+
+    _PAGE.show(f"results of {label}", put)
 
 
 def show_links(root: Path, subject: Subject) -> None:
     """Links to the report of a subject and to its MLflow run."""
+    _PAGE.show(f"links of {subject}", lambda: _show_links(root, subject))
+
+
+def _show_links(root: Path, subject: Subject) -> None:
     report = stage_folder(root, subject.row.reports, subject) / "report.html"
     if report.is_file():
         create_link_artifact(

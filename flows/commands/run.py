@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +14,15 @@ from rich.console import Console
 from flows import display, preflight
 from flows.closing import show_closing
 from flows.stage_cache import shared_cache
-from flows.temporary_server import configured_url, prefect_server
+from flows.temporary_server import ServerError, configured_url, prefect_server
 from seam.errors import SeamError
 from tasks.project.stages import Kind
 from tasks.project.subject import StageRun, chosen, runs_of
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # one bar on the terminal: ours
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # its records go to our log file
+os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")  # it says so on the terminal, and goes on, where
+logging.raiseExceptions = False  # its server is away
 
 
 def run_by_hand(
@@ -96,10 +99,17 @@ def _follow(root: Path, runs: Sequence[StageRun], stale: Callable[[], list[str]]
     for stage in first:
         importlib.import_module(f"tasks.{stage}")
     server.wait()
+    import httpx
     import prefect
 
     from flows.run_page import BY_HAND, end_killed_runs, process_tags
 
-    end_killed_runs()
-    with prefect.tags(BY_HAND, *process_tags()):
-        return run()
+    try:
+        end_killed_runs()
+        with prefect.tags(BY_HAND, *process_tags()):
+            return run()
+    except httpx.TransportError as e:
+        raise ServerError(
+            f"Prefect server at {server.url} does not answer any more; finished stages are kept, start it and run again"
+            " to continue."
+        ) from e
