@@ -90,8 +90,7 @@ def restore(
 ) -> None:
     """Bring a backup into the servers that run, and check that its models answer as they did.
 
-    The databases change places at the end; until then nothing is lost. MLflow and Prefect stop
-    meanwhile.
+    The databases change places at the end; until then the registry is as it was.
     """
     from flows.commands.servers import restore as bring_back
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from flows.servers import buckets
-from flows.servers.programs import run_quietly
 from flows.servers.settings import Settings, write_private
 
 REMOTE = "servers"
@@ -24,14 +22,18 @@ def write_variables(settings: Settings) -> Path:
 
 def add_remote(settings: Settings, root: Path) -> None:
     """Name the DVC store on the S3 server in `.dvc/config.local`, which Git ignores and others cannot read."""
-    options = {
+    from dvc.repo import Repo
+
+    remote = {
+        "url": "s3://dvc",
         "endpointurl": settings.s3_url,
         "access_key_id": "dvc",
         "secret_access_key": buckets.secret(settings, "dvc"),
         "region": buckets.REGION,
     }
-    dvc = [sys.executable, "-m", "dvc"]
-    run_quietly([*dvc, "remote", "add", "--local", "--force", REMOTE, "s3://dvc"], cwd=root)
-    for name, value in options.items():
-        run_quietly([*dvc, "remote", "modify", "--local", REMOTE, name, value], cwd=root)
-    (root / ".dvc/config.local").chmod(0o600)
+    path = root / ".dvc/config.local"
+    if not path.exists():
+        write_private(path, "")
+    path.chmod(0o600)
+    with Repo(str(root)) as repo, repo.config.edit("local") as config:
+        config.setdefault("remote", {})[REMOTE] = remote

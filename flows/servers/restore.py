@@ -1,6 +1,7 @@
 """Bringing a backup into the servers that run: objects, then databases beside the present ones, which change places.
 
-Until they do, the registry is as it was. MLflow and Prefect stop meanwhile.
+Until they do, the registry is as it was. MLflow opens its database anew; Prefect, which keeps some of
+it in memory, stops meanwhile.
 """
 
 from __future__ import annotations
@@ -102,27 +103,36 @@ def _fill(settings: Settings, database: str, dump: Path, rows: dict[str, int]) -
 
 def _swap(settings: Settings, away: str, come: str) -> None:
     """Give the databases their names, all at once."""
-    with connected(settings) as cursor:
-        for name in DATABASES:
-            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        cursor.execute("BEGIN")
-        for name in DATABASES:
-            cursor.execute(f"ALTER DATABASE {name} RENAME TO {name}_{away}")
-            cursor.execute(f"ALTER DATABASE {name}_{come} RENAME TO {name}")
-        cursor.execute("COMMIT")
+    try:
+        with connected(settings) as cursor:
+            for name in DATABASES:
+                cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", (name,)
+                )
+            cursor.execute("BEGIN")
+            for name in DATABASES:
+                cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+                cursor.execute(f"ALTER DATABASE {name} RENAME TO {name}_{away}")
+                cursor.execute(f"ALTER DATABASE {name}_{come} RENAME TO {name}")
+            cursor.execute("COMMIT")
+    finally:
+        with connected(settings) as cursor:
+            for name in DATABASES:
+                cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 @contextmanager
 def _at_rest(settings: Settings) -> Iterator[None]:
-    """MLflow and Prefect do not run in the block, where they run here."""
+    """Prefect does not run in the block, if it is ours to stop."""
     supervised = is_supervised(settings)
     if supervised:
-        pause(settings, *DATABASES)
+        pause(settings, "prefect")
     try:
         yield
     finally:
         if supervised:
-            go_on(settings, *DATABASES)
+            go_on(settings, "prefect")
 
 
 def _check(settings: Settings, content: dict[str, Any], old: str) -> None:

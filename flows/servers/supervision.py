@@ -87,9 +87,11 @@ def states(settings: Settings) -> dict[str, str]:
 
 def is_supervised(settings: Settings) -> bool:
     """Whether the supervisor runs here."""
+    if not _has_process(settings):
+        return False
     try:
-        return _is_alive(int((settings.folder / "supervisord.pid").read_text())) and bool(_control(settings, "pid"))
-    except (OSError, ValueError, ServersError):
+        return bool(_control(settings, "pid"))
+    except ServersError:  # the number is another process's now
         return False
 
 
@@ -109,7 +111,7 @@ def _control(settings: Settings, *words: str) -> str:
 
 def _wait(settings: Settings, name: str, deadline: float) -> None:
     while why := _failure(settings, name):
-        if time.monotonic() > deadline or not is_supervised(settings):
+        if time.monotonic() > deadline or not _has_process(settings):
             log = settings.folder / "logs" / f"{name}.log"
             raise ServersError(f"{name} did not start ({why}); the end of {log} says why.")
         time.sleep(0.2)
@@ -141,6 +143,13 @@ def _http_failure(url: str) -> str:
         return "" if e.code in (401, 403) else f"{url} gives {e.code}"
     except (OSError, ValueError) as e:
         return f"{url}: {getattr(e, 'reason', e)}"
+
+
+def _has_process(settings: Settings) -> bool:
+    try:
+        return _is_alive(int((settings.folder / "supervisord.pid").read_text()))
+    except (OSError, ValueError):
+        return False
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from mlflow.exceptions import MlflowException
 
 from seam.errors import TrackingError
-from tasks.tracking.store import LOST, one_line
+from tasks.tracking.store import LOST, SETTINGS, one_line
 
 IMAGES = 4
 ANY_SIZE = 32
@@ -30,6 +31,8 @@ def answers(uri: str, models: Iterable[tuple[str, int]]) -> dict[str, list[list[
         TrackingError: one cannot be loaded.
     """
     found = {}
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     mlflow.set_tracking_uri(uri)
     for name, version in models:
         try:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run
+from mlflow.exceptions import MlflowException
 
 from seam.errors import TrackingError
 from seam.files import sha256_file
@@ -26,6 +26,7 @@ from tasks.project.params import flat
 from tasks.project.stage import StageContext
 from tasks.project.subject import parts_of
 from tasks.tracking.evidence import run_tags
+from tasks.tracking.owner import may_be_alive, owner_tags
 from tasks.tracking.store import connect, locked, shown, sqlite_file, tracking_errors
 
 LINEAGE = "seam.lineage"
@@ -39,10 +40,10 @@ def open_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
     uri = tracking_uri(root)
     database = sqlite_file(uri)
     location = (database.parent / "artifacts").as_uri() if database else None
-    with locked(uri), tracking_errors(uri):
+    with tracking_errors(uri), locked(uri):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            return client.get_experiment(client.create_experiment(name, artifact_location=location))
+            return _create_experiment(client, name, location)
     if experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"MLflow experiment '{name}' at {shown(uri)} was deleted; restore it there, or set"
@@ -91,30 +92,42 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
     experiment = open_experiment(client, context.root, context.params.register_model.experiment)
     digest, params = lineage(context)
     uri = tracking_uri(context.root)
-    with locked(uri), tracking_errors(uri):
-        found = client.search_runs(
-            [experiment.experiment_id],
-            f"tags.`{LINEAGE}` = '{digest}'",
-            order_by=["attributes.start_time ASC"],
-            max_results=1,
-        )
-        run = (
-            found[0]
-            if found
-            else client.create_run(experiment.experiment_id, tags={LINEAGE: digest}, run_name=context.whole.deed)
-        )
+    with tracking_errors(uri), locked(uri):
+        run = _find_or_create_run(client, experiment.experiment_id, digest, context.whole.deed)
         run_id: str = run.info.run_id
-        process = psutil.Process()
-        tags = {
-            f"seam.{context.whole.kind}": context.name,
-            "seam.host": socket.gethostname(),
-            "seam.pid": process.pid,
-            "seam.process_start": process.create_time(),
-        }
+        tags = {f"seam.{context.whole.kind}": context.name, **owner_tags()}
         missing = [Param(name, params[name]) for name in sorted(params.keys() - run.data.params.keys())]
         client.log_batch(run_id, params=missing, tags=run_tags(tags))
         client.update_run(run_id, status="RUNNING")
     return run_id
+
+
+def _create_experiment(client: MlflowClient, name: str, location: str | None) -> Experiment:
+    """A new experiment, or the one that another machine made meanwhile."""
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.get_experiment_by_name(name)
+
+
+def _find_or_create_run(client: MlflowClient, experiment: str, digest: str, name: str) -> Run:
+    """The run of a lineage; of two that two machines make at once the later goes."""
+
+    def first() -> Run | None:
+        order = ["attributes.start_time ASC", "attributes.run_id ASC"]
+        found = client.search_runs([experiment], f"tags.`{LINEAGE}` = '{digest}'", order_by=order, max_results=1)
+        return found[0] if found else None
+
+    run = first()
+    if run is not None:
+        return run
+    made = client.create_run(experiment, tags={LINEAGE: digest}, run_name=name)
+    run = first() or made
+    if run.info.run_id != made.info.run_id:
+        client.delete_run(made.info.run_id)
+    return run
 
 
 @contextmanager
@@ -149,16 +162,11 @@ def sweep_stale_runs(root: Path, experiment: str = "seam") -> list[str]:
         if found is None:
             return []
         filters = f"attributes.status = 'RUNNING' AND tags.`seam.host` = '{socket.gethostname()}'"
-        stale = [run.info.run_id for run in client.search_runs([found.experiment_id], filters) if not _alive(run)]
+        stale = [
+            run.info.run_id
+            for run in client.search_runs([found.experiment_id], filters)
+            if not may_be_alive(run.data.tags)
+        ]
         for run_id in stale:
             finish_run(client, run_id, "KILLED")
     return stale
-
-
-def _alive(run: Run) -> bool:
-    tags = run.data.tags
-    try:
-        started = float(psutil.Process(int(tags["seam.pid"])).create_time())
-        return abs(started - float(tags["seam.process_start"])) < 1
-    except (psutil.Error, KeyError, ValueError):
-        return False

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from seam.errors import TrackingError
@@ -29,6 +30,8 @@ SETTINGS = {
 """Of the client, unless the user set them."""
 LOST = (MlflowException, requests.RequestException, SQLAlchemyError, sqlite3.Error, OSError)
 """What a client raises when its store fails."""
+_LOCK = 7_326
+"""Number of the lock that processes hold in a PostgreSQL store that they open themselves."""
 _MOST = 100
 """Parameters, and tags, that MLflow takes in one batch."""
 
@@ -74,7 +77,7 @@ def connect(root: Path) -> MlflowClient:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     check_server(uri)
-    with locked(uri), tracking_errors(uri):  # four processes that create the same SQLite tables at once crash
+    with tracking_errors(uri), locked(uri):  # four processes that create the same tables at once crash
         client = Client(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client
@@ -127,8 +130,13 @@ def _check_sqlite(uri: str, database: Path) -> None:
 
 @contextmanager
 def locked(uri: str) -> Iterator[None]:
-    """One process at a time, for a local store; a server looks after itself."""
+    """One process at a time, for a store that is opened without a server, which looks after itself."""
     database = sqlite_file(uri)
+    if uri.startswith("postgresql"):
+        with closing(create_engine(uri, poolclass=NullPool).connect()) as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+            yield
+        return
     if database is None:
         yield
         return
