@@ -17,19 +17,20 @@ servers = typer.Typer(
 app.add_typer(servers, name="servers")
 
 
+FirstPort = Annotated[
+    int | None,
+    typer.Option(
+        "--first-port",
+        min=1024,
+        max=55_000,
+        help="Seven ports from here on, and some 10,000 above, in place of the usual ones; for new data alone.",
+        show_default=False,
+    ),
+]
+
+
 @servers.command()
-def start(
-    first_port: Annotated[
-        int | None,
-        typer.Option(
-            "--first-port",
-            min=1024,
-            max=55_000,
-            help="Seven ports from here on, and some 10,000 above, in place of the usual ones; for new data alone.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
+def start(first_port: FirstPort = None) -> None:
     """Start those that do not run, and return when all answer.
 
     Data, logs and generated passwords are in one folder: SEAM_SERVERS, or .servers in the project.
@@ -39,6 +40,24 @@ def start(
     root = enter_project()
     with interruptible():
         start_servers(root, first_port, Console())
+
+
+@servers.command()
+def settings(first_port: FirstPort = None) -> None:
+    """Choose ports, passwords and keys and point the project at the servers, but start none: for compose.yaml."""
+    from flows.commands.servers import settle
+
+    settle(enter_project(), first_port, Console())
+
+
+@servers.command()
+def upgrade() -> None:
+    """Bring MLflow's database to the version that is installed, and start the servers; make a backup first."""
+    from flows.commands.servers import upgrade_servers
+
+    root = enter_project()
+    with interruptible():
+        upgrade_servers(root, Console())
 
 
 @servers.command()

@@ -13,25 +13,40 @@ from flows.servers import supervision
 from flows.servers.backup import make_backup
 from flows.servers.clients import REMOTE, add_remote, write_variables
 from flows.servers.restore import restore_backup
-from flows.servers.settings import ServersError, Settings, read_settings, servers_folder, settled
+from flows.servers.settings import Settings, read_settings, servers_folder, settled
 
 
 def start_servers(root: Path, first_port: int | None, console: Console) -> None:
     """Start what does not run; say where it listens and how to use it."""
-    folder = servers_folder(root)
-    if first_port is not None and (folder / "settings.env").is_file():
-        raise ServersError(f"{folder}: its ports are chosen; stop the servers and change them in settings.env.")
-    settings = settled(folder, first_port)
+    settings = settled(servers_folder(root), first_port)
     with console.status("starting PostgreSQL, S3, MLflow and Prefect"):
         supervision.start(settings)
-        add_remote(settings, root)
-    variables = write_variables(settings)
+    _point(settings, root, console)
+
+
+def settle(root: Path, first_port: int | None, console: Console) -> None:
+    """Decide what `start` would, and start nothing."""
+    _point(settled(servers_folder(root), first_port), root, console)
+
+
+def _point(settings: Settings, root: Path, console: Console) -> None:
+    """Point the project at the servers, and say how to use them."""
+    add_remote(settings, root)
+    folder, variables = settings.folder, write_variables(settings)
     for name, address in supervision.addresses(settings).items():
         console.print(f"{name:9} {address}", highlight=False, soft_wrap=True)
     console.print(f"data, logs, passwords: {folder}", highlight=False, soft_wrap=True)
     source = "env.sh" if folder == root / ".servers" else variables
     console.print(f"`source {source}` in each shell that uses them", highlight=False, soft_wrap=True)
     console.print(f"`dvc push -r {REMOTE}` and `dvc pull -r {REMOTE}` share results", highlight=False, soft_wrap=True)
+
+
+def upgrade_servers(root: Path, console: Console) -> None:
+    """Bring MLflow's database to the version that is installed; Prefect does so when it starts."""
+    settings = read_settings(servers_folder(root))
+    with console.status("upgrading"):
+        supervision.upgrade(settings)
+    start_servers(root, None, console)
 
 
 def stop_servers(root: Path, console: Console) -> None:

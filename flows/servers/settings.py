@@ -31,6 +31,7 @@ SECRETS = (
     "S3_ADMIN_SECRET",
     "S3_MLFLOW_SECRET",
     "S3_DVC_SECRET",
+    "S3_INNER_SECRET",
 )
 DATABASES = ("mlflow", "prefect")
 """Each is owned by a role of the same name."""
@@ -105,7 +106,12 @@ def settled(folder: Path, first_port: int | None = None) -> Settings:
     Args:
         folder: of the servers' data.
         first_port: of consecutive ones, in place of `PORTS`, for a folder that is new.
+
+    Raises:
+        ServersError: the folder has ports already.
     """
+    if first_port is not None and (folder / "settings.env").is_file():
+        raise ServersError(f"{folder}: its ports are chosen; stop the servers and change them in settings.env.")
     if not (folder / "settings.env").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)  # root's PostgreSQL runs under another account

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import time
 import urllib.error
@@ -29,6 +28,16 @@ def start(settings: Settings) -> None:
     Raises:
         ServersError: one does not, or a port is taken.
     """
+    _launch(settings)
+    deadline = time.monotonic() + START_UP_SECONDS
+    for name in PROGRAMS:
+        _wait(settings, name, deadline)
+        if name == "s3":
+            buckets.make_buckets(settings)
+
+
+def _launch(settings: Settings) -> None:
+    """Start the supervisor, or what it has stopped."""
     running = is_supervised(settings)
     if not running and (taken := settings.taken_ports()):
         raise ServersError(
@@ -39,7 +48,6 @@ def start(settings: Settings) -> None:
         (settings.folder / name).mkdir(exist_ok=True)
     make_cluster(settings)
     write_private(settings.folder / "s3.json", buckets.identities(settings))
-    _write_inner_keys(settings.folder / "s3/security.toml")
     write_private(_file(settings), _supervisor_file(settings))
     if running:
         _control(settings, "update")
@@ -47,11 +55,23 @@ def start(settings: Settings) -> None:
     else:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_OF_THE_CALLER)}
         run_quietly([supervisord(), "-c", _file(settings)], env=inherited | NO_TELEMETRY, cwd=settings.folder)
-    deadline = time.monotonic() + START_UP_SECONDS
-    for name in PROGRAMS:
-        _wait(settings, name, deadline)
-        if name == "s3":
-            buckets.make_buckets(settings)
+
+
+def upgrade(settings: Settings) -> str:
+    """Start PostgreSQL if it does not run, and bring MLflow's database to the version that is installed.
+
+    Returns:
+        What MLflow said.
+
+    Raises:
+        ServersError: PostgreSQL does not start, or the database cannot be brought there.
+    """
+    _launch(settings)
+    _wait(settings, "postgres", time.monotonic() + START_UP_SECONDS)
+    pause(settings, "mlflow")
+    address = f"postgresql://mlflow@{HOST}:{settings.port('postgres')}/mlflow"
+    env = {**os.environ, "PGPASSWORD": settings.values["MLFLOW_DB_PASSWORD"]}
+    return run_quietly([_python_program("mlflow"), "db", "upgrade", address], env=env, cwd=settings.folder)
 
 
 def stop(settings: Settings) -> bool:
@@ -166,13 +186,6 @@ def _file(settings: Settings) -> Path:
     return settings.folder / "supervisord.conf"
 
 
-def _write_inner_keys(path: Path) -> None:
-    """Keys without which the S3 server's own parts, which listen too, take and give nothing."""
-    if not path.is_file():
-        parts = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-        write_private(path, "".join(f'[{part}]\nkey = "{secrets.token_hex(20)}"\n' for part in parts))
-
-
 def _supervisor_file(settings: Settings) -> str:
     folder = settings.folder
     sections = {
@@ -187,7 +200,7 @@ def _supervisor_file(settings: Settings) -> str:
         },
         "supervisorctl": {"serverurl": f"unix://{folder}/supervisor.sock"},
         "program:postgres": _program(settings, "postgres", _postgres(settings), signal="INT", user=account()),
-        "program:s3": _program(settings, "s3", _s3(settings), signal="TERM"),
+        "program:s3": _program(settings, "s3", _s3(settings), signal="TERM", env=_s3_env(settings)),
         "program:mlflow": _program(settings, "mlflow", _mlflow(settings), signal="TERM", env=_mlflow_env(settings)),
         "program:prefect": _program(settings, "prefect", _prefect(settings), signal="INT", env=_prefect_env(settings)),
     }
@@ -270,6 +283,12 @@ def _s3(settings: Settings) -> list[str]:
         "s3.port.lance": "0",
     }
     return [str(weed()), "-logtostderr=true", "server", *(f"-{key}={value}" for key, value in given.items())]
+
+
+def _s3_env(settings: Settings) -> dict[str, str]:
+    """A key without which its inner parts, which listen too, take and give nothing."""
+    parts = ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ")
+    return {f"WEED_JWT_{part}_KEY": settings.values["S3_INNER_SECRET"] for part in parts}
 
 
 def _mlflow(settings: Settings) -> list[str]:
