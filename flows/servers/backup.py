@@ -105,8 +105,17 @@ def _dump(settings: Settings, database: str, into: Path) -> dict[str, Any]:
         found: dict[str, Any] = {"file": file.name, "rows": rows}
         if database == "mlflow":
             found["models"] = _models(cursor) if "registered_model_aliases" in rows else []
-        where = ["-h", HOST, "-p", str(settings.port("postgres")), "-U", ADMIN, "-d", database]
-        how = ["--format", "custom", "--no-owner", "--no-privileges", "--snapshot", snapshot, "--file", file]
+        where: list[str | Path] = ["-h", HOST, "-p", str(settings.port("postgres")), "-U", ADMIN, "-d", database]
+        how: list[str | Path] = [
+            "--format",
+            "custom",
+            "--no-owner",
+            "--no-privileges",
+            "--snapshot",
+            snapshot,
+            "--file",
+            file,
+        ]
         program = postgres_client(server_version(settings)) / "pg_dump"
         run_quietly([program, *where, *how], env=password(settings, "POSTGRES_PASSWORD"))
     return {**found, "sha256": sha256_file(file)}

@@ -89,8 +89,8 @@ def _fill(settings: Settings, database: str, dump: Path, rows: dict[str, int]) -
         cursor.execute(f"CREATE DATABASE {new} OWNER {database}")
         cursor.execute(f"REVOKE ALL ON DATABASE {new} FROM PUBLIC")
     program = postgres_client(server_version(settings)) / "pg_restore"
-    where = ["-h", HOST, "-p", str(settings.port("postgres")), "-U", database, "-d", new]
-    how = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", dump]
+    where: list[str | Path] = ["-h", HOST, "-p", str(settings.port("postgres")), "-U", database, "-d", new]
+    how: list[str | Path] = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", dump]
     run_quietly([program, *where, *how], env=password(settings, f"{database.upper()}_DB_PASSWORD"))
     with connected(settings, new) as cursor:
         found = rows_of(cursor)

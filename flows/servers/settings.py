@@ -33,6 +33,8 @@ SECRETS = (
     "S3_DVC_SECRET",
     "S3_INNER_SECRET",
 )
+OPTIONS = "MLFLOW_OPTIONS"
+"""Further words for `mlflow server`, where somebody added them."""
 DATABASES = ("mlflow", "prefect")
 """Each is owned by a role of the same name."""
 BUCKETS = ("mlflow", "dvc")
@@ -73,6 +75,15 @@ class Settings:
         """Of a database, as its owner, with the password."""
         password = self.values[f"{database.upper()}_DB_PASSWORD"]
         return f"{driver}://{database}:{password}@{HOST}:{self.port('postgres')}/{database}"
+
+    def added(self, server: str) -> dict[str, str]:
+        """Variables of a server that somebody added to the file."""
+        start = f"{server.upper()}_"
+        return {
+            name: value
+            for name, value in self.values.items()
+            if name.startswith(start) and name not in (*PORTS, *SECRETS, OPTIONS)
+        }
 
     def taken_ports(self) -> list[int]:
         """Those that somebody listens on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 import urllib.error
@@ -13,7 +14,7 @@ from pathlib import Path
 from flows.servers import buckets
 from flows.servers.cluster import account, cluster_folder, cluster_programs, make_cluster, server_version
 from flows.servers.programs import run_quietly, supervisord, weed
-from flows.servers.settings import HOST, ServersError, Settings, write_private
+from flows.servers.settings import HOST, OPTIONS, ServersError, Settings, write_private
 from tasks.project.environment import NO_TELEMETRY
 
 START_UP_SECONDS = 120.0
@@ -293,7 +294,7 @@ def _s3_env(settings: Settings) -> dict[str, str]:
 
 def _mlflow(settings: Settings) -> list[str]:
     where = ["--host", HOST, "--port", str(settings.port("mlflow")), "--workers", "2"]
-    return [str(_python_program("mlflow")), "server", *where]
+    return [str(_python_program("mlflow")), "server", *where, *shlex.split(settings.values.get(OPTIONS, ""))]
 
 
 def _mlflow_env(settings: Settings) -> dict[str, str]:
@@ -306,6 +307,7 @@ def _mlflow_env(settings: Settings) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": buckets.secret(settings, "mlflow"),
         "AWS_DEFAULT_REGION": buckets.REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
+        **settings.added("mlflow"),
     }
 
 
@@ -319,6 +321,7 @@ def _prefect_env(settings: Settings) -> dict[str, str]:
         "PREFECT_API_DATABASE_CONNECTION_URL": settings.database_url("prefect", "postgresql+asyncpg"),
         "PREFECT_HOME": str(settings.folder / "prefect"),
         "PREFECT_API_URL": settings.prefect_url,
+        **settings.added("prefect"),
     }
 
 
