@@ -109,7 +109,9 @@ def _create_experiment(client: MlflowClient, name: str, location: str | None) ->
     except MlflowException as e:
         if e.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return client.get_experiment_by_name(name)
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    return experiment
 
 
 def _find_or_create_run(client: MlflowClient, experiment: str, digest: str, name: str) -> Run:
