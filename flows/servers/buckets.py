@@ -13,12 +13,17 @@ from flows.servers.settings import BUCKETS, ServersError, Settings
 
 REGION = "us-east-1"
 ADMIN = "admin"
+READER = "reader"
 
 
 def identities(settings: Settings) -> str:
-    """The S3 server's own file of keys: the administrator's, and one for each bucket that opens this bucket alone."""
+    """The S3 server's own file of keys.
+
+    The administrator's, one for each bucket that opens this bucket alone, and one that reads all.
+    """
     allowed = {ADMIN: ["Admin"]}
     allowed |= {bucket: [f"{may}:{bucket}" for may in ("Read", "Write", "List", "Tagging")] for bucket in BUCKETS}
+    allowed[READER] = [f"{may}:{bucket}" for bucket in BUCKETS for may in ("Read", "List")]
     found = [
         {"name": who, "credentials": [{"accessKey": who, "secretKey": secret(settings, who)}], "actions": actions}
         for who, actions in allowed.items()

@@ -31,8 +31,10 @@ SECRETS = (
     "S3_ADMIN_SECRET",
     "S3_MLFLOW_SECRET",
     "S3_DVC_SECRET",
+    "S3_READER_SECRET",
     "S3_INNER_SECRET",
 )
+_LONGEST = 80
 OPTIONS = "MLFLOW_OPTIONS"
 """Further words for `mlflow server`, where somebody added them."""
 DATABASES = ("mlflow", "prefect")
@@ -119,8 +121,13 @@ def settled(folder: Path, first_port: int | None = None) -> Settings:
         first_port: of consecutive ones, in place of `PORTS`, for a folder that is new.
 
     Raises:
-        ServersError: the folder has ports already.
+        ServersError: the folder has ports already, or its path is too long for a socket in it.
     """
+    if len(str(folder)) > _LONGEST:
+        raise ServersError(
+            f"{folder}: expected a path of {_LONGEST} characters at most, as sockets are in it, got {len(str(folder))};"
+            " set SEAM_SERVERS to a shorter one."
+        )
     if first_port is not None and (folder / "settings.env").is_file():
         raise ServersError(f"{folder}: its ports are chosen; stop the servers and change them in settings.env.")
     if not (folder / "settings.env").is_file():

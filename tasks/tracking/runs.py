@@ -27,7 +27,7 @@ from tasks.project.stage import StageContext
 from tasks.project.subject import parts_of
 from tasks.tracking.evidence import run_tags
 from tasks.tracking.owner import may_be_alive, owner_tags
-from tasks.tracking.store import connect, locked, shown, sqlite_file, tracking_errors
+from tasks.tracking.store import connect, locked, shown, sqlite_file, tracking_errors, unless_raced
 
 LINEAGE = "seam.lineage"
 
@@ -96,10 +96,15 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
         run = _find_or_create_run(client, experiment.experiment_id, digest, context.whole.deed)
         run_id: str = run.info.run_id
         tags = {f"seam.{context.whole.kind}": context.name, **owner_tags()}
-        missing = [Param(name, params[name]) for name in sorted(params.keys() - run.data.params.keys())]
-        client.log_batch(run_id, params=missing, tags=run_tags(tags))
+        unless_raced(lambda: _note(client, run_id, params, tags))
         client.update_run(run_id, status="RUNNING")
     return run_id
+
+
+def _note(client: MlflowClient, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
+    """Log the parameters that the run has not, and the tags."""
+    missing = sorted(params.keys() - client.get_run(run_id).data.params.keys())
+    client.log_batch(run_id, params=[Param(name, params[name]) for name in missing], tags=run_tags(tags))
 
 
 def _create_experiment(client: MlflowClient, name: str, location: str | None) -> Experiment:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -32,6 +34,10 @@ LOST = (MlflowException, requests.RequestException, SQLAlchemyError, sqlite3.Err
 """What a client raises when its store fails."""
 _LOCK = 7_326
 """Number of the lock that processes hold in a PostgreSQL store that they open themselves."""
+_TRIES = 4
+_RACED = ("UniqueViolation", "UNIQUE constraint failed", "Duplicate entry")
+"""Of PostgreSQL, SQLite, MySQL."""
+_Result = TypeVar("_Result")
 _MOST = 100
 """Parameters, and tags, that MLflow takes in one batch."""
 
@@ -92,6 +98,18 @@ def tracking_errors(uri: str) -> Iterator[None]:
         if isinstance(e, OSError) and not isinstance(e, requests.RequestException):
             raise  # the machine's fault (a full disk), named by the stage
         raise TrackingError(f"MLflow at {shown(uri)} failed: {one_line(e)}") from e
+
+
+def unless_raced(call: Callable[[], _Result]) -> _Result:
+    """What `call` gives, which may be called again: a store refuses the row that another process wrote just before."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return call()
+        except MlflowException as e:
+            if not left or not any(words in str(e) for words in _RACED):
+                raise
+            time.sleep(0.2)
+    raise AssertionError("a try is the last")
 
 
 def shown(uri: str) -> str:

@@ -155,6 +155,10 @@ def test_a_bucket_opens_with_its_own_key_alone(settings: Settings) -> None:
             client.delete_object(Bucket=who, Key="mine")
         with pytest.raises(ServersError, match="Access"), buckets.opened(settings, who) as client:
             client.put_object(Bucket=other, Key="not-mine", Body=b"1")
+        with buckets.opened(settings, buckets.READER) as client:
+            assert list(buckets.objects(client, who)) == []
+        with pytest.raises(ServersError, match="Access"), buckets.opened(settings, buckets.READER) as client:
+            client.put_object(Bucket=who, Key="not-mine", Body=b"1")
 
 
 def test_four_processes_make_the_tables_of_a_fresh_database(here: StageContext, settings: Settings) -> None:
