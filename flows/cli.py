@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-import flows.cli_parts  # noqa: F401  further commands; telemetry off before anything else is imported
+import flows.cli_parts  # further commands; telemetry off before anything else is imported
+import flows.cli_servers  # noqa: F401
 from flows.app import app, enter_project, interruptible, main, run_kind
 from flows.commands.options import (
     Compositions,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import sqlite3
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +40,9 @@ def registered_model(uri: str, name: str) -> RegisteredModel | None:
 
 
 def has_running_runs(uri: str, experiment: str) -> bool:
-    """Whether a local store has runs that are going on, or that a killed process left so; False for any other store."""
+    """Whether a store has runs that are going on, or that a killed process left so; False where it cannot be read."""
+    if uri.startswith(("http://", "https://")):
+        return _server_has_running_runs(uri.rstrip("/"), experiment)
     if not uri.startswith("sqlite:///") or not _database(uri).is_file():
         return False
     query = (
@@ -48,6 +53,16 @@ def has_running_runs(uri: str, experiment: str) -> bool:
         with closing(_opened(_database(uri))) as connection:
             return connection.execute(query, (experiment,)).fetchone() is not None
     except sqlite3.Error:
+        return False
+
+
+def _server_has_running_runs(uri: str, experiment: str) -> bool:
+    named = urllib.parse.urlencode({"experiment_name": experiment})
+    try:
+        found = _get(f"{uri}/api/2.0/mlflow/experiments/get-by-name?{named}")["experiment"]
+        asked = {"experiment_ids": [found["experiment_id"]], "max_results": 1, "filter": "status = 'RUNNING'"}
+        return bool(_get(f"{uri}/api/2.0/mlflow/runs/search", asked).get("runs"))
+    except (OSError, ValueError, KeyError):
         return False
 
 
@@ -88,7 +103,15 @@ def _from_server(uri: str, name: str) -> RegisteredModel:
     return RegisteredModel(name, tuple(sorted(int(v["version"]) for v in found)), aliases)
 
 
-def _get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        content: dict[str, Any] = json.load(answer)
-    return content
+def _get(url: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a server answers, to a question in JSON if there is one, asked with the name that MLflow's client has."""
+    request = urllib.request.Request(url, None if content is None else json.dumps(content).encode())
+    request.add_header("Content-Type", "application/json")
+    user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
+    if user and password:
+        request.add_header("Authorization", f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
+    elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found

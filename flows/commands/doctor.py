@@ -18,6 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.preflight import LEAST_FREE_MIB
+from flows.servers.settings import read_settings, servers_folder
+from flows.servers.supervision import addresses, states
 from flows.stage_cache import shared_cache
 from flows.temporary_server import answers, configured_url
 from seam.errors import SeamError
@@ -48,7 +50,7 @@ def show_health(root: Path, console: Console) -> int:
     Returns:
         0, or 1 if something required is missing.
     """
-    findings = [*_machine(root), *_libraries(), *_servers(root), *_data(root), _telemetry()]
+    findings = [*_machine(root), *_libraries(), *find_servers(root), *_data(root), _telemetry()]
     table = Table("", "what", "found", "what to do")
     for f in findings:
         mark = "[green]✓[/green]" if not f.missing else "[red]✗[/red]" if f.required else "[yellow]–[/yellow]"
@@ -127,7 +129,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _servers(root: Path) -> Iterator[Finding]:
+def find_servers(root: Path) -> Iterator[Finding]:
+    """Which servers are configured, and whether they answer."""
     uri = tracking_uri(root)
     try:
         from tasks.tracking.store import check_server
@@ -146,6 +149,21 @@ def _servers(root: Path) -> Iterator[Finding]:
         yield Finding(
             "Prefect", f"{url} (does not answer)", "start it (`prefect server start`) or unset PREFECT_API_URL"
         )
+    yield from _own_servers(root)
+
+
+def _own_servers(root: Path) -> Iterator[Finding]:
+    """Those of `make servers`, where they were started once."""
+    try:
+        settings = read_settings(servers_folder(root))
+        failures = states(settings)
+    except SeamError as e:
+        found = "none of our own (`make servers`)" if not servers_folder(root).exists() else str(e)
+        yield Finding("servers", found, required=False)
+        return
+    for name, address in addresses(settings).items():
+        remedy = f"{failures[name]}; `make servers` starts it" if failures[name] else ""
+        yield Finding(f"server {name}", address, remedy, required=False)
 
 
 def _data(root: Path) -> Iterator[Finding]:

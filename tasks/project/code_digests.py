@@ -31,6 +31,7 @@ PLUMBING = {
     "seam.errors": "names of errors",
     "tasks.__init__": "switches telemetry off",
     "tasks.project": "reads parameters, finds folders, calls the stage",
+    "tasks.tracking.owner": "says which process works on a run",
     "tasks.tracking.runs": "finds a run in MLflow",
     "tasks.tracking.search_logger": "logs to MLflow what a search does",
     "tasks.tracking.store": "connects to MLflow",

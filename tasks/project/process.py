@@ -40,7 +40,8 @@ class Worker:
             return False
         try:
             process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) > _SAME_START or process.status() == psutil.STATUS_ZOMBIE
+            other = abs(process.create_time() - self.started) > _SAME_START
+            return bool(other or process.status() == psutil.STATUS_ZOMBIE)
         except psutil.Error:
             return True
 

@@ -21,6 +21,7 @@ from tasks.tracking.environment import data_dvc, hardware, versions
 from tasks.tracking.evidence import RunEvidence, log_evidence, run_tags
 from tasks.tracking.gates import Verdict
 from tasks.tracking.runs import finished_run
+from tasks.tracking.store import unless_raced
 from tasks.tracking.versions import ServedModel, find_or_create_version, set_alias
 
 logger = logging.getLogger(__name__)
@@ -55,19 +56,21 @@ def register(context: StageContext, payload: Payload, alias: str) -> StageResult
     context.progress(0.1, "connect to MLflow")
     with finished_run(context) as (client, run_id):
         context.progress(0.2, "log the run")
-        log_evidence(client, run_id, payload.evidence)
-        client.log_batch(run_id, tags=run_tags(_environment(context)))
+        unless_raced(lambda: log_evidence(client, run_id, payload.evidence))
+        unless_raced(lambda: client.log_batch(run_id, tags=run_tags(_environment(context))))
         registration: dict[str, Any] = {"registered_model": None, "version": None, "aliases": []}
         registration |= {"promoted": promoted, "run_id": run_id}
         if payload.served is not None:
             context.progress(0.4, "register the model")
-            registration |= _version(client, run_id, payload.served, alias, promoted)
+            served = payload.served
+            registration |= unless_raced(lambda: _version(client, run_id, served, alias, promoted))
         _tell(context, payload.verdicts)
         context.progress(0.7, "report")
         with context.publish() as out:
             log_files(client, run_id, payload.publish(registration, out))
             registered = "/".join(str(registration[name]) for name in ("registered_model", "version"))
-            client.log_batch(run_id, tags=run_tags({"seam.promoted": promoted, "seam.registered": registered}))
+            said = run_tags({"seam.promoted": promoted, "seam.registered": registered})
+            unless_raced(lambda: client.log_batch(run_id, tags=said))
     shown = {name: registration[name] for name in ("registered_model", "version")}
     return context.result({**shown, "aliases": ", ".join(registration["aliases"])})
 

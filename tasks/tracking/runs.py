@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run
+from mlflow.exceptions import MlflowException
 
 from seam.errors import TrackingError
 from seam.files import sha256_file
@@ -26,7 +27,8 @@ from tasks.project.process import Worker
 from tasks.project.stage import StageContext
 from tasks.project.subject import parts_of
 from tasks.tracking.evidence import run_tags
-from tasks.tracking.store import LOST, connect, locked, shown, sqlite_file, tracking_errors
+from tasks.tracking.owner import owner_of, owner_tags
+from tasks.tracking.store import LOST, connect, locked, shown, sqlite_file, tracking_errors, unless_raced
 
 LINEAGE = "seam.lineage"
 
@@ -39,10 +41,10 @@ def open_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
     uri = tracking_uri(root)
     database = sqlite_file(uri)
     location = (database.parent / "artifacts").as_uri() if database else None
-    with locked(uri), tracking_errors(uri):
+    with tracking_errors(uri), locked(uri):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            return client.get_experiment(client.create_experiment(name, artifact_location=location))
+            return _create_experiment(client, name, location)
     if experiment.lifecycle_stage != "active":
         raise TrackingError(
             f"MLflow experiment '{name}' at {shown(uri)} was deleted; restore it there, or set"
@@ -91,31 +93,49 @@ def open_run(context: StageContext, client: MlflowClient | None = None) -> str:
     experiment = open_experiment(client, context.root, context.params.register_model.experiment)
     digest, params = lineage(context)
     uri = tracking_uri(context.root)
-    with locked(uri), tracking_errors(uri):
-        found = client.search_runs(
-            [experiment.experiment_id],
-            f"tags.`{LINEAGE}` = '{digest}'",
-            order_by=["attributes.start_time ASC"],
-            max_results=1,
-        )
-        run = (
-            found[0]
-            if found
-            else client.create_run(experiment.experiment_id, tags={LINEAGE: digest}, run_name=context.whole.deed)
-        )
+    with tracking_errors(uri), locked(uri):
+        run = _find_or_create_run(client, experiment.experiment_id, digest, context.whole.deed)
         run_id: str = run.info.run_id
-        worker = Worker.this()
-        tags = {
-            f"seam.{context.whole.kind}": context.name,
-            "seam.host": worker.host,
-            "seam.machine": worker.machine,
-            "seam.pid": worker.pid,
-            "seam.process_start": worker.started,
-        }
-        missing = [Param(name, params[name]) for name in sorted(params.keys() - run.data.params.keys())]
-        client.log_batch(run_id, params=missing, tags=run_tags(tags))
+        tags = {f"seam.{context.whole.kind}": context.name, **owner_tags()}
+        unless_raced(lambda: _note(client, run_id, params, tags))
         client.update_run(run_id, status="RUNNING")
     return run_id
+
+
+def _note(client: MlflowClient, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
+    """Log the parameters that the run has not, and the tags."""
+    missing = sorted(params.keys() - client.get_run(run_id).data.params.keys())
+    client.log_batch(run_id, params=[Param(name, params[name]) for name in missing], tags=run_tags(tags))
+
+
+def _create_experiment(client: MlflowClient, name: str, location: str | None) -> Experiment:
+    """A new experiment, or the one that another machine made meanwhile."""
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=location))
+    except MlflowException as e:
+        if e.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    return experiment
+
+
+def _find_or_create_run(client: MlflowClient, experiment: str, digest: str, name: str) -> Run:
+    """The run of a lineage; of two that two machines make at once the later goes."""
+
+    def first() -> Run | None:
+        order = ["attributes.start_time ASC", "attributes.run_id ASC"]
+        found = client.search_runs([experiment], f"tags.`{LINEAGE}` = '{digest}'", order_by=order, max_results=1)
+        return found[0] if found else None
+
+    run = first()
+    if run is not None:
+        return run
+    made = client.create_run(experiment, tags={LINEAGE: digest}, run_name=name)
+    run = first() or made
+    if run.info.run_id != made.info.run_id:
+        client.delete_run(made.info.run_id)
+    return run
 
 
 @contextmanager
@@ -168,20 +188,12 @@ def _kill(root: Path, experiment: str, statuses: Sequence[str], is_meant: Callab
     meant = []
     with tracking_errors(tracking_uri(root)):
         found = client.get_experiment_by_name(experiment)
-        for status in statuses if found is not None else ():
+        if found is None:
+            return []
+        for status in statuses:
             filters = f"attributes.status = '{status}' AND tags.`seam.host` = '{socket.gethostname()}'"
             runs = client.search_runs([found.experiment_id], filters)
-            meant += [run.info.run_id for run in runs if is_meant(_worker(run))]
+            meant += [run.info.run_id for run in runs if is_meant(owner_of(run.data.tags))]
         for run_id in meant:
             finish_run(client, run_id, "KILLED")
     return meant
-
-
-def _worker(run: Run) -> Worker | None:
-    """The process that a run's tags name; None where they are broken."""
-    tags = run.data.tags
-    try:
-        started = float(tags["seam.process_start"])
-        return Worker(tags["seam.host"], tags.get("seam.machine"), int(tags["seam.pid"]), started)
-    except (KeyError, ValueError):
-        return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -15,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.async_logging.run_operations import RunOperations
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from seam.errors import NoAnswerError, TrackingError
@@ -29,6 +32,12 @@ SETTINGS = {
 """Of the client, unless the user set them."""
 LOST = (MlflowException, requests.RequestException, SQLAlchemyError, sqlite3.Error, OSError)
 """What a client raises when its store fails."""
+_LOCK = 7_326
+"""Number of the lock that processes hold in a PostgreSQL store that they open themselves."""
+_TRIES = 4
+_RACED = ("UniqueViolation", "UNIQUE constraint failed", "Duplicate entry")
+"""Of PostgreSQL, SQLite, MySQL."""
+_Result = TypeVar("_Result")
 _MOST = 100
 """Parameters, and tags, that MLflow takes in one batch."""
 
@@ -74,7 +83,7 @@ def connect(root: Path) -> MlflowClient:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     check_server(uri)
-    with locked(uri), tracking_errors(uri):  # four processes that create the same SQLite tables at once crash
+    with tracking_errors(uri), locked(uri):  # four processes that create the same tables at once crash
         client = Client(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client
@@ -95,8 +104,20 @@ def tracking_errors(uri: str) -> Iterator[None]:
 def _may_pass(error: Exception) -> bool:
     """Whether the store was not there, rather than said no."""
     if isinstance(error, MlflowException):
-        return int(error.get_http_status_code()) >= 500
+        return int(error.get_http_status_code()) >= 500  # type: ignore[no-untyped-call]
     return isinstance(error, (requests.RequestException, OperationalError))
+
+
+def unless_raced(call: Callable[[], _Result]) -> _Result:
+    """What `call` gives, which may be called again: a store refuses the row that another process wrote just before."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return call()
+        except MlflowException as e:
+            if not left or not any(words in str(e) for words in _RACED):
+                raise
+            time.sleep(0.2)
+    raise AssertionError("a try is the last")
 
 
 def shown(uri: str) -> str:
@@ -135,8 +156,13 @@ def _check_sqlite(uri: str, database: Path) -> None:
 
 @contextmanager
 def locked(uri: str) -> Iterator[None]:
-    """One process at a time, for a local store; a server looks after itself."""
+    """One process at a time, for a store that is opened without a server, which looks after itself."""
     database = sqlite_file(uri)
+    if uri.startswith("postgresql"):
+        with closing(create_engine(uri, poolclass=NullPool).connect()) as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+            yield
+        return
     if database is None:
         yield
         return

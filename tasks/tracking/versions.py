@@ -30,6 +30,7 @@ from seam.files import sha256_file
 from seam.inference.export import export_serving_onnx
 from seam.measures.shipped import Claim, check_shipped
 from seam.networks.source import Preprocess
+from tasks.tracking.owner import may_be_alive, owner_tags
 
 SERVING_CODE = Path(__file__).with_name("serving_model.py")
 RESULT = "seam.result_sha256"
@@ -68,20 +69,22 @@ class ServedModel:
 
 
 def find_or_create_version(client: MlflowClient, run_id: str, served: ServedModel) -> ModelVersion:
-    """The version of this result, made in this run when there is none yet."""
+    """The version of this result, made in this run when there is none yet.
+
+    Of two that are made at once the one with the higher number goes: whoever made it sees the other.
+    """
     try:
         client.create_registered_model(served.name, description=served.description)
     except MlflowException as e:
         if e.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    for version in sorted(client.search_model_versions(f"name = '{served.name}'"), key=lambda v: int(v.version)):
-        if version.tags.get(RESULT) == served.result_sha256:
-            return version
+    if (version := _first_version(client, served)) is not None:
+        return version
     model_id = _find_logged_model(client, run_id, served.result_sha256) or _log_model(client, run_id, served)
     source = client.get_logged_model(
         model_id
     ).artifact_location  # a models:/ address is looked up in the process-wide store, not the client's
-    return client.create_model_version(
+    made = client.create_model_version(
         served.name,
         source,
         run_id=run_id,
@@ -89,6 +92,17 @@ def find_or_create_version(client: MlflowClient, run_id: str, served: ServedMode
         tags={RESULT: served.result_sha256},
         description=served.description,
     )
+    first = _first_version(client, served) or made
+    if first.version != made.version:
+        client.delete_model_version(made.name, made.version)
+    return first
+
+
+def _first_version(client: MlflowClient, served: ServedModel) -> ModelVersion | None:
+    """The version of this result with the lowest number."""
+    versions = client.search_model_versions(f"name = '{served.name}'")
+    same = [version for version in versions if version.tags.get(RESULT) == served.result_sha256]
+    return min(same, key=lambda version: int(version.version), default=None)
 
 
 def set_alias(client: MlflowClient, version: ModelVersion, alias: str, promoted: bool) -> list[str]:
@@ -103,13 +117,13 @@ def set_alias(client: MlflowClient, version: ModelVersion, alias: str, promoted:
 
 
 def _find_logged_model(client: MlflowClient, run_id: str, digest: str) -> str | None:
-    """A whole model that a killed registration left; half-written ones are deleted."""
+    """A whole model that a killed registration left; half-written ones that nobody goes on with are deleted."""
     experiment = client.get_run(run_id).info.experiment_id
     found = None
     for model in client.search_logged_models([experiment], f"tags.`{RESULT}` = '{digest}'"):
         if model.status == LoggedModelStatus.READY:
             found = model.model_id
-        else:
+        elif not may_be_alive(model.tags):
             client.delete_logged_model(model.model_id)
     return found
 
@@ -120,7 +134,7 @@ def _log_model(client: MlflowClient, run_id: str, served: ServedModel) -> str:
         experiment,
         name=served.name,
         source_run_id=run_id,
-        tags={RESULT: served.result_sha256},
+        tags={RESULT: served.result_sha256, **owner_tags()},
         model_type="image-classifier",
     )
     with tempfile.TemporaryDirectory() as folder:
