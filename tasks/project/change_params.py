@@ -37,8 +37,7 @@ def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | Non
     before = flat(document, empty=True)
     if overlay is not None:
         _merge(document, read_document(overlay))
-    for override in overrides:
-        _set(document, override)
+    with_overrides(document, overrides)
     parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
     after = flat(document, empty=True)
     filled = {k for k in before.keys() - after.keys() if before[k] == {} and any(a.startswith(f"{k}.") for a in after)}
@@ -54,6 +53,16 @@ def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | Non
         round_trip().dump(document, buffer)
         write_text(path, buffer.getvalue())
     return changes
+
+
+def with_overrides(document: Any, overrides: Sequence[str]) -> None:
+    """Set parameters, as "section.key=value" says with the value in YAML, in a document that was read.
+
+    Raises:
+        ConfigError: one that is not KEY=VALUE.
+    """
+    for override in overrides:
+        _set(document, override)
 
 
 def add_problems(path: Path, problems: Mapping[str, Sequence[str]]) -> None:

@@ -1,0 +1,59 @@
+"""Results of single stages on their way through DVC's remote, with the entry of DVC's run cache that finds them again.
+
+`dvc push --run-cache` looks at every entry of the cache each time; a worker that has finished one
+stage sends that one, and one that begins a stage asks for that one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from dvc.stage.cache import _can_hash, _get_stage_hash
+
+_HASH = "md5-dos2unix"
+"""DVC keeps its run cache beside the objects of that name."""
+
+
+def send(repo: Any, entry: Any) -> None:
+    """Put the outputs of a recorded stage into the remote, then what finds them by the stage's inputs."""
+    for objects in entry.get_used_objs().values():
+        repo.cloud.push(objects)
+    if not _can_hash(entry):
+        return
+    here, there = repo.cache.legacy, repo.cloud.get_remote_odb(None, "push", hash_name=_HASH)
+    folder = _runs(here, entry)
+    for path in here.fs.find(folder) if here.fs.exists(folder) else ():
+        target = there.fs.join(_runs(there, entry), here.fs.name(path))
+        if not there.fs.exists(target):
+            _copy(here.fs, path, there.fs, target)
+
+
+def ask(repo: Any, entry: Any) -> None:
+    """Bring what the remote knows of runs of a stage with its inputs as they are here, if this cache knows none."""
+    entry.save_deps()
+    if not _can_hash(entry):
+        return
+    here, there = repo.cache.legacy, repo.cloud.get_remote_odb(None, "fetch", hash_name=_HASH)
+    if here.fs.exists(_runs(here, entry)):
+        return
+    with contextlib.suppress(FileNotFoundError):
+        for path in there.fs.find(_runs(there, entry)):
+            _copy(there.fs, path, here.fs, here.fs.join(_runs(here, entry), there.fs.name(path)))
+
+
+def _runs(odb: Any, entry: Any) -> str:
+    key = _get_stage_hash(entry)
+    folder: str = odb.fs.join(odb.path, "runs", key[:2], key)
+    return folder
+
+
+def _copy(source: Any, path: str, target: Any, to: str) -> None:
+    """Whole or not at all: under another name first, where renaming is at hand."""
+    content = source.cat_file(path)
+    target.makedirs(target.parent(to), exist_ok=True)
+    if target.protocol != "local":
+        target.pipe_file(to, content)
+        return
+    target.pipe_file(f"{to}.partial", content)
+    target.mv(f"{to}.partial", to)

@@ -1,0 +1,200 @@
+"""Dask's scheduler and workers: those of this machine that a sweep starts itself, and `seam worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows.project import package_root, state_folder
+from flows.sweeps.folder import make_copy
+from flows.sweeps.work import FOLDER
+from seam.errors import ConfigError, SeamError
+
+logger = logging.getLogger(__name__)
+
+SECONDS_TO_JOIN = 120.0
+_AGAIN_SECONDS = 5.0
+"""Between two tries to reach a scheduler that is not there."""
+_SETTINGS: dict[str, Any] = {
+    "distributed.scheduler.worker-ttl": "120s",  # a machine that stands still; less moves work that goes on
+    "distributed.scheduler.allowed-failures": 2,  # a point that kills its worker so often is given up
+    "distributed.worker.memory.target": False,  # results are a few kilobytes, and torch's memory is not Dask's
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.nanny.pre-spawn-environ": {},  # threads are seam.runtime's to say
+    "distributed.comm.timeouts.connect": "20s",
+    "distributed.scheduler.locks.lease-timeout": "30s",
+}
+
+
+class ClusterError(SeamError, RuntimeError):
+    """A scheduler or a worker is not there."""
+
+
+def settle_dask() -> Any:
+    """Dask, set up for work of minutes a task; the `sweep` extra has it."""
+    try:
+        import dask
+        import distributed
+        import prefect_dask  # noqa: F401
+    except ImportError as e:
+        raise ConfigError(
+            f"{e.name} is not installed, which sweeps need: pip install 'seam[pipeline,sweep]', or make install."
+        ) from e
+    dask.config.set(_SETTINGS)
+    logging.getLogger("distributed").setLevel("ERROR")
+    return distributed
+
+
+@contextmanager
+def local_cluster(root: Path, workers: int) -> Iterator[str]:
+    """A scheduler in this process and so many workers beside it, each with a folder of its own in .seam/workers.
+
+    They share DVC's cache with the project, and the cores among them; all end with the block, or
+    with this process.
+
+    Yields:
+        The address of the scheduler.
+
+    Raises:
+        ClusterError: the workers did not come up.
+    """
+    distributed = settle_dask()
+    folders = [make_copy(root, state_folder(root) / "workers" / str(i)) for i in range(workers)]
+    with distributed.LocalCluster(
+        n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs=logging.ERROR
+    ) as cluster:
+        address: str = cluster.scheduler_address
+        started = [_start_worker(address, folder, _share_of_cores(i, workers)) for i, folder in enumerate(folders)]
+        try:
+            _wait_for(cluster, started, folders)
+            yield address
+        finally:
+            _stop(started)
+
+
+def _share_of_cores(number: int, workers: int) -> list[int]:
+    """The cores of one of several workers; every one has one at least."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[number::workers] or [cores[number % len(cores)]]
+
+
+def _start_worker(address: str, folder: Path, cores: Sequence[int]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "flows.cli", "worker", "--scheduler", address, "--folder", str(folder), "--once"]
+    if cores:
+        command += ["--cores", ",".join(map(str, cores))]
+    log = folder / ".seam" / "worker.log"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_paths(folder))}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,  # Ctrl-C is the sweep's: it ends them itself
+        )  # fmt: skip
+
+
+def _paths(folder: Path) -> list[str]:
+    """The code of the folder before that which is installed."""
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [str(folder), *(p for p in others if p and Path(p).absolute() != package_root())]
+
+
+def _wait_for(cluster: Any, started: Sequence[subprocess.Popen[bytes]], folders: Sequence[Path]) -> None:
+    deadline = time.monotonic() + SECONDS_TO_JOIN
+    while len(cluster.scheduler.workers) < len(started):
+        for process, folder in zip(started, folders, strict=True):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise ClusterError(f"a worker did not start; see {folder / '.seam' / 'worker.log'}.")
+        time.sleep(0.1)
+
+
+def _stop(started: Sequence[subprocess.Popen[bytes]], patience: float = 5.0) -> None:
+    """End the workers and what they started."""
+    for process in started:
+        _signal(process, signal.SIGTERM)
+    deadline = time.monotonic() + patience
+    for process in started:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            pass
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def serve(scheduler: str, folder: Path, once: bool = False, cores: Sequence[int] = ()) -> None:
+    """Work for a scheduler until stopped; one that goes away is waited for.
+
+    Args:
+        scheduler: tcp://HOST:PORT, or tls://HOST:PORT with Dask's own settings for TLS.
+        folder: the working folder.
+        once: end when the scheduler does.
+        cores: that this worker may use; empty: all that this process may.
+    """
+    distributed = settle_dask()
+    if cores:
+        os.sched_setaffinity(0, cores)
+    os.environ[FOLDER] = str(folder)
+    with asyncio.Runner() as runner:
+        runner.run(_serve(distributed, scheduler, folder, once))
+
+
+async def _serve(distributed: Any, scheduler: str, folder: Path, once: bool) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    while not stopped.is_set():
+        try:
+            await _serve_one(distributed, scheduler, folder, stopped)
+        except (OSError, TimeoutError, asyncio.TimeoutError) as e:
+            if once:
+                raise ClusterError(f"scheduler at {scheduler} does not answer ({e}).") from e
+            logger.info("scheduler at %s does not answer; trying again", scheduler)
+        if once:
+            return
+        try:
+            await asyncio.wait_for(stopped.wait(), _AGAIN_SECONDS)
+        except TimeoutError:
+            continue
+
+
+async def _serve_one(distributed: Any, scheduler: str, folder: Path, stopped: asyncio.Event) -> None:
+    """One stay at a scheduler: until it is gone, or we are told to stop.
+
+    The work is done in a child process, which is started again where it dies.
+    """
+    (folder / ".seam").mkdir(exist_ok=True)
+    nanny = distributed.Nanny(
+        scheduler,
+        nthreads=1,
+        name=f"{os.uname().nodename}:{folder}",
+        local_directory=str(folder / ".seam" / "dask"),
+        memory_limit=0,
+        death_timeout=30,
+        dashboard=False,
+    )
+    async with nanny:
+        logger.info("working for %s in %s", scheduler, folder)
+        ended = asyncio.create_task(nanny.finished())
+        told = asyncio.create_task(stopped.wait())
+        await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        ended.cancel()

@@ -1,0 +1,145 @@
+"""What a worker does: the stages of one subject under one setting, each looked for first, in its own folder."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.stage_cache import StageCache, shared_cache
+from flows.staleness import registers, up_to_date
+from seam.errors import CacheError, ConfigError
+from seam.files import read_json, write_text
+from tasks.project.code_digests import digests_path
+from tasks.project.params import load_params
+from tasks.project.stage import StageContext, execute
+from tasks.project.subject import StageRun, Subject, dvc_key, runs_of, stage_folder
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "SEAM_WORKER_FOLDER"
+"""Environment variable of a worker: its working folder."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is sent to a worker; a few kilobytes, and no data."""
+
+    key: str
+    """What it is called where people read it."""
+    params: str
+    """The text of params.yaml."""
+    subject: Subject | None
+    """None: the stages of the project alone."""
+    runs: tuple[StageRun, ...]
+    """What is to be done, in this order; what is done already is skipped."""
+    code: dict[str, str]
+    """The digest of each of these stages' code where the sweep was started: a worker with other code refuses."""
+    tracking_uri: str
+    """Of MLflow."""
+    travels: bool
+    """Whether results go through DVC's remote; they lie in a cache in common otherwise."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What comes back: the records, which are small; results lie in DVC's cache or remote."""
+
+    key: str
+    lock: str
+    """The text of the subject's dvc.lock."""
+    project_lock: str
+    """The text of the project's own."""
+    card: dict[str, Any]
+    """What the subject's last stage published of itself; empty for the project."""
+    ran: tuple[str, ...]
+    """Labels of the stages that ran; the others were found."""
+    found: tuple[str, ...]
+    seconds: float
+    worker: str
+    """Which one, as host:folder."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a file holds it."""
+        return asdict(self)
+
+
+def code_of(root: Path, runs: Iterator[StageRun] | tuple[StageRun, ...]) -> dict[str, str]:
+    """The digest of the code of each stage, as it is now."""
+    with shared_cache(root).at_once():
+        digests = read_json(digests_path(root))["code"]
+    return {run.stage: digests[run.stage] for run in runs}
+
+
+def work(job: Job) -> Outcome:
+    """Do a job in this worker's folder.
+
+    Raises:
+        ConfigError: the worker has other code than the sweep.
+        SeamError: a stage failed.
+    """
+    root = Path(os.environ.get(FOLDER) or Path.cwd())
+    started = time.perf_counter()
+    with _entered(root, job):
+        cache = shared_cache(root)
+        mine = code_of(root, job.runs)
+        other = [stage for stage, digest in job.code.items() if mine.get(stage) != digest]
+        if other:
+            raise ConfigError(
+                f"{root}: this worker's code of {', '.join(other)} is not that of the sweep; bring the same commit"
+                " there, with no change of its own, and start the worker again."
+            )
+        ran, found = [], []
+        for run in job.runs:
+            (ran if _run_one(cache, root, run, job.travels) else found).append(run.label)
+        cache.save()
+        return Outcome(
+            job.key,
+            _text(lock_of(root, job.subject)) if job.subject else "",
+            _text(root / "dvc.lock"),
+            _card(root, job.subject),
+            tuple(ran),
+            tuple(found),
+            round(time.perf_counter() - started, 2),
+            f"{os.uname().nodename}:{root}",
+        )
+
+
+def _run_one(cache: StageCache, root: Path, run: StageRun, travels: bool) -> bool:
+    """Whether a stage ran; its outputs were here, or came from the cache or the remote, otherwise."""
+    if up_to_date(cache, root, run):
+        return False
+    if cache.restore(run.stage, run.key, travels=travels) and (not registers(run.stage) or up_to_date(cache, root, run)):
+        return False
+    logger.info("%s: runs", run.label)
+    body = getattr(importlib.import_module(f"tasks.{run.stage}"), run.stage)
+    context = StageContext(run.stage, load_params(root / "params.yaml"), root, run.subject)
+    cache.run(run.stage, dvc_key(run.subject), lambda: execute(body, context))
+    if travels:
+        cache.send(run.stage, run.key)
+    return True
+
+
+@contextmanager
+def _entered(root: Path, job: Job) -> Iterator[None]:
+    """In the worker's folder, with the job's parameters and MLflow's address; as it was afterwards."""
+    if not (root / "params.yaml").is_file():
+        raise ConfigError(f"{root}: expected a worker's folder, with params.yaml and dvc.yaml, got none; seam worker --folder DIR.")
+    before, variable = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI")
+    os.chdir(root)
+    os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri
+    try:
+        if _text(root / "params.yaml") != job.params:
+            write_text(root / "params.yaml", job.params)
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.pop("MLFLOW_TRACKING_URI")
+        if variable is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
