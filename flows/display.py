@@ -33,6 +33,9 @@ class Display:
     def ran(self, label: str, seconds: float, summary: Mapping[str, Scalar]) -> None:
         """A stage ran to its end."""
 
+    def part(self, label: str, text: str, good: bool = True) -> None:
+        """A part of what is going on ended."""
+
     def cached(self, label: str, how: str) -> None:
         """A stage did not have to run."""
 
@@ -82,6 +85,9 @@ class TerminalDisplay(Display):
     def ran(self, label: str, seconds: float, summary: Mapping[str, Scalar]) -> None:
         self._stop_bar()
         self._line("✓", "green", label, f"{seconds:7.1f} s  {summary_text(summary)}")
+
+    def part(self, label: str, text: str, good: bool = True) -> None:
+        self._line(*(("✓", "green") if good else ("✗", "red")), label, text)
 
     def cached(self, label: str, how: str) -> None:
         self._line("=", "dim", label, f"   {how}")

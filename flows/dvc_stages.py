@@ -28,6 +28,7 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dumps_yaml, load_path
 
+from flows import dvc_travel
 from flows.lock_sections import Locks, LockSections
 from seam.errors import CacheError
 from tasks.project.subject import Address
@@ -93,13 +94,18 @@ class DvcStages:
             entries.append("changed command")
         return list(_reasons(entries))
 
-    def restore(self, stage: Address) -> bool:
-        """Check a stage's outputs out of DVC's caches, if the same command, parameters and inputs ran before."""
+    def restore(self, stage: Address, travels: bool = False) -> bool:
+        """Check a stage's outputs out of DVC's caches, if the same command, parameters and inputs ran before.
+
+        Out of the remote too, where results travel.
+        """
         entry = self.load(stage)
         with self.reserved(entry):
             entry.remove_outs(ignore_remove=False)
             try:
-                self._repo.stage_cache.restore(entry)
+                if travels:
+                    dvc_travel.ask(self._repo, entry)
+                self._repo.stage_cache.restore(entry, pull=travels)
             except RunCacheNotFoundError:
                 self.forget(stage)
                 return False
@@ -114,6 +120,16 @@ class DvcStages:
         if not self._locks.of(stage).write(stage.name, section):
             entry.dump(update_pipeline=False)
         self.forget(stage)
+
+    def send(self, stage: Address) -> None:
+        """Put the outputs of a recorded stage, and what finds them by its inputs, into the remote."""
+        with clear_errors(f"{stage}: sending its results to DVC's remote"):
+            dvc_travel.send(self._repo, self.load(stage))
+
+    def check_out(self, stage: Address) -> None:
+        """Put the recorded outputs of a stage, which are in the cache, into the workspace."""
+        with clear_errors(str(stage)):
+            self.load(stage).checkout(force=True)
 
     def files_of(self, stage: Address) -> list[str]:
         """Every file and folder that decides whether the stage is current, and its outputs' objects in the cache.

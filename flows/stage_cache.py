@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -111,17 +111,21 @@ class StageCache:
         with self._dvc.clear(str(stage)):
             return Staleness(tuple(self._ask(stage)))
 
-    def restore(self, stage: Address) -> bool:
+    def restore(self, stage: Address, *, travels: bool = False) -> bool:
         """Check a stale stage's outputs out of DVC's caches, if the same command, parameters and inputs ran before.
 
         As `dvc repro` does, old outputs are removed first: they belong to other inputs.
+
+        Args:
+            stage: which.
+            travels: whether it is looked for in DVC's remote as well.
 
         Returns:
             Whether the stage is now current; False: it has to run.
         """
         with self._locked(str(stage)):
             self._found.forget(str(stage))
-            restored = self._dvc.restore(stage)
+            restored = self._dvc.restore(stage, travels)
             if restored:
                 self._note(stage)
         return restored
@@ -154,6 +158,30 @@ class StageCache:
                 self._dvc.record(stage, before)
                 self._note(stage)
         return result
+
+    def send(self, stage: Address) -> None:
+        """Put what a stage made, as recorded, into DVC's remote, where other machines look for it."""
+        self._dvc.send(stage)
+
+    def recorded(self, stages: Iterable[Address]) -> list[tuple[Address, str]]:
+        """The section of its lock for each stage, as recorded here."""
+        return [(stage, self._locks.of(stage).text_of(stage.name)) for stage in stages]
+
+    def take(self, recorded: Iterable[tuple[Address, str]]) -> None:
+        """Take over what another folder of this project recorded: into the locks, not the outputs."""
+        for stage, section in recorded:
+            lock = self._locks.of(stage)
+            if section and lock.text_of(stage.name) != section:
+                with self._locked(str(stage)):
+                    lock.write(stage.name, section)
+
+    def check_out(self, stages: Iterable[Address]) -> None:
+        """Put recorded outputs, which are in the cache, into the workspace."""
+        for stage in stages:
+            if not self.is_current(stage):
+                with self._locked(str(stage)):
+                    self._dvc.check_out(stage)
+                    self._note(stage)
 
     def checked(self, what: str, paths: Sequence[str], check: Callable[[], None]) -> None:
         """Call `check`, unless it passed when these files and folders were as they are now."""

@@ -164,7 +164,7 @@ async def _serve(distributed: Any, scheduler: str, folder: Path, once: bool) -> 
     while not stopped.is_set():
         try:
             await _serve_one(distributed, scheduler, folder, stopped)
-        except (OSError, TimeoutError, asyncio.TimeoutError) as e:
+        except (OSError, TimeoutError) as e:
             if once:
                 raise ClusterError(f"scheduler at {scheduler} does not answer ({e}).") from e
             logger.info("scheduler at %s does not answer; trying again", scheduler)

@@ -37,7 +37,9 @@ def make_copy(project: Path, folder: Path) -> Path:
     folder = folder.absolute()
     listed = folder / _COPIED
     if folder.exists() and any(folder.iterdir()) and not listed.is_file():
-        raise ConfigError(f"{folder}: expected no folder, or one that seam made for a worker, got another; name another.")
+        raise ConfigError(
+            f"{folder}: expected no folder, or one that seam made for a worker, got another; name another."
+        )
     files = sorted(_code_of(project))
     gone = set(listed.read_text().splitlines()) - set(files) if listed.is_file() else set()
     for name in gone:
@@ -60,7 +62,11 @@ def _code_of(project: Path) -> Iterable[str]:
     names = (
         found.stdout.split("\0")
         if found.returncode == 0
-        else [str(path.relative_to(project)) for path in project.rglob("*") if not path.relative_to(project).parts[0].startswith(".")]
+        else [
+            str(path.relative_to(project))
+            for path in project.rglob("*")
+            if not path.relative_to(project).parts[0].startswith(".")
+        ]
     )
     for name in dict.fromkeys(filter(None, names)):
         first = Path(name).parts[0]

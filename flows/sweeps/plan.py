@@ -69,6 +69,11 @@ class Setting:
         return " ".join(f"{name}={value}" for name, value in self.changes)
 
     @property
+    def values(self) -> dict[str, Any]:
+        """By name."""
+        return {name: json.loads(value) for name, value in self.changes}
+
+    @property
     def overrides(self) -> list[str]:
         """As `--set` takes them."""
         return [f"{name}={value}" for name, value in self.changes]
@@ -108,6 +113,54 @@ def read_plan(path: Path | None, flags: Mapping[str, Any]) -> SweepPlan:
         return SweepPlan.model_validate(content | {k: v for k, v in flags.items() if v})
     except ValidationError as e:
         raise ConfigError("; ".join(_explain(one, path) for one in e.errors())) from e
+
+
+def plan_of_flags(
+    words: Sequence[str], here: Path, flags: Mapping[str, Any], grid: Sequence[str], overrides: Sequence[str]
+) -> SweepPlan:
+    """The plan of a command line.
+
+    Args:
+        words: one file, relative to `here`; or names of subjects.
+        here: where the user stands.
+        flags: values of a plan's keys; what was not given is None or empty.
+        grid: "search.target=0.3,0.2" strings.
+        overrides: "search.alpha=2" strings.
+
+    Raises:
+        ConfigError: what it is that is not right.
+    """
+    file = next((here / word for word in words if word.endswith((".yaml", ".yml"))), None)
+    if file is not None and len(words) > 1:
+        raise ConfigError(f"expected one file with a sweep, or names, got {' '.join(words)}.")
+    further = {
+        "subjects": () if file else tuple(words),
+        "grid": dict(_values(text) for text in grid),
+        "set": dict(_value(text) for text in overrides),
+    }
+    return read_plan(file, {**flags, **further})
+
+
+def _values(text: str) -> tuple[str, tuple[Any, ...]]:
+    """search.target=0.3,0.2: a name and its values; lists and other values with commas in them in brackets."""
+    name, separator, values = text.partition("=")
+    try:
+        found = YAML(typ="safe").load(f"[{values}]")
+    except YAMLError as e:
+        raise ConfigError(f"--set-grid {text}: expected values in YAML with commas between them.") from e
+    if not separator or not name or not found:
+        raise ConfigError(f"--set-grid {text}: expected KEY=A,B, for example --set-grid search.target=0.3,0.2")
+    return name, tuple(found)
+
+
+def _value(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise ConfigError(f"--set {text}: expected KEY=VALUE, for example --set search.alpha=0.5")
+    try:
+        return name, YAML(typ="safe").load(value)
+    except YAMLError as e:
+        raise ConfigError(f"--set {text}: the value is not YAML.") from e
 
 
 def _explain(error: Any, path: Path | None) -> str:

@@ -39,13 +39,24 @@ class Records:
 
     def begin(self, plan: SweepPlan, points: Iterable[Point]) -> None:
         """Keep what is asked for, and which points that makes."""
-        content = {"plan": plan.model_dump(mode="json"), "points": [point.key for point in points]}
+        content = {
+            "plan": plan.model_dump(mode="json"),
+            "points": [
+                {
+                    "key": point.key,
+                    "kind": point.subject.kind,
+                    "subject": point.subject.name,
+                    "setting": point.setting.values,
+                }
+                for point in points
+            ],
+        }
         write_json(self.folder / "sweep.json", content)
 
-    def keys(self) -> list[str]:
-        """Of all points, in order; none before the sweep began."""
+    def begun(self) -> dict[str, Any] | None:
+        """The plan, and its points in order; None before the sweep began."""
         path = self.folder / "sweep.json"
-        return list(read_json(path)["points"]) if path.is_file() else []
+        return read_json(path) if path.is_file() else None
 
     def read(self, key: str) -> Record | None:
         """What is known of a point; None: nothing."""
@@ -81,6 +92,6 @@ class Records:
         return self.folder / "points" / f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.json"
 
 
-def basis_of(params: str, code: Mapping[str, str], data: str) -> str:
-    """Digest of all that decides a result: the parameters, the stages' code, the digest of the data."""
-    return hashlib.sha256(json.dumps([params, code, data], sort_keys=True).encode()).hexdigest()[:16]
+def digest(*content: Any) -> str:
+    """Of all that decides a result."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

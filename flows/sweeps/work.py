@@ -6,20 +6,21 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.stage_cache import StageCache, shared_cache
 from flows.staleness import registers, up_to_date
-from seam.errors import CacheError, ConfigError
+from seam.errors import ConfigError
 from seam.files import read_json, write_text
 from tasks.project.code_digests import digests_path
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext, execute
-from tasks.project.subject import StageRun, Subject, dvc_key, runs_of, stage_folder
+from tasks.project.subject import StageRun, Subject, dvc_key, stage_folder
+from tasks.report.sweep import headline
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +53,10 @@ class Outcome:
     """What comes back: the records, which are small; results lie in DVC's cache or remote."""
 
     key: str
-    lock: str
-    """The text of the subject's dvc.lock."""
-    project_lock: str
-    """The text of the project's own."""
+    recorded: dict[str, dict[str, str]]
+    """Lock file -> stage -> its section, of all stages of the job."""
     card: dict[str, Any]
-    """What the subject's last stage published of itself; empty for the project."""
+    """What the subject's last stage published of itself, in figures; empty for the project."""
     ran: tuple[str, ...]
     """Labels of the stages that ran; the others were found."""
     found: tuple[str, ...]
@@ -70,7 +69,7 @@ class Outcome:
         return asdict(self)
 
 
-def code_of(root: Path, runs: Iterator[StageRun] | tuple[StageRun, ...]) -> dict[str, str]:
+def code_of(root: Path, runs: Iterable[StageRun]) -> dict[str, str]:
     """The digest of the code of each stage, as it is now."""
     with shared_cache(root).at_once():
         digests = read_json(digests_path(root))["code"]
@@ -101,8 +100,7 @@ def work(job: Job) -> Outcome:
         cache.save()
         return Outcome(
             job.key,
-            _text(lock_of(root, job.subject)) if job.subject else "",
-            _text(root / "dvc.lock"),
+            cache.recorded(job.runs),
             _card(root, job.subject),
             tuple(ran),
             tuple(found),
@@ -115,7 +113,9 @@ def _run_one(cache: StageCache, root: Path, run: StageRun, travels: bool) -> boo
     """Whether a stage ran; its outputs were here, or came from the cache or the remote, otherwise."""
     if up_to_date(cache, root, run):
         return False
-    if cache.restore(run.stage, run.key, travels=travels) and (not registers(run.stage) or up_to_date(cache, root, run)):
+    if cache.restore(run.stage, run.key, travels=travels) and (
+        not registers(run.stage) or up_to_date(cache, root, run)
+    ):
         return False
     logger.info("%s: runs", run.label)
     body = getattr(importlib.import_module(f"tasks.{run.stage}"), run.stage)
@@ -130,12 +130,14 @@ def _run_one(cache: StageCache, root: Path, run: StageRun, travels: bool) -> boo
 def _entered(root: Path, job: Job) -> Iterator[None]:
     """In the worker's folder, with the job's parameters and MLflow's address; as it was afterwards."""
     if not (root / "params.yaml").is_file():
-        raise ConfigError(f"{root}: expected a worker's folder, with params.yaml and dvc.yaml, got none; seam worker --folder DIR.")
+        raise ConfigError(
+            f"{root}: expected a worker's folder, with params.yaml and dvc.yaml, got none; seam worker --folder DIR."
+        )
     before, variable = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI")
     os.chdir(root)
     os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri
     try:
-        if _text(root / "params.yaml") != job.params:
+        if (root / "params.yaml").read_text() != job.params:
             write_text(root / "params.yaml", job.params)
         yield
     finally:
@@ -143,3 +145,16 @@ def _entered(root: Path, job: Job) -> Iterator[None]:
         os.environ.pop("MLFLOW_TRACKING_URI")
         if variable is not None:
             os.environ["MLFLOW_TRACKING_URI"] = variable
+
+
+def _card(root: Path, subject: Subject | None) -> dict[str, Any]:
+    """The figures of a subject's card, or of its report where nothing is registered."""
+    if subject is None:
+        return {}
+    registers, reports = subject.row.registers, subject.row.reports
+    path = (
+        stage_folder(root, registers, subject) / "card.json"
+        if registers
+        else stage_folder(root, reports, subject) / "metrics.json"
+    )
+    return headline(read_json(path)) if path.is_file() else {}

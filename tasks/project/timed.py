@@ -42,6 +42,7 @@ def elsewhere(root: Path, run: StageRun) -> str | None:
     file, key = times
     path = stage_folder(root, run.stage, run.subject) / file
     machine = read_json(path).get(key) if path.is_file() else None
-    if not machine or all(machine.get(name) == value for name, value in here().items()):
+    same = not machine or all(machine.get(name) == value for name, value in here().items() if name != "cores")
+    if same:  # how many cores a process may use is no matter: times are taken with `num_threads` of them
         return None
     return in_words(machine)

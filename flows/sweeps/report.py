@@ -1,0 +1,38 @@
+"""The page of a sweep, and what `seam sweep status` shows: from its records alone, without a lock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flows.sweeps.records import Records
+from seam.files import write_text
+from tasks.report.sweep import render_sweep
+
+
+def rows_of(records: Records) -> list[dict[str, Any]]:
+    """A row a point, in the order of the plan."""
+    begun = records.begun()
+    return [_row(point, records) for point in begun["points"]] if begun else []
+
+
+def _row(point: dict[str, Any], records: Records) -> dict[str, Any]:
+    record = records.read(point["key"])
+    outcome = record.outcome if record else {}
+    return {
+        **point,
+        "state": record.state if record else "waiting",
+        "error": record.error if record else "",
+        "headline": outcome.get("card"),
+        "seconds": outcome.get("seconds"),
+        "worker": outcome.get("worker", ""),
+    }
+
+
+def write_report(root: Path, records: Records) -> Path:
+    """Render sweeps/NAME/report.html; returns where it is, relative to the project."""
+    begun = records.begun()
+    assert begun is not None, "a sweep is begun before it is reported"
+    page = records.folder / "report.html"
+    write_text(page, render_sweep(begun["plan"]["name"], begun["plan"], rows_of(records)))
+    return page.relative_to(root)
