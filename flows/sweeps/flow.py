@@ -28,6 +28,7 @@ from flows.sweeps.work import Job, Outcome, work
 from seam.errors import ConfigError, SeamError
 from tasks.project.environment import tracking_uri
 from tasks.project.params import load_params
+from tasks.project.subject import Address
 from tasks.tracking.sweeps import SweepRuns
 
 logger = logging.getLogger(__name__)
@@ -131,8 +132,8 @@ class Sweep:
         self._runner = DaskTaskRunner(address=address)
         self._failed: dict[str, str] = {}
         self._done = 0
-        self._here: list[Mapping[str, Mapping[str, str]]] = []
-        """What was recorded for params.yaml as it is; its outputs are checked out at the end."""
+        self._here: list[Address] = []
+        """Stages that were done for params.yaml as it is; their outputs are checked out at the end."""
 
     def __enter__(self) -> Sweep:
         self._runner.__enter__()
@@ -192,8 +193,8 @@ class Sweep:
             self._fail(errand, line)
             return line
         if not errand.setting.changes:
-            shared_cache(self._root).take(outcome.recorded, outputs=False)
-            self._here.append(outcome.recorded)
+            shared_cache(self._root).take(outcome.sections())
+            self._here += [address for address, _ in outcome.sections()]
         if errand.point is None:
             if outcome.ran:
                 display.current().part(outcome.key, f"{outcome.seconds:7.1f} s  ran {', '.join(outcome.ran)}")
@@ -229,8 +230,7 @@ class Sweep:
     def _check_out(self) -> None:
         """The outputs of what was done for params.yaml as it is, where they are in this cache."""
         cache = shared_cache(self._root)
-        for recorded in self._here:
-            cache.take(recorded, outputs=True)
+        cache.check_out(dict.fromkeys(self._here))
         cache.save()
 
 

@@ -28,6 +28,8 @@ MOST_POINTS = 10_000
 def _range(value: Any) -> Any:
     """0..4 and [0, 1, 2, 3, 4] are the same seeds; 3 is one."""
     if isinstance(value, str) and (found := re.fullmatch(r"(\d+)\.\.(\d+)", value.strip())):
+        if int(found[1]) > int(found[2]):
+            raise ValueError("expected seeds from the lower to the higher, as 0..4")
         return tuple(range(int(found[1]), int(found[2]) + 1))
     if isinstance(value, str) and re.fullmatch(r"\d+(\s*,\s*\d+)*", value.strip()):
         return tuple(int(part) for part in value.split(","))

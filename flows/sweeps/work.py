@@ -17,9 +17,10 @@ from flows.staleness import registers, up_to_date
 from seam.errors import ConfigError
 from seam.files import read_json, write_text
 from tasks.project.code_digests import digests_path
+from tasks.project.layout import lay_out
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext, execute
-from tasks.project.subject import StageRun, Subject, dvc_key, stage_folder
+from tasks.project.subject import Address, StageRun, Subject, stage_folder
 from tasks.report.sweep import headline
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,8 @@ class Outcome:
     """What comes back: the records, which are small; results lie in DVC's cache or remote."""
 
     key: str
-    recorded: dict[str, dict[str, str]]
-    """Lock file -> stage -> its section, of all stages of the job."""
+    recorded: list[list[str]]
+    """For each stage its dvc.yaml, its name there, and its section of the dvc.lock beside it."""
     card: dict[str, Any]
     """What the subject's last stage published of itself, in figures; empty for the project."""
     ran: tuple[str, ...]
@@ -63,6 +64,10 @@ class Outcome:
     seconds: float
     worker: str
     """Which one, as host:folder."""
+
+    def sections(self) -> list[tuple[Address, str]]:
+        """What was recorded of each stage."""
+        return [(Address(file, name), section) for file, name, section in self.recorded]
 
     def to_json(self) -> dict[str, Any]:
         """As a file holds it."""
@@ -100,7 +105,7 @@ def work(job: Job) -> Outcome:
         cache.save()
         return Outcome(
             job.key,
-            cache.recorded(job.runs),
+            [[stage.file, stage.name, section] for stage, section in cache.recorded(run.address for run in job.runs)],
             _card(root, job.subject),
             tuple(ran),
             tuple(found),
@@ -113,16 +118,14 @@ def _run_one(cache: StageCache, root: Path, run: StageRun, travels: bool) -> boo
     """Whether a stage ran; its outputs were here, or came from the cache or the remote, otherwise."""
     if up_to_date(cache, root, run):
         return False
-    if cache.restore(run.stage, run.key, travels=travels) and (
-        not registers(run.stage) or up_to_date(cache, root, run)
-    ):
+    if cache.restore(run.address, travels=travels) and (not registers(run.stage) or up_to_date(cache, root, run)):
         return False
     logger.info("%s: runs", run.label)
     body = getattr(importlib.import_module(f"tasks.{run.stage}"), run.stage)
     context = StageContext(run.stage, load_params(root / "params.yaml"), root, run.subject)
-    cache.run(run.stage, dvc_key(run.subject), lambda: execute(body, context))
+    cache.run(run.address, lambda: execute(body, context))
     if travels:
-        cache.send(run.stage, run.key)
+        cache.send(run.address)
     return True
 
 
@@ -139,6 +142,7 @@ def _entered(root: Path, job: Job) -> Iterator[None]:
     try:
         if (root / "params.yaml").read_text() != job.params:
             write_text(root / "params.yaml", job.params)
+        lay_out(root, load_params(root / "params.yaml"))
         yield
     finally:
         os.chdir(before)
