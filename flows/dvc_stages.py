@@ -9,7 +9,7 @@ import errno
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache, reduce
 from operator import getitem
 from pathlib import Path
@@ -103,9 +103,10 @@ class DvcStages:
         with self.reserved(entry):
             entry.remove_outs(ignore_remove=False)
             try:
-                if travels:
-                    dvc_travel.ask(self._repo, entry)
-                self._repo.stage_cache.restore(entry, pull=travels)
+                with dvc_travel.remote_errors(self._repo, str(stage)) if travels else nullcontext():
+                    if travels:
+                        dvc_travel.ask(self._repo, entry)
+                    self._repo.stage_cache.restore(entry, pull=travels)
             except RunCacheNotFoundError:
                 self.forget(stage)
                 return False
@@ -123,7 +124,7 @@ class DvcStages:
 
     def send(self, stage: Address) -> None:
         """Put the outputs of a recorded stage, and what finds them by its inputs, into the remote."""
-        with clear_errors(f"{stage}: sending its results to DVC's remote"):
+        with dvc_travel.remote_errors(self._repo, str(stage)):
             dvc_travel.send(self._repo, self.load(stage))
 
     def check_out(self, stage: Address) -> None:

@@ -7,12 +7,35 @@ stage sends that one, and one that begins a stage asks for that one.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-from dvc.stage.cache import _can_hash, _get_stage_hash
+from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_stage_hash
+
+from seam.errors import CacheError
 
 _HASH = "md5-dos2unix"
 """DVC keeps its run cache beside the objects of that name."""
+
+
+class RemoteError(CacheError):
+    """DVC's remote does not answer, or not as it should."""
+
+
+@contextlib.contextmanager
+def remote_errors(repo: Any, what: str) -> Iterator[None]:
+    """Turn what a remote's client raises, each its own, into one line."""
+    try:
+        yield
+    except RunCacheNotFoundError:
+        raise
+    except Exception as e:
+        name = repo.config["core"].get("remote", "")
+        url = repo.config["remote"].get(name, {}).get("url", "none")
+        line = " ".join(str(e).split()) or type(e).__name__
+        raise RemoteError(
+            f"{what}: DVC's remote '{name}' ({url}) failed: {line}; see that it answers and run again."
+        ) from e
 
 
 def send(repo: Any, entry: Any) -> None:

@@ -6,15 +6,20 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential
+
+from flows.dvc_travel import RemoteError
+from flows.project import log_to_file
 from flows.stage_cache import StageCache, shared_cache
 from flows.staleness import registers, up_to_date
-from seam.errors import ConfigError
+from seam.errors import ConfigError, TrackingError
 from seam.files import read_json, write_text
 from tasks.project.code_digests import digests_path
 from tasks.project.layout import lay_out
@@ -25,6 +30,8 @@ from tasks.report.sweep import headline
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+PATIENCE_SECONDS = 120.0
 FOLDER = "SEAM_WORKER_FOLDER"
 """Environment variable of a worker: its working folder."""
 
@@ -114,19 +121,44 @@ def work(job: Job) -> Outcome:
         )
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether it is a server's fault that may be over in a minute."""
+    return isinstance(error, RemoteError | TrackingError | ConnectionError)
+
+
+def patiently(body: Callable[[], Result]) -> Result:
+    """Try again, less and less often, for two minutes, what fails for a server that is away."""
+    tries = Retrying(
+        retry=retry_if_exception(may_pass),
+        wait=wait_exponential(multiplier=2, max=20),
+        stop=stop_after_delay(PATIENCE_SECONDS),
+        before_sleep=before_sleep_log(logger, logging.WARNING),
+        reraise=True,
+    )
+    return tries(body)
+
+
 def _run_one(cache: StageCache, root: Path, run: StageRun, travels: bool) -> bool:
     """Whether a stage ran; its outputs were here, or came from the cache or the remote, otherwise."""
     if up_to_date(cache, root, run):
         return False
-    if cache.restore(run.address, travels=travels) and (not registers(run.stage) or up_to_date(cache, root, run)):
+    restored = patiently(lambda: cache.restore(run.address, travels=travels))
+    if restored and (not registers(run.stage) or up_to_date(cache, root, run)):
         return False
-    logger.info("%s: runs", run.label)
+    logger.info("%s: begins", run.label)
     body = getattr(importlib.import_module(f"tasks.{run.stage}"), run.stage)
     context = StageContext(run.stage, load_params(root / "params.yaml"), root, run.subject)
-    cache.run(run.address, lambda: execute(body, context))
+    patiently(lambda: cache.run(run.address, lambda: execute(body, context)))
     if travels:
-        cache.send(run.address)
+        patiently(lambda: cache.send(run.address))
+    logger.info("%s: is kept", run.label)
     return True
+
+
+@lru_cache(maxsize=1)
+def _log_here(root: Path) -> None:
+    """The records of this process go to the log of its folder, from the first job on."""
+    log_to_file(root)
 
 
 @contextmanager
@@ -136,6 +168,7 @@ def _entered(root: Path, job: Job) -> Iterator[None]:
         raise ConfigError(
             f"{root}: expected a worker's folder, with params.yaml and dvc.yaml, got none; seam worker --folder DIR."
         )
+    _log_here(root)
     before, variable = Path.cwd(), os.environ.get("MLFLOW_TRACKING_URI")
     os.chdir(root)
     os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri
