@@ -82,6 +82,22 @@ def sweep(
 
 
 @app.command()
+def scheduler(
+    host: Annotated[str, typer.Option("--host", metavar="HOST", help="0.0.0.0: at every address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535)] = 8786,
+) -> None:
+    """Hand points of sweeps out to workers. Start one where all reach it, in a clone of the project.
+
+    Whoever reaches it can run code on the workers: keep it in a private network, or use TLS
+    (docs/sweep.md).
+    """
+    from flows.sweeps.cluster import schedule
+
+    enter_project()
+    schedule(host, port)
+
+
+@app.command()
 def worker(
     scheduler: Annotated[
         str, typer.Option("--scheduler", metavar="URL", help="Of Dask: tcp://HOST:8786.", show_default=False)
@@ -102,7 +118,10 @@ def worker(
         str | None, typer.Option("--cores", metavar="0,1", help="Use these alone.", show_default=False)
     ] = None,
 ) -> None:
-    """Work for sweeps: take a point, look for it, compute it, send it, register it. Start one a machine, or one a GPU."""
+    """Work for sweeps: take a point, look for it, compute it, send it, register it.
+
+    Start one a machine, or one a GPU.
+    """
     from flows.project import log_to_file
     from flows.sweeps.cluster import serve
 

@@ -26,7 +26,8 @@ def sweep_by_hand(root: Path, plan: SweepPlan, workers: int, scheduler: str | No
     """
     if scheduler is not None and configured_url() is None:
         raise ConfigError(
-            f"workers at {scheduler} need a Prefect server to report to, got none; set PREFECT_API_URL (docs/operator.md)."
+            f"workers at {scheduler} need a Prefect server to report to, got none; set PREFECT_API_URL"
+            " (docs/operator.md)."
         )
     server = prefect_server(root)
     module = importlib.import_module("flows.sweeps.flow")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +125,8 @@ def _stop(started: Sequence[subprocess.Popen[bytes]], patience: float = 5.0) -> 
         _signal(process, signal.SIGTERM)
     deadline = time.monotonic() + patience
     for process in started:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            pass
         _signal(process, signal.SIGKILL)
         process.wait()
 
@@ -138,6 +136,40 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
     except ProcessLookupError:
         return
+
+
+def schedule(host: str, port: int) -> None:
+    """Hand work out to workers until stopped.
+
+    Where Dask's configuration asks for encryption (`distributed.comm.require-encryption`, with its
+    TLS files), by TLS alone.
+
+    Args:
+        host: to listen at; 0.0.0.0: at all addresses.
+        port: to listen at.
+
+    Raises:
+        ClusterError: something else listens there.
+    """
+    distributed = settle_dask()
+    with asyncio.Runner() as runner:
+        runner.run(_schedule(distributed, host, port))
+
+
+async def _schedule(distributed: Any, host: str, port: int) -> None:
+    stopped, security = asyncio.Event(), distributed.Security()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    protocol = "tls" if security.require_encryption else "tcp"
+    try:
+        async with distributed.Scheduler(
+            host=host, port=port, protocol=protocol, security=security, dashboard=False
+        ) as scheduler:
+            logger.info("scheduling at %s", scheduler.address)
+            print(f"seam worker --scheduler {scheduler.address}", flush=True)  # noqa: T201  what to do next
+            await stopped.wait()
+    except OSError as e:
+        raise ClusterError(f"{host}:{port}: expected a free address of this machine, got: {e}.") from e
 
 
 def serve(scheduler: str, folder: Path, once: bool = False, cores: Sequence[int] = ()) -> None:

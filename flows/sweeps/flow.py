@@ -223,8 +223,8 @@ class Sweep:
         if self._runner.client.status == "running":
             return
         raise ClusterError(
-            f"the scheduler at {self._address} is gone; {self._done} of {self._total} points are done and kept, start it"
-            " and run the same again."
+            f"the scheduler at {self._address} is gone; {self._done} of {self._total} points are done and kept;"
+            " start it and run the same again."
         )
 
     def _check_out(self) -> None:
@@ -262,6 +262,6 @@ def verdict(plan: SweepPlan, total: int, failed: Mapping[str, str], page: Path) 
     first, line = next(iter(failed.items()))
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     return Failed(
-        message=f"{len(failed)} of {total} points failed: {first}: {line.rstrip('.')}{more}; seam sweep status {plan.name}"
-        " lists them, the same command tries those again"
+        message=f"{len(failed)} of {total} points failed: {first}: {line.rstrip('.')}{more}; "
+        f"seam sweep status {plan.name} lists them, the same command tries those again"
     )

@@ -1,4 +1,4 @@
-"""The working folder of a worker: a clone of the project, or a copy of its code that is made here and kept up to date."""
+"""The working folder of a worker: a clone of the project, or a copy of its code, made here and kept up to date."""
 
 from __future__ import annotations
 

@@ -99,11 +99,8 @@ class Town:
             )  # fmt: skip
 
     def start_scheduler(self) -> None:
-        host, port = self.scheduler.removeprefix("tcp://").split(":")
-        self.start(
-            "scheduler", self.folder, sys.executable, "-m", "distributed.cli.dask_scheduler",
-            "--host", host, "--port", port, "--no-dashboard",
-        )  # fmt: skip
+        port = self.scheduler.rpartition(":")[2]
+        self.start("scheduler", self.lead, *SEAM, "scheduler", "--port", port)
         wait_until(lambda: listens(int(port)), 60, "the scheduler")
 
     def start_worker(self, number: int, scheduler: str | None = None) -> None:
@@ -148,7 +145,7 @@ class Town:
                 process.wait()
 
     def events(self) -> list[tuple[str, str, str]]:
-        """Worker, stage and what happened to it ("begins", "is kept"), as the workers' logs have it, one after another."""
+        """Worker, stage and what happened ("begins", "is kept"), as the workers' logs have it, in order."""
         found = []
         for clone in self.clones:
             log = clone / ".seam/seam.log"

@@ -112,7 +112,7 @@ def test_a_file_that_is_no_plan(tmp_path, text, expected):
 
 def test_flags_that_are_no_settings(tmp_path):
     for grid, overrides in ((["search.target"], []), (["=1"], []), (["a=[1"], []), ([], ["a"]), ([], ["a=[1"])):
-        with pytest.raises(ConfigError, match="expected|not YAML"):
+        with pytest.raises(ConfigError, match=r"expected|not YAML"):
             plan_of_flags([], tmp_path, {}, grid, overrides)
     with pytest.raises(ConfigError, match="one file"):
         plan_of_flags(["a.yaml", "b"], tmp_path, {}, [], [])

@@ -1,4 +1,4 @@
-"""A sweep for real: a scheduler, two workers in clones of their own, MLflow, Prefect, a remote; one worker is killed."""
+"""A sweep for real: scheduler, two workers in their own clones, MLflow, Prefect, a remote; one worker is killed."""
 
 import subprocess
 import sys
