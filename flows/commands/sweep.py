@@ -40,16 +40,18 @@ def sweep_by_hand(root: Path, plan: SweepPlan, workers: int, scheduler: str | No
     with display.shown_on(display.TerminalDisplay(console)), prefect.tags(BY_HAND, *process_tags()):
         state = module.run_sweep(plan, workers, scheduler, return_state=True)
     if Records(root, plan.name).begun():
-        _show_closing(root, plan.name, console)
+        _show_closing(root, plan.name, scheduler is not None, console)
     if not state.is_completed():
         raise SeamError(state.message or f"the sweep ended {state.name}")
     return 0
 
 
-def _show_closing(root: Path, name: str, console: Console) -> None:
+def _show_closing(root: Path, name: str, travels: bool, console: Console) -> None:
     folder = Records(root, name).folder.relative_to(root)
     console.print(f"page     {escape(str(folder / 'report.html'))}", highlight=False, soft_wrap=True)
     console.print(f"next     seam sweep status {name}", "  [dim]every point on a line[/dim]", highlight=False)
+    if travels:
+        console.print("next     dvc pull", "  [dim]the results of params.yaml as it is[/dim]", highlight=False)
 
 
 def show_sweep(root: Path, name: str, console: Console) -> None:

@@ -194,7 +194,8 @@ class Sweep:
             return line
         if not errand.setting.changes:
             shared_cache(self._root).take(outcome.sections())
-            self._here += [address for address, _ in outcome.sections()]
+            if not errand.job.travels:
+                self._here += [address for address, _ in outcome.sections()]
         if errand.point is None:
             if outcome.ran:
                 display.current().part(outcome.key, f"{outcome.seconds:7.1f} s  ran {', '.join(outcome.ran)}")
