@@ -124,12 +124,12 @@ class Sweep:
     """One sweep that is going on: the only one that writes its records, the project's locks and its runs in MLflow."""
 
     def __init__(self, root: Path, plan: SweepPlan, records: Records, total: int, address: str) -> None:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
 
         self._root, self._records, self._total, self._address = root, records, total, address
         self._label = f"sweep {plan.name}"
         self._runs = SweepRuns(root, load_params(root / "params.yaml").register_model.experiment, plan.name)
-        self._runner = DaskTaskRunner(address=address)
+        self._runner: Any = DaskTaskRunner(address=address)
         self._failed: dict[str, str] = {}
         self._done = 0
         self._here: list[Address] = []

@@ -41,16 +41,18 @@ class SweepPlan(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field("sweep", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Results lie in sweeps/NAME.")
+    name: str = Field(default="sweep", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Results lie in sweeps/NAME.")
     subjects: tuple[str, ...] = Field(
-        (), description="Names of problems, targets, ... of params.yaml; every problem if empty."
+        default=(), description="Names of problems, targets, ... of params.yaml; every problem if empty."
     )
-    every_class: bool = Field(False, description="Add a problem for each class of the data set, that class alone.")
+    every_class: bool = Field(
+        default=False, description="Add a problem for each class of the data set, that class alone."
+    )
     superclasses: Literal["cifar100", "imagenet"] | None = Field(
-        None, description="Add the published superclasses of a data set."
+        default=None, description="Add the published superclasses of a data set."
     )
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_range)] = Field(
-        (), description="Values of `seed`, as 0..4 or [0, 1]; that of params.yaml if empty."
+        default=(), description="Values of `seed`, as 0..4 or [0, 1]; that of params.yaml if empty."
     )
     grid: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="Parameter -> its values; every combination is a setting."

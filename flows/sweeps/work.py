@@ -106,7 +106,8 @@ def work(job: Job) -> Outcome:
                 f"{root}: this worker's code of {', '.join(other)} is not that of the sweep; bring the same commit"
                 " there, with no change of its own, and start the worker again."
             )
-        ran, found = [], []
+        ran: list[str] = []
+        found: list[str] = []
         for run in job.runs:
             (ran if _run_one(cache, root, run, job.travels) else found).append(run.label)
         cache.save()
