@@ -19,7 +19,7 @@ from flows.dvc_travel import RemoteError
 from flows.project import log_to_file
 from flows.stage_cache import StageCache, shared_cache
 from flows.staleness import registers, up_to_date
-from seam.errors import ConfigError, TrackingError
+from seam.errors import ConfigError, NoAnswerError
 from seam.files import read_json, write_text
 from tasks.project.code_digests import digests_path
 from tasks.project.layout import lay_out
@@ -124,7 +124,7 @@ def work(job: Job) -> Outcome:
 
 def may_pass(error: BaseException) -> bool:
     """Whether it is a server's fault that may be over in a minute."""
-    return isinstance(error, RemoteError | TrackingError | ConnectionError)
+    return isinstance(error, RemoteError | NoAnswerError)
 
 
 def patiently(body: Callable[[], Result]) -> Result:
