@@ -23,12 +23,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from flows.servers import buckets, supervision  # noqa: E402
-from flows.servers.settings import Settings, settled  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 
+from flows.servers import buckets, supervision  # noqa: E402
+from flows.servers.settings import Settings, settled  # noqa: E402
 from tests.drill.cut import Cable  # noqa: E402
 from tests.drill.town import NAME, SEAM, Town  # noqa: E402
 
