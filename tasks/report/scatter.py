@@ -156,7 +156,7 @@ class _Axis:
         low, high = min(values), max(values)
         if may_be_log and low > 0 and high / low > _DECADES:
             return cls(low / 1.15, high * 1.15, True)
-        room = 0.06 * (high - low) or 0.02 * abs(high) or 1.0
+        room = max(0.06 * (high - low), 0.005 * abs(high)) or 1.0
         return cls(low - room, high + room, False)
 
     def at(self, value: float) -> float:
