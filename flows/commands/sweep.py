@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -64,17 +62,15 @@ def show_sweep(root: Path, name: str, console: Console) -> None:
     if not rows:
         there = sorted(path.parent.name for path in (root / "sweeps").glob("*/sweep.json"))
         raise ConfigError(f"no sweep '{name}'; there is: {', '.join(there) or 'none yet'}.")
-    console.print(_table(rows))
-    counts = {state: sum(row["state"] == state for row in rows) for state in ("done", "failed", "waiting")}
-    console.print(", ".join(f"{n} {state}" for state, n in counts.items()), highlight=False)
+    from tasks.report.sweep_rows import SUMMARY, SweepRow, closing_line, summary_rows
 
-
-def _table(rows: list[Mapping[str, Any]]) -> Table:
-    table = Table("point", "state", "accuracy", "density", "seconds", "")
+    table = Table(*SUMMARY[:2])
+    for name in SUMMARY[2:]:
+        table.add_column(name, justify="right")
+    for row, cells in zip(rows, summary_rows(rows), strict=True):
+        table.add_row(*map(escape, cells), style={"done": None, "failed": "red"}.get(row["state"], "dim"))
+    console.print(table)
     for row in rows:
-        found = row["headline"] or {}
-        colour = {"done": "green", "failed": "red"}.get(row["state"], "dim")
-        cells = (found.get("accuracy"), found.get("density"), row["seconds"])
-        shown = ("" if value is None else f"{value:.4g}" for value in cells)
-        table.add_row(escape(row["key"]), f"[{colour}]{row['state']}[/{colour}]", *shown, escape(row["error"]))
-    return table
+        if row["error"]:
+            console.print(f"[red]✗[/red] {escape(row['key'])}: {escape(row['error'])}", highlight=False, soft_wrap=True)
+    console.print(closing_line([SweepRow.of(row) for row in rows]), highlight=False, soft_wrap=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 from flows.sweeps.records import Records
 from seam.files import write_text
+from tasks.project.params import flat, load_params
+from tasks.project.subject import Subject, stage_folder
 from tasks.report.sweep import render_sweep
 
 
@@ -17,6 +19,7 @@ def rows_of(records: Records) -> list[dict[str, Any]]:
 
 
 def _row(point: dict[str, Any], records: Records) -> dict[str, Any]:
+    """The report of a point with its own is linked to; `artifacts` holds those of params.yaml as it is alone."""
     record = records.read(point["key"])
     outcome = record.outcome if record else {}
     return {
@@ -26,7 +29,14 @@ def _row(point: dict[str, Any], records: Records) -> dict[str, Any]:
         "headline": outcome.get("card"),
         "seconds": outcome.get("seconds"),
         "worker": outcome.get("worker", ""),
+        "link": "" if point["setting"] else _report_of(point),
     }
+
+
+def _report_of(point: dict[str, Any]) -> str:
+    """Relative to the page."""
+    subject = Subject(point["kind"], point["subject"])
+    return str(Path("../..", stage_folder(Path(), subject.row.reports, subject), "report.html"))
 
 
 def write_report(root: Path, records: Records) -> Path:
@@ -34,5 +44,7 @@ def write_report(root: Path, records: Records) -> Path:
     begun = records.begun()
     assert begun is not None, "a sweep is begun before it is reported"
     page = records.folder / "report.html"
-    write_text(page, render_sweep(begun["plan"]["name"], begun["plan"], rows_of(records)))
+    values = flat(load_params(root / "params.yaml").model_dump(mode="json"))
+    base = {name: values.get(name) for name in ("seed", *begun["plan"]["grid"])}
+    write_text(page, render_sweep(begun["plan"]["name"], begun["plan"], rows_of(records), base))
     return page.relative_to(root)

@@ -26,7 +26,7 @@ from tasks.project.layout import lay_out
 from tasks.project.params import load_params
 from tasks.project.stage import StageContext, execute
 from tasks.project.subject import Address, StageRun, Subject, stage_folder
-from tasks.report.sweep import headline
+from tasks.report.headline import headline
 
 logger = logging.getLogger(__name__)
 

@@ -44,8 +44,8 @@ class SweepRuns:
 
     def point(self, key: str, setting: Mapping[str, str], card: Mapping[str, Any], seconds: float) -> None:
         """A point that ended well: its setting, its figures, and which run and version hold the rest."""
-        figures = {name: value for name, value in card.items() if type(value) in (int, float)}
         texts = {f"seam.{name}": card[name] for name in ("run_id", "registered_model", "version") if card.get(name)}
+        figures = {n: value for n, value in card.items() if type(value) in (int, float) and f"seam.{n}" not in texts}
         self._write(key, setting, {**figures, "seconds": seconds}, texts, "FINISHED")
 
     def failed(self, key: str, setting: Mapping[str, str], line: str) -> None:

@@ -118,7 +118,7 @@ def test_whoever_pulls_has_the_results_and_nothing_to_do(town, swept):
 
 def test_status_and_page_are_there(town, swept):
     said = town.call(town.lead, *SEAM, "sweep", "status", NAME)
-    assert "2 done, 1 failed, 0 waiting" in said
+    assert "2 of 3 points done, 1 failed" in said
     page = (town.lead / "sweeps" / NAME / "report.html").read_text()
     assert "low-digits" in page
 
