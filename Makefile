@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks clean
+.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks drill clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ benchmark: install ## Measure what orchestration adds to a run (benchmarks/READM
 
 gpu-check: ## Measure the search on one GPU in 8 minutes (benchmarks/README.md).
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,python3) benchmarks/gpu_check.py
+
+drill: servers-install ## A sweep while workers, scheduler, servers and network are taken away in turn (docs/operator.md).
+	$(BIN)/python tests/drill/drill.py $(ARGS)
 
 duel: $(VENV)/.duel ## Us and the strongest rivals at the same measured time; ARGS="--data FOLDER" (docs/duel.md).
 	$(BIN)/python benchmarks/duel/run.py $(ARGS)

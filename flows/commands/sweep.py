@@ -65,8 +65,8 @@ def show_sweep(root: Path, name: str, console: Console) -> None:
     from tasks.report.sweep_rows import SUMMARY, SweepRow, closing_line, summary_rows
 
     table = Table(*SUMMARY[:2])
-    for name in SUMMARY[2:]:
-        table.add_column(name, justify="right")
+    for head in SUMMARY[2:]:
+        table.add_column(head, justify="right")
     for row, cells in zip(rows, summary_rows(rows), strict=True):
         table.add_row(*map(escape, cells), style={"done": None, "failed": "red"}.get(row["state"], "dim"))
     console.print(table)

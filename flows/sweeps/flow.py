@@ -7,18 +7,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
 from prefect.states import Completed, Failed
+from pydantic import Field
 
 from flows import display, preflight, run_page
 from flows.commands.problems import extend_problems
 from flows.project import project_root
 from flows.stage_cache import shared_cache
+from flows.subjects import stoppable
 from flows.sweeps.cluster import ClusterError, local_cluster, settle_dask
 from flows.sweeps.errands import Errand, errands_of
 from flows.sweeps.plan import Point, SweepPlan, points_of
@@ -37,7 +39,11 @@ _POLL_SECONDS = 0.1
 
 
 @flow(name="seam-sweep", description=__doc__, log_prints=False)
-def run_sweep(plan: SweepPlan | None = None, workers: int = 0, scheduler: str | None = None) -> State[Any]:
+def run_sweep(
+    plan: SweepPlan | None = None,
+    workers: Annotated[int, Field(ge=0)] = 0,
+    scheduler: Annotated[str, Field(pattern=r"^(tcp|tls)://[^:]+:\d+$")] | None = None,
+) -> State[Any]:
     """Do every point of a plan that is not done.
 
     Args:
@@ -48,7 +54,9 @@ def run_sweep(plan: SweepPlan | None = None, workers: int = 0, scheduler: str | 
     run_page.claim_run()
     with run_page.logs_on_page(), TagsContext(current_tags=set()):
         try:
-            return lead(project_root(), plan or SweepPlan(), workers, scheduler)
+            root = project_root()
+            with stoppable(root, load_params(root / "params.yaml")):
+                return lead(root, plan or SweepPlan(), workers, scheduler)
         except SeamError as e:
             logger.debug("sweep failed", exc_info=True)
             return Failed(message=str(e))
