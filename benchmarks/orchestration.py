@@ -132,6 +132,22 @@ def recording(root: Path) -> float:
     return round(float(done.stdout), 3)
 
 
+def swept(root: Path) -> dict[str, float]:
+    """A sweep of every problem on one worker of this machine, a point; less what starting all of it costs.
+
+    That is a second sweep's, of one point.
+    """
+    if len(load_params(root / "params.yaml").problems) < 2:
+        return {}
+    seconds = {}
+    for name, problems in (("all", ()), ("one", ("p000",))):
+        shutil.rmtree(root / ".dvc" / "cache", ignore_errors=True)
+        shutil.rmtree(root / ".seam", ignore_errors=True)
+        seconds[name] = measured(root, "sweep", *problems, "--workers", "1", "--name", name)
+    number = len(load_params(root / "params.yaml").problems) - 1
+    return {key: round((seconds["all"][key] - seconds["one"][key]) / number, 2) for key in ("cpu_s", "wall_s")}
+
+
 def row(number: int, folder: Path) -> dict[str, Any]:
     """One line of the table: this many problems."""
     root = make_project(folder / "project")
@@ -148,6 +164,7 @@ def row(number: int, folder: Path) -> dict[str, Any]:
         "status": status,
         "watched_run": seen,
         "recording_s": recording(root),
+        "sweep_a_point": swept(root),
         "lock_kb": round(max(p.stat().st_size for p in root.glob("problems/*/dvc.lock")) / 1000, 1),
     }
 

@@ -23,6 +23,7 @@ from flows.stage_cache import shared_cache
 from flows.subjects import stoppable
 from flows.sweeps.cluster import ClusterError, local_cluster, settle_dask
 from flows.sweeps.errands import Errand, errands_of
+from flows.sweeps.patience import patiently
 from flows.sweeps.plan import Point, SweepPlan, points_of
 from flows.sweeps.records import Records
 from flows.sweeps.report import write_report
@@ -150,7 +151,8 @@ class Sweep:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._runs.end("FINISHED" if error[0] is None and not self._failed else "FAILED")
+        status = "FINISHED" if error[0] is None and not self._failed else "FAILED"
+        patiently(lambda: self._runs.end(status))
         self._runner.__exit__(*error)
 
     def run(self, errands: Sequence[Errand]) -> dict[str, str]:
@@ -210,7 +212,7 @@ class Sweep:
             return ""
         self._done += 1
         self._records.keep(outcome.key, errand.basis, outcome)
-        self._runs.point(outcome.key, errand.setting.values, outcome.card, outcome.seconds)
+        patiently(lambda: self._runs.point(outcome.key, errand.setting.values, outcome.card, outcome.seconds))
         display.current().part(outcome.key, _line_of(outcome))
         return ""
 
@@ -220,7 +222,7 @@ class Sweep:
             return
         self._failed[errand.job.key] = line
         self._records.keep(errand.job.key, errand.basis, None, line)
-        self._runs.failed(errand.job.key, errand.setting.values, line)
+        patiently(lambda: self._runs.failed(errand.job.key, errand.setting.values, line))
         display.current().part(errand.job.key, f"   {line}", good=False)
 
     def _show_progress(self, going: int) -> None:

@@ -6,20 +6,18 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_delay, wait_exponential
-
-from flows.dvc_travel import RemoteError
 from flows.project import log_to_file
 from flows.stage_cache import StageCache, shared_cache
 from flows.staleness import registers, up_to_date
-from seam.errors import ConfigError, NoAnswerError
+from flows.sweeps.patience import patiently
+from seam.errors import ConfigError
 from seam.files import read_json, write_text
 from tasks.project.code_digests import digests_path
 from tasks.project.layout import lay_out
@@ -30,8 +28,6 @@ from tasks.report.headline import headline
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-PATIENCE_SECONDS = 120.0
 FOLDER = "SEAM_WORKER_FOLDER"
 """Environment variable of a worker: its working folder."""
 
@@ -120,23 +116,6 @@ def work(job: Job) -> Outcome:
             round(time.perf_counter() - started, 2),
             f"{os.uname().nodename}:{root}",
         )
-
-
-def may_pass(error: BaseException) -> bool:
-    """Whether it is a server's fault that may be over in a minute."""
-    return isinstance(error, RemoteError | NoAnswerError)
-
-
-def patiently(body: Callable[[], Result]) -> Result:
-    """Try again, less and less often, for two minutes, what fails for a server that is away."""
-    tries = Retrying(
-        retry=retry_if_exception(may_pass),
-        wait=wait_exponential(multiplier=2, max=20),
-        stop=stop_after_delay(PATIENCE_SECONDS),
-        before_sleep=before_sleep_log(logger, logging.WARNING),
-        reraise=True,
-    )
-    return tries(body)
 
 
 def _run_one(cache: StageCache, root: Path, run: StageRun, travels: bool) -> bool:

@@ -32,6 +32,7 @@ PLUMBING = {
     "tasks.__init__": "switches telemetry off",
     "tasks.project": "reads parameters, finds folders, calls the stage",
     "tasks.tracking.owner": "says which process works on a run",
+    "tasks.tracking.experiments": "finds an experiment in MLflow",
     "tasks.tracking.runs": "finds a run in MLflow",
     "tasks.tracking.search_logger": "logs to MLflow what a search does",
     "tasks.tracking.store": "connects to MLflow",

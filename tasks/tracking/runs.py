@@ -13,13 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Param, Run
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Param, Run
 
-from seam.errors import TrackingError
 from seam.files import sha256_file
 from tasks.project.environment import tracking_uri
 from tasks.project.params import flat
@@ -27,36 +24,11 @@ from tasks.project.process import Worker
 from tasks.project.stage import StageContext
 from tasks.project.subject import parts_of
 from tasks.tracking.evidence import run_tags
+from tasks.tracking.experiments import open_experiment
 from tasks.tracking.owner import owner_of, owner_tags
-from tasks.tracking.store import LOST, connect, locked, shown, sqlite_file, tracking_errors, unless_raced
+from tasks.tracking.store import LOST, connect, locked, tracking_errors, unless_raced
 
 LINEAGE = "seam.lineage"
-
-
-def open_experiment(client: MlflowClient, root: Path, name: str) -> Experiment:
-    """The experiment called `name`, created when there is none.
-
-    A local store keeps its artifacts beside its database.
-    """
-    uri = tracking_uri(root)
-    database = sqlite_file(uri)
-    location = (database.parent / "artifacts").as_uri() if database else None
-    with tracking_errors(uri), locked(uri):
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            return _create_experiment(client, name, location)
-    if experiment.lifecycle_stage != "active":
-        raise TrackingError(
-            f"MLflow experiment '{name}' at {shown(uri)} was deleted; restore it there, or set"
-            " register_model.experiment to another name."
-        )
-    kept = urlsplit(experiment.artifact_location)
-    if location and kept.scheme == "file" and not Path(unquote(kept.path)).parent.exists():
-        raise TrackingError(
-            f"MLflow store {database}: its artifacts were in {kept.path}, which is gone; move the project back, or"
-            " remove the store."
-        )
-    return experiment
 
 
 def lineage(context: StageContext) -> tuple[str, dict[str, str]]:
@@ -106,18 +78,6 @@ def _note(client: MlflowClient, run_id: str, params: dict[str, str], tags: dict[
     """Log the parameters that the run has not, and the tags."""
     missing = sorted(params.keys() - client.get_run(run_id).data.params.keys())
     client.log_batch(run_id, params=[Param(name, params[name]) for name in missing], tags=run_tags(tags))
-
-
-def _create_experiment(client: MlflowClient, name: str, location: str | None) -> Experiment:
-    """A new experiment, or the one that another machine made meanwhile."""
-    try:
-        return client.get_experiment(client.create_experiment(name, artifact_location=location))
-    except MlflowException as e:
-        if e.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    experiment = client.get_experiment_by_name(name)
-    assert experiment is not None
-    return experiment
 
 
 def _find_or_create_run(client: MlflowClient, experiment: str, digest: str, name: str) -> Run:

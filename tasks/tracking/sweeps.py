@@ -12,8 +12,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from tasks.project.environment import tracking_uri
 from tasks.tracking.evidence import run_tags
+from tasks.tracking.experiments import open_experiment
 from tasks.tracking.owner import owner_tags
-from tasks.tracking.runs import open_experiment
 from tasks.tracking.store import connect, tracking_errors
 
 SWEEP, POINT = "seam.sweep", "seam.point"

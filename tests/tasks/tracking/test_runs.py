@@ -160,7 +160,7 @@ def test_several_processes_may_open_a_new_store_at_once(tmp_path: Path, monkeypa
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     code = f"""
 from pathlib import Path
-from tasks.tracking.runs import open_experiment
+from tasks.tracking.experiments import open_experiment
 from tasks.tracking.store import connect
 root = Path({str(tmp_path)!r})
 open_experiment(connect(root), root, "seam")
