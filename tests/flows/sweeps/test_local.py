@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.defaults import write_params
 from tests.drill.town import SEAM, SMALLER
-from tests.flows.small_project import environment, make_small_project
+from tests.flows.small_project import call, environment, make_small_project
 
 pytestmark = pytest.mark.slow
 SWEEP = ("sweep", "digit-0", "--set-grid", "search.target=0.1,0.2", "--workers", "1", "--name", "targets")
@@ -94,6 +95,7 @@ def test_parameters_are_as_they_were_and_the_project_has_the_results(project, sw
     assert (project / "params.yaml").read_text() == swept[3]
     said = seam(project, "run")
     assert "✓" not in said, said
+    assert "up to date" in call(project, sys.executable, "-m", "dvc", "status").stdout
 
 
 def test_another_setting_is_brought_into_the_project_without_computing(project, swept):
