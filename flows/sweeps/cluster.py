@@ -196,7 +196,7 @@ async def _serve(distributed: Any, scheduler: str, folder: Path, once: bool) -> 
     while not stopped.is_set():
         try:
             await _serve_one(distributed, scheduler, folder, stopped)
-        except (OSError, TimeoutError) as e:
+        except (OSError, TimeoutError, RuntimeError) as e:  # the last is Dask's nanny's, cut off from the scheduler
             if once:
                 raise ClusterError(f"scheduler at {scheduler} does not answer ({e}).") from e
             logger.info("scheduler at %s does not answer; trying again", scheduler)

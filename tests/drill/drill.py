@@ -92,8 +92,8 @@ class Drill:
         found: dict[str, dict] = json.loads(kept.read_text())
         return found
 
-    def disturb(self) -> int:
-        """Everything in turn, each while points are being done; how often the sweep was begun."""
+    def disturb(self) -> None:
+        """Everything in turn, each while points are being done."""
         turns: list[tuple[str, Callable[[], None]]] = [
             ("a worker killed with -9", self.kill_worker),
             ("the scheduler killed with -9", self.kill_scheduler),
@@ -101,10 +101,9 @@ class Drill:
             (f"the S3 server away for {_AWAY_SECONDS:.0f} s", lambda: self.away("s3")),
             (f"the network of a worker cut for {_AWAY_SECONDS:.0f} s", self.cut_network),
         ]
-        begun = 1
         self.town.begin_sweep()
         for name, turn in turns:
-            begun += self.until_busy()
+            self.until_busy()
             self.say(name)
             self.town.disturbed.append(name)
             turn()
@@ -112,16 +111,13 @@ class Drill:
             status, _ = self.town.end_sweep()
             self.say(f"the sweep ended with status {status}: {self.counts()}")
             if not self.all_done():
-                assert begun < 12, "the sweep does not come to an end"
+                assert self.town.begun < 12, "the sweep does not come to an end"
                 self.town.begin_sweep()
-                begun += 1
         if "sweep" in self.town.processes:
             self.town.end_sweep()
-        return begun
 
-    def until_busy(self) -> int:
-        """Wait for a worker in the middle of something; whether the sweep had ended and was begun again."""
-        again = 0
+    def until_busy(self) -> None:
+        """Wait for a worker in the middle of something; a sweep that has ended meanwhile is begun again."""
         seen = len(self.town.events())
         deadline = time.monotonic() + 300
         while not (len(self.town.events()) > seen + 3 and self.town.busy_with("") is not None):
@@ -132,9 +128,7 @@ class Drill:
                 status, _ = self.town.end_sweep()
                 self.say(f"the sweep ended with status {status}: {self.counts()}; again")
                 self.town.begin_sweep()
-                again = 1
             time.sleep(0.5)
-        return again
 
     def kill_worker(self) -> None:
         number = self.town.busy_with("")
@@ -216,8 +210,8 @@ def main() -> None:
         try:
             undisturbed = drill.build()
             began = time.monotonic()
-            begun = drill.disturb()
-            drill.say(f"done in {time.monotonic() - began:.0f} s, the sweep begun {begun} times")
+            drill.disturb()
+            drill.say(f"done in {time.monotonic() - began:.0f} s, the sweep begun {drill.town.begun} times")
             wrong = drill.check(undisturbed)
         finally:
             drill.stop()

@@ -50,6 +50,8 @@ class Town:
         self.processes: dict[str, subprocess.Popen] = {}
         self.variables: dict[str, str] = {}
         self.scheduler = f"tcp://127.0.0.1:{free_port()}"
+        self.begun = 0
+        """How often the sweep was."""
         self.disturbed: list[str] = []
         """What was done to it, in order."""
 
@@ -124,6 +126,7 @@ class Town:
         process.wait()
 
     def begin_sweep(self) -> None:
+        self.begun += 1
         self.start("sweep", self.lead, *SEAM, "sweep", "--scheduler", self.scheduler, "--name", NAME)
 
     def end_sweep(self, seconds: float = 900) -> tuple[int, str]:
