@@ -64,7 +64,7 @@ def show_sweep(root: Path, name: str, console: Console) -> None:
         raise ConfigError(f"no sweep '{name}'; there is: {', '.join(there) or 'none yet'}.")
     from tasks.report.sweep_rows import SUMMARY, SweepRow, closing_line, summary_rows
 
-    table = Table(*SUMMARY[:2])
+    table = Table(*SUMMARY[:2], box=None)
     for head in SUMMARY[2:]:
         table.add_column(head, justify="right")
     for row, cells in zip(rows, summary_rows(rows), strict=True):
