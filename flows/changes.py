@@ -31,7 +31,7 @@ def _values(annotation: Any) -> Any:
         return None if None in found or len(found) > 1 else found[0]
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         inner: Any = _values(arguments[0])
-        return None if inner is None else list.__class_getitem__(inner)
+        return None if inner is None else list[inner]
     return annotation if origin is Literal or annotation in (int, float, bool) else None
 
 

@@ -19,16 +19,13 @@ LIMIT_SECONDS = 60.0
 
 
 @flow(name="seam-notice", description=__doc__, log_prints=False)
-def tell(run: str, state: str, message: str = "", page: str = "") -> None:
+def tell(notice: str) -> None:
     """Add a line to .seam/notices.log, and hand it to the program that SEAM_NOTIFY names.
 
     Args:
-        run: name of the run.
-        state: that it is in.
-        message: what it said.
-        page: of the run.
+        notice: which run, its state and message.
     """
-    line = " ".join(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {run} {state}: {message} {page}".split())
+    line = " ".join(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {notice}".split())
     with (state_folder(project_root()) / "notices.log").open("a") as f:
         f.write(f"{line}\n")
     program = os.environ.get(PROGRAM)

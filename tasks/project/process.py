@@ -40,8 +40,8 @@ class Worker:
             return False
         try:
             process = psutil.Process(self.pid)
-            other = abs(process.create_time() - self.started) > _SAME_START
-            return bool(other or process.status() == psutil.STATUS_ZOMBIE)
+            another = abs(process.create_time() - self.started) > _SAME_START
+            return bool(another or process.status() == psutil.STATUS_ZOMBIE)
         except psutil.Error:
             return True
 
