@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flows.depends_on import parameters_of
 from flows.found_current import FoundCurrent, content_of, digest_of
 from flows.lock_sections import Locks
 from seam.errors import CacheError
@@ -217,10 +218,9 @@ class StageCache:
     def _basis(self, stage: Address) -> str:
         """A digest of all that decides whether a stage is current but its files.
 
-        How it is defined and recorded, the parameters, the digests of the code.
+        How it is defined and recorded, its parameters, the digests of its code.
         """
-        paths = (self._root / stage.file, self._root / "params.yaml", digests_path(self._root))
-        shared = " ".join(digest_of(path) for path in paths)
+        shared = f"{digest_of(self._root / stage.file)} {parameters_of(self._root, stage)}"
         return hashlib.sha256(f"{shared}{self._locks.of(stage).text_of(stage.name)}".encode()).hexdigest()[:24]
 
     def _input_name(self, dep: Any) -> str:
