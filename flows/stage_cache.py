@@ -169,12 +169,20 @@ class StageCache:
         return [(stage, self._locks.of(stage).text_of(stage.name)) for stage in stages]
 
     def take(self, recorded: Iterable[tuple[Address, str]]) -> None:
-        """Take over what another folder of this project recorded: into the locks, not the outputs."""
+        """Take over what another folder of this project recorded: into the locks, not the outputs.
+
+        Raises:
+            CacheError: a lock is not as DVC writes it.
+        """
         for stage, section in recorded:
             lock = self._locks.of(stage)
             if section and lock.text_of(stage.name) != section:
                 with self._locked(str(stage)):
-                    lock.write(stage.name, section)
+                    if not lock.write(stage.name, section):
+                        raise CacheError(
+                            f"{stage.lock}: expected a file as DVC writes it, got another; `git checkout {stage.lock}`"
+                            " brings the last one back."
+                        )
 
     def check_out(self, stages: Iterable[Address]) -> None:
         """Put recorded outputs, which are in the cache, into the workspace."""

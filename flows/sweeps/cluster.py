@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
@@ -32,7 +33,7 @@ _SETTINGS: dict[str, Any] = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
     "distributed.nanny.pre-spawn-environ": {},  # threads are seam.runtime's to say
-    "distributed.comm.timeouts.connect": "20s",
+    "distributed.comm.timeouts.connect": "10s",
     "distributed.scheduler.locks.lease-timeout": "30s",
 }
 
@@ -63,6 +64,10 @@ def local_cluster(root: Path, workers: int) -> Iterator[str]:
     They share DVC's cache with the project, and the cores among them; all end with the block, or
     with this process.
 
+    Args:
+        root: the project.
+        workers: 0: one for every two cores.
+
     Yields:
         The address of the scheduler.
 
@@ -70,12 +75,16 @@ def local_cluster(root: Path, workers: int) -> Iterator[str]:
         ClusterError: the workers did not come up.
     """
     distributed = settle_dask()
-    folders = [make_copy(root, state_folder(root) / "workers" / str(i)) for i in range(workers)]
-    with distributed.LocalCluster(
-        n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs=logging.ERROR
-    ) as cluster:
+    with (
+        only_one(root, "workers", "a sweep on the workers of this machine"),
+        distributed.LocalCluster(
+            n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs=logging.ERROR
+        ) as cluster,
+    ):
+        shares = shares_of_cores(workers)
+        folders = [make_copy(root, state_folder(root) / "workers" / str(i)) for i in range(len(shares))]
         address: str = cluster.scheduler_address
-        started = [_start_worker(address, folder, _share_of_cores(i, workers)) for i, folder in enumerate(folders)]
+        started = [_start_worker(address, folder, cores) for folder, cores in zip(folders, shares, strict=True)]
         try:
             _wait_for(cluster, started, folders)
             yield address
@@ -83,12 +92,36 @@ def local_cluster(root: Path, workers: int) -> Iterator[str]:
             _stop(started)
 
 
-def _share_of_cores(number: int, workers: int) -> list[int]:
-    """The cores of one of several workers; every one has one at least."""
+@contextmanager
+def only_one(root: Path, name: str, what: str) -> Iterator[None]:
+    """Be the only process that does something in this project.
+
+    Args:
+        root: the project.
+        name: of the file that is locked, in `.seam`; the lock goes with its process.
+        what: is going on where another process holds it, for people.
+
+    Raises:
+        ClusterError: one does.
+    """
+    with (state_folder(root) / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise ClusterError(f"{what} goes on in another process of this project; wait for it, or stop it.") from e
+        yield
+
+
+def shares_of_cores(workers: int) -> list[list[int]]:
+    """The cores of each of so many workers, one at least; of one for every two cores if 0.
+
+    Nothing where a process cannot be bound to cores.
+    """
     if not hasattr(os, "sched_getaffinity"):
-        return []
+        return [[] for _ in range(workers or max((os.cpu_count() or 1) // 2, 1))]
     cores = sorted(os.sched_getaffinity(0))
-    return cores[number::workers] or [cores[number % len(cores)]]
+    workers = workers or max(len(cores) // 2, 1)
+    return [cores[i::workers] or [cores[i % len(cores)]] for i in range(workers)]
 
 
 def _start_worker(address: str, folder: Path, cores: Sequence[int]) -> subprocess.Popen[bytes]:

@@ -21,7 +21,7 @@ from flows.commands.problems import extend_problems
 from flows.project import project_root
 from flows.stage_cache import shared_cache
 from flows.subjects import stoppable
-from flows.sweeps.cluster import ClusterError, local_cluster, settle_dask
+from flows.sweeps.cluster import ClusterError, local_cluster, only_one, settle_dask
 from flows.sweeps.errands import Errand, errands_of
 from flows.sweeps.patience import patiently
 from flows.sweeps.plan import Point, SweepPlan, points_of
@@ -56,8 +56,12 @@ def run_sweep(
     with run_page.logs_on_page(), TagsContext(current_tags=set()):
         try:
             root = project_root()
-            with stoppable(root, load_params(root / "params.yaml")):
-                return lead(root, plan or SweepPlan(), workers, scheduler)
+            plan = plan or SweepPlan()
+            with (
+                stoppable(root, load_params(root / "params.yaml")),
+                only_one(root, f"sweep-{plan.name}", f"sweep {plan.name}"),
+            ):
+                return lead(root, plan, workers, scheduler)
         except SeamError as e:
             logger.debug("sweep failed", exc_info=True)
             return Failed(message=str(e))
@@ -146,6 +150,14 @@ class Sweep:
 
     def __enter__(self) -> Sweep:
         self._runner.__enter__()
+        try:
+            workers = self._runner.client.scheduler_info()["workers"]
+        except OSError as e:
+            raise ClusterError(
+                f"no scheduler answers at {self._address}; start it (seam scheduler), or correct --scheduler."
+            ) from e
+        if not workers:
+            display.current().info(f"no worker is there yet: seam worker --scheduler {self._address} --folder DIR")
         self._runs.begin()
         display.current().started(self._label)
         return self

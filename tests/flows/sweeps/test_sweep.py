@@ -123,14 +123,19 @@ def test_status_and_page_are_there(town, swept):
     assert "low-digits" in page
 
 
-def test_what_a_sweep_on_other_machines_lacks_is_one_line(town):
-    variables, town.variables = town.variables, {"PREFECT_API_URL": town.variables["PREFECT_API_URL"]}
-    try:
-        done = subprocess.run(
-            [*SEAM, "sweep", "--scheduler", town.scheduler], cwd=town.lead, env=town.environment(town.lead),
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-    finally:
-        town.variables = variables
+def refused(town, scheduler, variables):
+    """The line of a sweep that cannot begin."""
+    done = subprocess.run(
+        [*SEAM, "sweep", "--scheduler", scheduler, "--name", "other"], cwd=town.lead,
+        env={**town.environment(town.lead), **variables}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 1
-    assert "need an MLflow server, got sqlite:///" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stderr
+
+
+def test_what_a_sweep_on_other_machines_lacks_is_one_line(town):
+    said = refused(town, town.scheduler, {"MLFLOW_TRACKING_URI": f"sqlite:///{town.folder / 'own.db'}"})
+    assert "need an MLflow server, got sqlite:///" in said
+    said = refused(town, f"tcp://127.0.0.1:{free_port()}", {})
+    assert "no scheduler answers at tcp://127.0.0.1:" in said
