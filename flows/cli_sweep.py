@@ -91,7 +91,7 @@ def scheduler(
     Whoever reaches it can run code on the workers: keep it in a private network, or use TLS
     (docs/sweep.md).
     """
-    from flows.sweeps.cluster import schedule
+    from flows.sweeps.serving import schedule
 
     enter_project()
     schedule(host, port)
@@ -123,7 +123,7 @@ def worker(
     Start one a machine, or one a GPU.
     """
     from flows.project import log_to_file
-    from flows.sweeps.cluster import serve
+    from flows.sweeps.serving import serve
 
     folder = folder.absolute()
     if not ((folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file()):

@@ -1,8 +1,7 @@
-"""Dask's scheduler and workers: those of this machine that a sweep starts itself, and `seam worker`."""
+"""Dask, and the scheduler and workers of this machine that a sweep starts itself."""
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import logging
 import os
@@ -17,14 +16,11 @@ from typing import Any
 
 from flows.project import package_root, state_folder
 from flows.sweeps.folder import make_copy
-from flows.sweeps.work import FOLDER
 from seam.errors import ConfigError, SeamError
 
 logger = logging.getLogger(__name__)
 
 SECONDS_TO_JOIN = 120.0
-_AGAIN_SECONDS = 5.0
-"""Between two tries to reach a scheduler that is not there."""
 _SETTINGS: dict[str, Any] = {
     "distributed.scheduler.worker-ttl": "120s",  # a machine that stands still; less moves work that goes on
     "distributed.scheduler.allowed-failures": 2,  # a point that kills its worker so often is given up
@@ -169,97 +165,3 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
     except ProcessLookupError:
         return
-
-
-def schedule(host: str, port: int) -> None:
-    """Hand work out to workers until stopped.
-
-    Where Dask's configuration asks for encryption (`distributed.comm.require-encryption`, with its
-    TLS files), by TLS alone.
-
-    Args:
-        host: to listen at; 0.0.0.0: at all addresses.
-        port: to listen at.
-
-    Raises:
-        ClusterError: something else listens there.
-    """
-    distributed = settle_dask()
-    with asyncio.Runner() as runner:
-        runner.run(_schedule(distributed, host, port))
-
-
-async def _schedule(distributed: Any, host: str, port: int) -> None:
-    stopped, security = asyncio.Event(), distributed.Security()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    protocol = "tls" if security.require_encryption else "tcp"
-    try:
-        async with distributed.Scheduler(
-            host=host, port=port, protocol=protocol, security=security, dashboard=False
-        ) as scheduler:
-            logger.info("scheduling at %s", scheduler.address)
-            print(f"seam worker --scheduler {scheduler.address}", flush=True)  # noqa: T201  what to do next
-            await stopped.wait()
-    except OSError as e:
-        raise ClusterError(f"{host}:{port}: expected a free address of this machine, got: {e}.") from e
-
-
-def serve(scheduler: str, folder: Path, once: bool = False, cores: Sequence[int] = ()) -> None:
-    """Work for a scheduler until stopped; one that goes away is waited for.
-
-    Args:
-        scheduler: tcp://HOST:PORT, or tls://HOST:PORT with Dask's own settings for TLS.
-        folder: the working folder.
-        once: end when the scheduler does.
-        cores: that this worker may use; empty: all that this process may.
-    """
-    distributed = settle_dask()
-    if cores:
-        os.sched_setaffinity(0, cores)
-    os.environ[FOLDER] = str(folder)
-    with asyncio.Runner() as runner:
-        runner.run(_serve(distributed, scheduler, folder, once))
-
-
-async def _serve(distributed: Any, scheduler: str, folder: Path, once: bool) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    while not stopped.is_set():
-        try:
-            await _serve_one(distributed, scheduler, folder, stopped)
-        except (OSError, TimeoutError, RuntimeError) as e:  # the last is Dask's nanny's, cut off from the scheduler
-            if once:
-                raise ClusterError(f"scheduler at {scheduler} does not answer ({e}).") from e
-            logger.info("scheduler at %s does not answer; trying again", scheduler)
-        if once:
-            return
-        try:
-            await asyncio.wait_for(stopped.wait(), _AGAIN_SECONDS)
-        except TimeoutError:
-            continue
-
-
-async def _serve_one(distributed: Any, scheduler: str, folder: Path, stopped: asyncio.Event) -> None:
-    """One stay at a scheduler: until it is gone, or we are told to stop.
-
-    The work is done in a child process, which is started again where it dies.
-    """
-    (folder / ".seam").mkdir(exist_ok=True)
-    nanny = distributed.Nanny(
-        scheduler,
-        nthreads=1,
-        name=f"{os.uname().nodename}:{folder}",
-        local_directory=str(folder / ".seam" / "dask"),
-        memory_limit=0,
-        death_timeout=30,
-        dashboard=False,
-    )
-    async with nanny:
-        logger.info("working for %s in %s", scheduler, folder)
-        ended = asyncio.create_task(nanny.finished())
-        told = asyncio.create_task(stopped.wait())
-        await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        ended.cancel()

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from flows.sweeps.plan import Point, Setting, params_under
 from flows.sweeps.records import digest
-from flows.sweeps.work import Job, code_of
+from flows.sweeps.work import Job, code_digests
 from seam.files import sha256_file
 from tasks.project.data_guard import digest_of_data
 from tasks.project.environment import tracking_uri
@@ -45,7 +45,7 @@ def errands_of(root: Path, points: Sequence[Point], travels: bool) -> list[Erran
         points: of the sweep.
         travels: whether results go through DVC's remote.
     """
-    made: dict[str, Errand] = {}
+    code, made = code_digests(root), dict[str, Errand]()
     found: list[Errand] = []
     by_setting: dict[Setting, list[Point]] = {}
     for point in points:
@@ -53,25 +53,30 @@ def errands_of(root: Path, points: Sequence[Point], travels: bool) -> list[Erran
     for setting, its_points in by_setting.items():
         text = params_under(root / "params.yaml", setting)
         params = parse_params(round_trip().load(text), "params.yaml")
+        bases: dict[tuple[StageRun, ...], str] = {}
         for point in its_points:
             runs = tuple(runs_of(params, point.subject.row, [point.subject]))
             shared, waits_for = tuple(run for run in runs if run.subject is None), None
             if shared:
-                basis = digest(_values_of(root, params, shared), code_of(root, shared), _data(root, params.data.path))
+                if shared not in bases:
+                    values, data = _values_of(root, params, shared), _data(root, params.data.path)
+                    bases[shared] = digest(values, _of(code, shared), data)
+                basis = bases[shared]
                 if basis not in made:
-                    job = _job(root, f"source {setting.label}".rstrip(), text, shared, None, travels)
+                    key = f"source {setting.label}".rstrip()
+                    job = Job(key, text, None, shared, _of(code, shared), tracking_uri(root), travels)
                     made[basis] = Errand(job, setting, basis, None, None)
                     found.append(made[basis])
                 waits_for = made[basis].job.key
-            basis = digest(_without_others(params, point), code_of(root, runs), _data_of(root, params, point))
-            job = _job(root, point.key, text, runs, point, travels)
+            basis = digest(_without_others(params, point), _of(code, runs), _data_of(root, params, point))
+            job = Job(point.key, text, point.subject, runs, _of(code, runs), tracking_uri(root), travels)
             found.append(Errand(job, setting, basis, point, waits_for))
     return found
 
 
-def _job(root: Path, key: str, text: str, runs: tuple[StageRun, ...], point: Point | None, travels: bool) -> Job:
-    subject = point.subject if point else None
-    return Job(key, text, subject, runs, code_of(root, runs), tracking_uri(root), travels)
+def _of(code: Mapping[str, str], runs: Sequence[StageRun]) -> dict[str, str]:
+    """The digests of these stages' code."""
+    return {run.stage: code[run.stage] for run in runs}
 
 
 def _values_of(root: Path, params: Params, runs: Sequence[StageRun]) -> dict[str, Any]:

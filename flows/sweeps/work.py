@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -77,11 +77,11 @@ class Outcome:
         return asdict(self)
 
 
-def code_of(root: Path, runs: Iterable[StageRun]) -> dict[str, str]:
-    """The digest of the code of each stage, as it is now."""
+def code_digests(root: Path) -> dict[str, str]:
+    """The digest of the code of every stage, as it is now."""
     with shared_cache(root).at_once():
-        digests = read_json(digests_path(root))["code"]
-    return {run.stage: digests[run.stage] for run in runs}
+        found: dict[str, str] = read_json(digests_path(root))["code"]
+    return found
 
 
 def work(job: Job) -> Outcome:
@@ -95,7 +95,7 @@ def work(job: Job) -> Outcome:
     started = time.perf_counter()
     with _entered(root, job):
         cache = shared_cache(root)
-        mine = code_of(root, job.runs)
+        mine = code_digests(root)
         other = [stage for stage, digest in job.code.items() if mine.get(stage) != digest]
         if other:
             raise ConfigError(
