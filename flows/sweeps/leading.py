@@ -24,6 +24,7 @@ from flows.sweeps.work import Job, Outcome, work
 from seam.errors import SeamError
 from tasks.project.params import load_params
 from tasks.project.subject import Address
+from tasks.report.sweep_rows import duration
 from tasks.tracking.sweeps import SweepRuns
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Sweep:
         self._label = f"sweep {plan.name}"
         self._runs = SweepRuns(root, load_params(root / "params.yaml").register_model.experiment, plan.name)
         self._runner: Any = DaskTaskRunner(address=address)
+        self._started = time.perf_counter()
         self._failed: dict[str, str] = {}
         self._done = 0
         self._here: list[Address] = []
@@ -84,7 +86,6 @@ class Sweep:
         Raises:
             ClusterError: the scheduler is gone.
         """
-        started = time.perf_counter()
         waiting = [e for e in errands if e.waits_for is not None]
         going = {e.job.key: (e, self._submit(e)) for e in errands if e.waits_for is None}
         while going:
@@ -105,7 +106,7 @@ class Sweep:
                 self._show_progress(len(going))
         self._check_out()
         summary = {"points": self._total, "failed": len(self._failed)}
-        display.current().ran(self._label, time.perf_counter() - started, summary)
+        display.current().ran(self._label, time.perf_counter() - self._started, summary)
         return self._failed
 
     def _submit(self, errand: Errand) -> Any:
@@ -147,7 +148,9 @@ class Sweep:
 
     def _show_progress(self, going: int) -> None:
         ended = self._done + len(self._failed)
-        text = f"{ended} of {self._total} points, {len(self._failed)} failed, {going} going on or next"
+        seconds = (time.perf_counter() - self._started) / max(ended, 1) * (self._total - ended)
+        left = f", about {duration(seconds)} left" if ended else ""
+        text = f"{ended} of {self._total} points, {len(self._failed)} failed, {going} going on or next{left}"
         display.current().progress(self._label, ended / self._total, text)
 
     def _check_scheduler(self) -> None:
