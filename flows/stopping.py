@@ -101,11 +101,13 @@ def _look_on(signals: socket.socket, seconds: float, last: Callable[[], None]) -
 
 def _end(number: int, last: Callable[[], None]) -> NoReturn:
     """End this process and those it started, by force."""
-    at_last = threading.Thread(target=last, daemon=True)
-    at_last.start()
-    at_last.join(1.0)
-    end_children()
-    os._exit(128 + number)
+    try:
+        at_last = threading.Thread(target=last, daemon=True)
+        at_last.start()
+        at_last.join(1.0)
+        end_children()
+    finally:
+        os._exit(128 + number)
 
 
 def end_children() -> None:
