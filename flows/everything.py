@@ -8,12 +8,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.pipeline import search_together
+from flows.pipeline import BEFORE
 from flows.project import project_root
 from flows.subjects import run_subjects
 from seam.errors import SeamError
 from tasks.project.params import load_params
-from tasks.project.stages import KINDS, PROBLEM
+from tasks.project.stages import KINDS
 from tasks.project.subject import entries
 
 
@@ -29,10 +29,7 @@ def run_everything(here: bool = False) -> State[Any]:
     except SeamError as e:
         return Failed(message=str(e))
     kinds = [kind for kind in KINDS.values() if entries(params, kind)]
-    ended = [
-        run_subjects(kind, None, None, None, {"search": search_together} if kind is PROBLEM else None, here)
-        for kind in kinds
-    ]
+    ended = [run_subjects(kind, None, None, None, BEFORE, here) for kind in kinds]
     failed = [str(state.message) for state in ended if not state.is_completed()]
     if failed:
         return Failed(message="; ".join(line.rstrip(".;") for line in dict.fromkeys(failed)))

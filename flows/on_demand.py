@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 
 from flows.changes import Changes, overrides_of
 from flows.form import Problems
-from flows.pipeline import search_together
+from flows.pipeline import BEFORE
 from flows.subjects import run_subjects
 from tasks.project.stages import PROBLEM
 
@@ -24,4 +24,4 @@ def run_on_demand(problems: Problems | None = None, here: bool = False, changes:
         changes: parameters to change in params.yaml, where they stay; what is left empty is as it is there.
     """
     overrides = overrides_of(changes) if changes else []
-    return run_subjects(PROBLEM, overrides, None, problems, before={"search": search_together}, here=here)
+    return run_subjects(PROBLEM, overrides, None, problems, before=BEFORE, here=here)

@@ -44,7 +44,7 @@ def run_pipeline(
         problems: names of the target problems; every one if empty, or if `all` is among them.
         here: take times anew, on this machine, that were taken on another.
     """
-    return run_subjects(PROBLEM, overrides, params_file, problems, before={"search": search_together}, here=here)
+    return run_subjects(PROBLEM, overrides, params_file, problems, before=BEFORE, here=here)
 
 
 def search_together(root: Path, problems: Sequence[Subject]) -> None:
@@ -89,3 +89,7 @@ def run_searches_together(problems: list[Subject], folder: str) -> State[Any] | 
         label, time.perf_counter() - start, {"groups": len(groups), "problems": sum(map(len, groups)), "rounds": rounds}
     )
     return None
+
+
+BEFORE = {"search": search_together}
+"""What a flow does once before the first run of a stage, by the stage's name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from seam.files import read_json, write_json
 from tasks.project.alone import FOLDER
 from tasks.project.stage import StageContext
 from tests.registry_project import make_registry_project
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches what the tests start, even where a shell began them in the background, deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,9 +22,10 @@ from seam.networks.head import Reengineered, TargetHead
 from seam.networks.norms import norm_tensors, save_norms
 from seam.networks.source import SourceInfo, save_source
 from seam.networks.state_dicts import save_weights
-from tasks.project.params import Params, parse_params
+from tasks.project.params import Params, load_params, parse_params
 from tasks.project.stage import StageContext
 from tasks.project.subject import Subject
+from tasks.register_model import register_model
 from tests.defaults import give_registry
 
 TINY = """
@@ -54,6 +55,11 @@ def make_registry_project(root: Path, store: Path, network_code: str = TINY) -> 
     model = _write_search(context, network)
     _write_results(context, whole, model)
     return context
+
+
+def register_there(root: Path) -> None:
+    """Register the problem of such a project; for a new process, which a context does not travel to."""
+    register_model(StageContext("register_model", load_params(root / "params.yaml"), root, Subject("problem", "zero")))
 
 
 def _write_data(context: StageContext) -> None:

@@ -49,7 +49,7 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 def background(
     command: list[str], cwd: Path, environment: dict[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process group that is gone after the block. SIGINT is restored: Prefect's own SIGTERM handler relies on it."""
+    """A process group that is gone after the block."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -58,7 +58,6 @@ def background(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
         yield process

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -48,17 +47,8 @@ def begun(cwd: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]
         **variables,
     }
     command = [sys.executable, "-m", "flows.cli", *arguments]
-    listen = partial(
-        signal.signal, signal.SIGINT, signal.default_int_handler
-    )  # a test run in the background inherits it ignored
     return subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=listen,
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import multiprocessing
 import os
 import shutil
 import signal
@@ -33,7 +32,8 @@ from tasks.project.stage import StageContext
 from tasks.register_model import register_model
 from tasks.tracking.runs import finish_run, open_run
 from tasks.tracking.store import connect
-from tests.registry_project import make_registry_project
+from tests.processes import exit_statuses
+from tests.registry_project import make_registry_project, register_there
 
 SEAM = [sys.executable, "-m", "flows.cli"]
 REMOTE_FILE = b"bytes of a result"
@@ -119,23 +119,6 @@ def settings(here: StageContext) -> Settings:
     return read_settings(Path(os.environ["SEAM_SERVERS"]))
 
 
-def at_once(bodies: list[object]) -> list[int]:
-    """Exit statuses of real processes that begin together."""
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(len(bodies))
-
-    def run(body):
-        barrier.wait()
-        body()
-
-    processes = [context.Process(target=run, args=(body,)) for body in bodies]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    return [process.exitcode for process in processes]
-
-
 def test_secrets_are_ours_alone_and_a_second_start_changes_nothing(here: StageContext, settings: Settings) -> None:
     for path in (settings.folder / "settings.env", settings.folder / "s3.json", settings.folder / "supervisord.conf"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -166,14 +149,14 @@ def test_four_processes_make_the_tables_of_a_fresh_database(here: StageContext, 
         cursor.execute("CREATE DATABASE fresh OWNER mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", settings.database_url("mlflow").rpartition("/")[0] + "/fresh")
-        assert at_once([lambda: connect(here.root)] * 4) == [0] * 4
+        assert exit_statuses([(connect, (here.root,))] * 4) == [0] * 4
 
 
 def test_registered_at_once_from_two_machines_is_one_version(
     here_and_there: tuple[StageContext, StageContext], settings: Settings
 ) -> None:
     here, there = here_and_there
-    assert at_once([lambda: register_model(here), lambda: register_model(there)]) == [0, 0]
+    assert exit_statuses([(register_there, (project.root,)) for project in (here, there)]) == [0, 0]
     found = registered_model(settings.mlflow_url, "seam-zero")
     assert found is not None
     assert found.aliases == {"champion": found.versions[0]}

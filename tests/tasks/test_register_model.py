@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,8 @@ from tasks.register_model import final_metrics, register_model
 from tasks.report.card import read_evidence
 from tasks.tracking import registration
 from tasks.tracking.versions import SERVING_CODE
+from tests.processes import exit_statuses
+from tests.registry_project import register_there
 
 NAME = "seam-zero"
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
@@ -201,20 +205,15 @@ def test_a_tightened_gate_takes_the_alias_back(registry_project: StageContext) -
     assert client_of(registry_project).get_registered_model(NAME).aliases == {}
 
 
+def register_and_die_at(name: str, root: Path) -> None:
+    """Like kill -9: no handler of the stage sees it."""
+    setattr(registration, name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+    register_there(root)
+
+
 @pytest.mark.parametrize("interrupted", ["log_evidence", "set_alias", "log_files"])
-def test_killed_anywhere_and_run_again_ends_the_same(
-    registry_project: StageContext, monkeypatch: pytest.MonkeyPatch, interrupted: str
-) -> None:
-    class Killed(BaseException):
-        """Like kill -9: no handler of the stage sees it as an error."""
-
-    def kill(*args: Any, **kwargs: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(registration, interrupted, kill)
-        with pytest.raises(Killed):
-            register_model(registry_project)
+def test_killed_anywhere_and_run_again_ends_the_same(registry_project: StageContext, interrupted: str) -> None:
+    assert exit_statuses([(register_and_die_at, (interrupted, registry_project.root))]) == [-signal.SIGKILL]
     assert the_run(registry_project).info.status == "RUNNING"
     result = register_model(registry_project)
     client, run = client_of(registry_project), the_run(registry_project)
