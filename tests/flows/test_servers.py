@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -105,6 +106,7 @@ def here_and_there() -> Iterator[tuple[StageContext, StageContext]]:
             patch.setenv("PREFECT_API_URL", read_settings(folder / "servers").prefect_url)
             yield found
         finally:
+            mlflow.set_tracking_uri(None)  # MLflow remembers it for the whole process, past these servers
             seam(found[0].root, "servers", "stop")
         assert "Connection refused" in states(read_settings(folder / "servers"))["postgres"]
 
@@ -179,9 +181,6 @@ def test_a_killed_server_comes_back(settings: Settings) -> None:
 
 
 def champion_says() -> list[float]:
-    import mlflow
-
-    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     images = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
     return list(mlflow.pyfunc.load_model("models:/seam-zero@champion").predict(images)["probability"])
 
