@@ -46,6 +46,7 @@ gpu-check: ## Measure the search on one GPU in 8 minutes (benchmarks/README.md).
 
 drill: servers-install ## A sweep while workers, scheduler, servers and network are taken away in turn (docs/operator.md).
 	$(BIN)/python tests/drill/drill.py $(ARGS)
+	$(BIN)/python tests/drill/automations.py
 
 duel: $(VENV)/.duel ## Us and the strongest rivals at the same measured time; ARGS="--data FOLDER" (docs/duel.md).
 	$(BIN)/python benchmarks/duel/run.py $(ARGS)

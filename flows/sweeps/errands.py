@@ -53,14 +53,16 @@ def errands_of(root: Path, points: Sequence[Point], travels: bool) -> list[Erran
     for setting, its_points in by_setting.items():
         text = params_under(root / "params.yaml", setting)
         params = parse_params(round_trip().load(text), "params.yaml")
+        values = params.model_dump(mode="json")
         bases: dict[tuple[StageRun, ...], str] = {}
         for point in its_points:
             runs = tuple(runs_of(params, point.subject.row, [point.subject]))
             shared, waits_for = tuple(run for run in runs if run.subject is None), None
             if shared:
                 if shared not in bases:
-                    values, data = _values_of(root, params, shared), _data(root, params.data.path)
-                    bases[shared] = digest(values, _of(code, shared), data)
+                    bases[shared] = digest(
+                        _values_of(root, values, shared), _of(code, shared), _data(root, params.data.path)
+                    )
                 basis = bases[shared]
                 if basis not in made:
                     key = f"source {setting.label}".rstrip()
@@ -68,7 +70,7 @@ def errands_of(root: Path, points: Sequence[Point], travels: bool) -> list[Erran
                     made[basis] = Errand(job, setting, basis, None, None)
                     found.append(made[basis])
                 waits_for = made[basis].job.key
-            basis = digest(_without_others(params, point), _of(code, runs), _data_of(root, params, point))
+            basis = digest(_without_others(values, point), _of(code, runs), _data_of(root, params, point))
             job = Job(point.key, text, point.subject, runs, _of(code, runs), tracking_uri(root), travels)
             found.append(Errand(job, setting, basis, point, waits_for))
     return found
@@ -79,17 +81,18 @@ def _of(code: Mapping[str, str], runs: Sequence[StageRun]) -> dict[str, str]:
     return {run.stage: code[run.stage] for run in runs}
 
 
-def _values_of(root: Path, params: Params, runs: Sequence[StageRun]) -> dict[str, Any]:
+def _values_of(root: Path, values: Mapping[str, Any], runs: Sequence[StageRun]) -> dict[str, Any]:
     """The parameters that stages of the project depend on, as dvc.yaml has them."""
     stages = YAML(typ="safe").load((root / "dvc.yaml").read_text())["stages"]
     names = [name for run in runs for name in stages[run.stage].get("params", []) if isinstance(name, str)]
-    values = flat(params.model_dump(mode="json"))
-    return {key: value for key, value in values.items() if any(f"{key}.".startswith(f"{name}.") for name in names)}
+    return {
+        key: value for key, value in flat(values).items() if any(f"{key}.".startswith(f"{name}.") for name in names)
+    }
 
 
-def _without_others(params: Params, point: Point) -> Mapping[str, Any]:
+def _without_others(values: Mapping[str, Any], point: Point) -> Mapping[str, Any]:
     """The parameters; of subjects only the point's, and those of the kind that it is made of."""
-    kind, values = point.subject.row, params.model_dump(mode="json")
+    kind = point.subject.row
     own = values[kind.section][point.subject.name]
     counted = {KINDS[kind.made_of].section} if kind.made_of else set()
     others = {other.section for other in KINDS.values()} - counted

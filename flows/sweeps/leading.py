@@ -149,7 +149,7 @@ class Sweep:
     def _show_progress(self, going: int) -> None:
         ended = self._done + len(self._failed)
         seconds = (time.perf_counter() - self._started) / max(ended, 1) * (self._total - ended)
-        left = f", about {duration(seconds)} left" if ended else ""
+        left = f", about {duration(seconds)} left" if 0 < ended < self._total else ""
         text = f"{ended} of {self._total} points, {len(self._failed)} failed, {going} going on or next{left}"
         display.current().progress(self._label, ended / self._total, text)
 

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -136,7 +137,13 @@ def load_params(path: Path) -> Params:
     Raises:
         ConfigError: missing, not YAML, an unknown key (with a suggestion) or a value out of range.
     """
-    return parse_params(read_document(path), str(path))
+    return _read_once(_text_of(path), path)
+
+
+@lru_cache(maxsize=8)
+def _read_once(text: str, path: Path) -> Params:
+    """The same text is parsed once a process: every stage asks, and a file of hundreds of problems takes a second."""
+    return parse_params(_document_of(text, path), str(path))
 
 
 def parse_params(values: Mapping[str, Any], where: str) -> Params:
@@ -177,14 +184,29 @@ def read_document(path: Path) -> Any:
     Raises:
         ConfigError: missing, not YAML, or not sections.
     """
+    return _document_of(_text_of(path), path)
+
+
+def _text_of(path: Path) -> str:
     try:
-        document = round_trip().load(names_as_text(path.read_text()))
+        return path.read_text()
     except FileNotFoundError as e:
         raise ConfigError(
             f"{path}: no such parameter file; run in the project's folder, or name one with --params."
         ) from e
-    except (YAMLError, UnicodeDecodeError, IsADirectoryError) as e:
-        raise ConfigError(f"{path}: expected YAML, got {' '.join(str(e).split())}") from e
+    except (UnicodeDecodeError, IsADirectoryError) as e:
+        raise _not_yaml(path, e) from e
+
+
+def _not_yaml(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{path}: expected YAML, got {' '.join(str(error).split())}")
+
+
+def _document_of(text: str, path: Path) -> Any:
+    try:
+        document = round_trip().load(names_as_text(text))
+    except YAMLError as e:
+        raise _not_yaml(path, e) from e
     if not isinstance(document, Mapping):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(document).__name__}.")
     return document
