@@ -92,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        for workers in map(int, arguments.workers.split(",")):
+        for workers in map(int, filter(None, arguments.workers.split(","))):
             rows.append(seconds(project_of(Path(scratch) / f"of-{workers}", arguments.problems), workers))
             print(rows[-1], flush=True)
         killed = moved(project_of(Path(scratch) / "killed", arguments.problems))

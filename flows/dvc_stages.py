@@ -47,6 +47,7 @@ class DvcStages:
         self._locks = locks
         with clear_errors("dvc"):
             self._repo = Repo(str(root))
+        dvc_travel.keep_remotes(self._repo)
         self._files: dict[str, tuple[object, Any]] = {}
         self._loaded: dict[Address, tuple[object, str, Any]] = {}
 

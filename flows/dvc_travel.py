@@ -38,6 +38,19 @@ def remote_errors(repo: Any, what: str) -> Iterator[None]:
         ) from e
 
 
+def keep_remotes(repo: Any) -> None:
+    """One client a remote in a process: DVC makes one for each question, and half a second goes into one for S3."""
+    made: dict[str | None, Any] = {}
+    make = repo.cloud.get_remote
+
+    def get_remote(name: str | None = None, command: str = "<command>") -> Any:
+        if name not in made:
+            made[name] = make(name, command)
+        return made[name]
+
+    repo.cloud.get_remote = get_remote
+
+
 def send(repo: Any, entry: Any) -> None:
     """Put the outputs of a recorded stage into the remote, then what finds them by the stage's inputs."""
     for objects in entry.get_used_objs().values():

@@ -56,6 +56,17 @@ def _launch(settings: Settings) -> None:
     else:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_OF_THE_CALLER)}
         run_quietly([supervisord(), "-c", _file(settings)], env=inherited | NO_TELEMETRY, cwd=settings.folder)
+        _wait_for_supervisor(settings)
+
+
+def _wait_for_supervisor(settings: Settings) -> None:
+    """It goes into the background before it says what its process is."""
+    deadline = time.monotonic() + START_UP_SECONDS
+    while not _has_process(settings):
+        if time.monotonic() > deadline:
+            log = settings.folder / "logs" / "supervisord.log"
+            raise ServersError(f"the supervisor of the servers did not start; the end of {log} says why.")
+        time.sleep(0.05)
 
 
 def upgrade(settings: Settings) -> str:
