@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 import flows.cli_parts  # further commands; telemetry off before anything else is imported
+import flows.cli_registry
 import flows.cli_servers
 import flows.cli_sweep  # noqa: F401
 from flows.app import app, enter_project, interruptible, main, run_kind

@@ -207,9 +207,13 @@ def _made(root: Path, subject: Subject) -> Iterator[str]:
         why = card.get("not_registered") or "no student is of the method that is registered (transfer.register)"
         yield escape(f"model    none: {why}")
     else:
-        aliases = "".join(f" @{a}" for a in card["aliases"]) or ", no alias: a gate was not met"
+        aliases = "".join(f" @{a}" for a in card["aliases"]) or ", no alias"
         yield f"model    models:/{card['registered_model']}/{card['version']}{escape(aliases)}"
-    for gate in card["gates"]:
+    if card.get("doubt"):
+        yield escape(f"doubt    {card['doubt']}")
+    if card.get("champion") not in (None, card["version"]):
+        yield escape(f"champion version {card['champion']}: {card['why']}")
+    for gate in [*card["gates"], *card.get("against_champion", ())]:
         if not gate["passed"]:
             yield f"gate     {escape(gate['gate'])} not met: {escape(gate['text'])}"
     yield f"run      {card['run_id']} in {escape(tracking_uri(root))}"

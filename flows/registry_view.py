@@ -10,18 +10,23 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+_DOUBT = "seam.doubt"
+"""Tag of a version, as tasks.tracking.aliases writes it."""
 
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """Versions of one registered model, oldest first, and its aliases (alias -> version)."""
+    """Versions of one registered model, oldest first, its aliases (alias -> version), and doubts of versions."""
 
     name: str
     versions: tuple[int, ...]
     aliases: dict[str, int]
+    doubts: dict[int, str] = field(default_factory=dict)
+    """Version -> which of its gates it missed when it was last judged."""
 
 
 def registered_model(uri: str, name: str) -> RegisteredModel | None:
@@ -86,8 +91,14 @@ def _from_sqlite(database: Path, name: str) -> RegisteredModel:
         aliases = connection.execute(
             "SELECT alias, version FROM registered_model_aliases WHERE name = ?", (name,)
         ).fetchall()
+        doubts = connection.execute(
+            "SELECT version, value FROM model_version_tags WHERE name = ? AND key = ? AND value != ''", (name, _DOUBT)
+        ).fetchall()
     return RegisteredModel(
-        name, tuple(int(v) for (v,) in versions), {alias: int(version) for alias, version in aliases}
+        name,
+        tuple(int(v) for (v,) in versions),
+        {alias: int(version) for alias, version in aliases},
+        {int(version): text for version, text in doubts},
     )
 
 
@@ -100,7 +111,9 @@ def _from_server(uri: str, name: str) -> RegisteredModel:
             "registered_model"
         ]
         aliases = {a["alias"]: int(a["version"]) for a in model.get("aliases", [])}
-    return RegisteredModel(name, tuple(sorted(int(v["version"]) for v in found)), aliases)
+    doubts = {int(v["version"]): t["value"] for v in found for t in v.get("tags", []) if t["key"] == _DOUBT}
+    doubts = {version: text for version, text in doubts.items() if text}
+    return RegisteredModel(name, tuple(sorted(int(v["version"]) for v in found)), aliases, doubts)
 
 
 def _get(url: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:

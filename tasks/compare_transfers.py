@@ -14,6 +14,7 @@ from tasks.report.comparison import (
     Measured,
     best_student,
     compare_methods,
+    paired_with,
     read_students,
     references,
 )
@@ -62,7 +63,10 @@ def compare_transfers(context: StageContext) -> StageResult:
         context.progress(0.3, "paired intervals")
         rows = compare_methods(context, students)
     chosen = best_student(students, context.params.transfer.registered_method)
-    verdicts = judge_student(policy, chosen.metrics, references(rows)) if chosen is not None else []
+    verdicts = []
+    if chosen is not None:
+        paired = paired_with(chosen, students, policy.evidence.level, context.params.seed)
+        verdicts = judge_student(policy, chosen.metrics, references(rows), paired, chosen.chance)
     warnings = [
         *data.get("warnings", ()),
         *attack["warnings"],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from seam.checkpoint import digest_of
 from seam.data.prepared import load_prepared
 from seam.files import write_json, write_text
 from tasks.inputs.problem import load_compacted, problem_source
@@ -14,6 +16,7 @@ from tasks.project.stage import StageContext, StageResult, main
 from tasks.report.card import Evidence, build_card, read_evidence
 from tasks.report.problem import plots, render_report
 from tasks.tracking.claims import check_counts, exported_claim
+from tasks.tracking.contest import Standing
 from tasks.tracking.evidence import SEARCH_HISTORY, DataUsed, History, RunEvidence, metric_values
 from tasks.tracking.gates import Verdict, judge
 from tasks.tracking.policy import POLICY, load_policy
@@ -38,15 +41,47 @@ def register_model(context: StageContext) -> StageResult:
     check_counts(context)
     evidence = read_evidence(context)
     model = context.params.register_model.model
-    verdicts = judge(policy, model, evidence.evaluated, evidence.attacked)
+    verdicts = judge(policy, model, evidence.evaluated, evidence.attacked, chance(evidence.split))
 
     def publish(registration: Mapping[str, Any], out: Path) -> RunFiles:
         return _publish(context, evidence, verdicts, registration, out)
 
     served = served_model(context, evidence, policy.description)
-    result = register(context, Payload(run_evidence(context, evidence), verdicts, served, publish), policy.alias)
+    payload = Payload(run_evidence(context, evidence), verdicts, standing(context, evidence), served, publish)
+    result = register(context, payload, policy)
     measured = {name: evidence.evaluated[model][name] for name in ("accuracy", "density")}
     return context.result({**result.summary, **measured})
+
+
+def chance(split: Mapping[str, Any]) -> float:
+    """Test accuracy of always guessing the commonest class, by split_dataset/summary.json."""
+    counts = split.get("counts", {}).get("test") or dict.fromkeys(split["classes"], 1)
+    return float(max(counts.values()) / sum(counts.values()))
+
+
+def standing(context: StageContext, evidence: Evidence) -> Standing:
+    """What other versions are held against."""
+    model = context.params.register_model.model
+    entry = {**evidence.evaluated[model], **evidence.attacked.get(model, {})}
+    attack = asdict(context.params.evaluate_robustness)
+    return Standing.of(
+        entry,
+        int(entry["num_images"]),
+        digest_of(evidence.hashes["dataset_sha256"], list(evidence.split["classes"])),
+        attack=digest_of(evidence.hashes["source_sha256"], attack),
+        **_timed(evidence.export),
+    )
+
+
+def _timed(export: Mapping[str, Any]) -> dict[str, Any]:
+    """Time and conditions of the largest batch on its fastest engine; nothing where the machine is not known."""
+    machine, batches = export["hardware"].get("cpu"), export.get("fastest") or {}
+    if machine is None or not batches:
+        return {}
+    batch = max(batches, key=lambda name: int(name.removeprefix("batch")))
+    found = batches[batch]["reengineered"]
+    timed = f"{found['engine']}, {batch}, {machine}"
+    return {"milliseconds": float(found["latency_ms_p50"]), "timed": timed}
 
 
 def run_evidence(context: StageContext, evidence: Evidence) -> RunEvidence:

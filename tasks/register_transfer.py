@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from seam.checkpoint import digest_of
 from seam.data.prepared import ImageData
 from seam.errors import DataError
 from seam.files import read_json, read_rows, sha256_file, write_json
@@ -18,6 +19,7 @@ from seam.networks.student import Student, student
 from tasks.inputs.target import target_data, transfer_source
 from tasks.project.stage import StageContext, StageResult, main
 from tasks.project.students import StudentName
+from tasks.tracking.contest import Standing
 from tasks.tracking.environment import data_dvc, made_with
 from tasks.tracking.evidence import DataUsed, History, RunEvidence, metric_values
 from tasks.tracking.gates import Verdict
@@ -41,7 +43,7 @@ def register_transfer(context: StageContext) -> StageResult:
     """
     policy = load_policy(context.root / POLICY)
     comparison = read_json(context.artifact("compare_transfers", "comparison.json"))
-    verdicts = [Verdict(**gate) for gate in comparison["gates"]]
+    verdicts = [Verdict.from_dict(gate) for gate in comparison["gates"]]
     hashes = _hashes(context)
     chosen = comparison["registered"]
     served = None if chosen is None else served_student(context, chosen, policy.description)
@@ -49,8 +51,15 @@ def register_transfer(context: StageContext) -> StageResult:
     def publish(registration: Mapping[str, Any], out: Path) -> RunFiles:
         return _publish(context, comparison, hashes, registration, out)
 
-    payload = Payload(run_evidence(context, comparison, hashes), verdicts, served, publish)
-    return register(context, payload, policy.alias)
+    evidence = run_evidence(context, comparison, hashes)
+    return register(context, Payload(evidence, verdicts, _standing(comparison, hashes), served, publish), policy)
+
+
+def _standing(comparison: Mapping[str, Any], hashes: Mapping[str, str]) -> Standing:
+    """What other versions are held against; of no images where nothing is registered."""
+    chosen = comparison["registered"] or {"accuracy": 0.0, "num_images": 0}
+    test = digest_of(hashes["dataset_sha256"], list(comparison["classes"]))
+    return Standing.of(chosen, chosen["num_images"], test, attack=hashes["adversarial_sha256"])
 
 
 def run_evidence(context: StageContext, comparison: Mapping[str, Any], hashes: Mapping[str, str]) -> RunEvidence:
@@ -161,8 +170,8 @@ def _publish(
 ) -> RunFiles:
     """Write the card; it, report, tables and plot are the run's files."""
     card = {
-        **registration,
         **comparison,
+        **registration,
         "params": context.params.model_dump(mode="json"),
         "hashes": {**hashes, **data_dvc(context.root)},
         **made_with(context.root),

@@ -14,24 +14,28 @@ from tasks.project.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBLEMS = {"digit-0": ["0"], "low-digits": ["0", "1", "2", "3", "4"]}
-POLICY = """
+POLICY = """# As committed, but for made-up results of a few images: they may tell nothing.
 alias: champion
+evidence: {above_chance: false}
 description: Takes uint8 images, returns class names and probabilities.
 gates:
   accuracy_drop:
     against: source
     at_most: 0.005
     or_images: 1
+    within: 1
   fewer_weights:
     against: source
     at_most: 0.5
   defect_inheritance_increase:
     against: standard_finetuned
     at_most: 0.0
+    within: 1
 transfer_gates:
   accuracy_drop:
     against: standard
     at_most: 0.02
+    within: 1
   defect_inheritance_share:
     against: standard
     at_most: 0.5
@@ -39,6 +43,7 @@ network_gates:
   accuracy_drop:
     at_most: 0.005
     or_images: 1
+    within: 1
 """
 
 

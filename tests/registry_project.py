@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from seam.compaction import ENGINE_BLOCK, compact
@@ -62,6 +63,17 @@ def register_there(root: Path) -> None:
     register_model(StageContext("register_model", load_params(root / "params.yaml"), root, Subject("problem", "zero")))
 
 
+def other_result(context: StageContext, seed: int) -> None:
+    """Put other weights in the place of those that are registered; as many, at the same places."""
+    path = context.artifact("finetune", "reengineered_finetuned.safetensors")
+    generator = torch.Generator().manual_seed(seed)
+    changed = {
+        name: tensor * (1 + torch.rand(tensor.shape, generator=generator)) if tensor.is_floating_point() else tensor
+        for name, tensor in load_file(path).items()
+    }
+    save_file(changed, path)
+
+
 def _write_data(context: StageContext) -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(12, dtype=np.int64) % 3
@@ -78,6 +90,7 @@ def _write_data(context: StageContext) -> None:
         "num_train": 6,
         "num_val": 2,
         "num_test": 4,
+        "counts": {"test": {"zero": 2, "other": 2}},
         "val_from": "train",
         "seed": 0,
     }

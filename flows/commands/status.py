@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -35,6 +35,9 @@ def show_status(root: Path, names: Sequence[str], console: Console) -> None:
         where = str(report.relative_to(root)) if report.is_file() else "none yet"
         models.add_row(subject.name, *_model(root, params, subject), where)
     console.print(models)
+    for subject in itertools.chain.from_iterable(subjects.values()):
+        for line in _doubts(root, params, subject):
+            console.print(f"[yellow]doubt[/yellow]  {escape(line)}", soft_wrap=True)
 
 
 def _stages(root: Path, cache: StageCache, runs: Sequence[StageRun]) -> Table:
@@ -66,6 +69,19 @@ def _model(root: Path, params: Params, subject: Subject) -> tuple[str, str, str]
         return "", "", ""
     name = subject.registered_name(params)
     return name, *_registered(registered_model(tracking_uri(root), name))
+
+
+def _doubts(root: Path, params: Params, subject: Subject) -> Iterator[str]:
+    """A champion that no longer meets its gates."""
+    if subject.row.registers is None:
+        return
+    model = registered_model(tracking_uri(root), subject.registered_name(params))
+    champion = None if model is None else model.aliases.get("champion")
+    if model is not None and champion in model.doubts:
+        yield (
+            f"models:/{model.name}@champion, version {champion}: {model.doubts[champion]}; it stays until a better one"
+            f" comes, or `seam rollback {model.name}`"
+        )
 
 
 def _registered(model: RegisteredModel | None) -> tuple[str, str]:

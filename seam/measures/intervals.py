@@ -1,10 +1,12 @@
-"""Paired confidence intervals of the difference between two students that were measured on the same images."""
+"""Confidence intervals: of a share of images, and of the difference between two networks that were measured."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -45,7 +47,58 @@ class Interval:
     high: float
     level: float
     """Confidence, in (0, 1)."""
-    resamples: int
+    resamples: int = 0
+    """0: by a formula."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of so many images."""
+
+    count: int
+    total: int
+
+    @classmethod
+    def of(cls, rate: float, total: int) -> Share:
+        """From a rate of whole images."""
+        return cls(round(rate * total), total)
+
+    @property
+    def rate(self) -> float:
+        """NaN of no images."""
+        return self.count / self.total if self.total else math.nan
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Where the rate of all such images lies; of no images anywhere in [0, 1].
+
+        Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+        JASA 22, 1927.
+        """
+        if not self.total:
+            return 0.0, 1.0
+        z = NormalDist().inv_cdf((1 + level) / 2)
+        p, n = self.rate, self.total
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        middle, scale = p + z * z / (2 * n), 1 + z * z / n
+        return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def shares_interval(first: Share, second: Share, level: float = 0.95) -> Interval:
+    """The difference of two rates of which nothing but the counts is known, not image by image.
+
+    As for images that were drawn apart; where they are the same ones, and both networks fail on the
+    same, it is wider than it had to be.
+
+    Source: R. G. Newcombe, "Interval estimation for the difference between independent proportions",
+    Statistics in Medicine 17, 1998, method 10.
+    """
+    p, q = first.rate, second.rate
+    (p_low, p_high), (q_low, q_high) = first.interval(level), second.interval(level)
+    if math.isnan(p) or math.isnan(q):
+        return Interval(math.nan, -1.0, 1.0, level)
+    low = p - q - math.hypot(p - p_low, q_high - q)
+    high = p - q + math.hypot(p_high - p, q - q_low)
+    return Interval(p - q, max(-1.0, low), min(1.0, high), level)
 
 
 Students = Answers | Sequence[Answers]

@@ -96,7 +96,7 @@ def build_card(
         context: of register_model.
         evidence: of the problem.
         verdicts: of the gates.
-        registration: registered_model, version, aliases, promoted, run_id, result_sha256.
+        registration: as tasks.tracking.registration gives it.
     """
     return {
         "problem": context.name,
@@ -104,7 +104,7 @@ def build_card(
         "model": context.params.register_model.model,
         **registration,
         "gates": [v.as_dict() for v in verdicts],
-        "warnings": gather_warnings(evidence),
+        "warnings": [*([registration["doubt"]] if registration.get("doubt") else ()), *gather_warnings(evidence)],
         "claims": claims(evidence, context.params.register_model.model),
         "seeds": {"seed": context.params.seed},
         "params": context.params.model_dump(mode="json"),

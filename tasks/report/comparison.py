@@ -38,6 +38,8 @@ class Measured:
     name: StudentName
     metrics: dict[str, Any]
     answers: Answers
+    chance: float
+    """Test accuracy of always guessing the commonest class."""
 
     def value(self, key: str) -> float | None:
         """A number of the metrics; "noise" and "pgd" are those below `random_noise` and `whitebox`."""
@@ -84,7 +86,8 @@ def _read(context: StageContext, name: StudentName, source_sha256: str) -> Measu
             f"{path}: expected the answers that metrics.json was made of, got others: a file was altered; run the stage"
             " transfer again."
         )
-    return Measured(name, metrics, Answers.of(clean, attacked, labels))
+    chance = float(labels.bincount().max() / len(labels))
+    return Measured(name, metrics, Answers.of(clean, attacked, labels), chance)
 
 
 def _silent(clean: torch.Tensor, attacked: torch.Tensor, labels: torch.Tensor) -> Inheritance:
@@ -104,6 +107,22 @@ def compare_methods(context: StageContext, students: Sequence[Measured]) -> dict
         by_method.setdefault(student.name.method, []).append(student)
     ordered = [m for m in context.params.transfer.methods if m in by_method]
     return {method: _row(context, method, by_method) for method in ordered}
+
+
+def paired_with(
+    chosen: Measured, students: Sequence[Measured], level: float, seed: int
+) -> dict[tuple[str, Measure], Interval | None]:
+    """(method, measure) -> how much one student differs from all of a method, on the same images."""
+    by_method: dict[str, list[Answers]] = {}
+    for student in students:
+        by_method.setdefault(student.name.method, []).append(student.answers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a rate is not defined; the table says so
+        return {
+            (method, measure): paired_interval(chosen.answers, answers, measure, seed, level=level)
+            for method, answers in by_method.items()
+            for measure in MEASURES
+        }
 
 
 def _row(context: StageContext, method: str, by_method: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from seam.checkpoint import digest_of
 from seam.data.prepared import load_prepared
 from seam.files import read_json, sha256_file, write_json
 from seam.measures.shipped import Claim
 from seam.networks.source import Preprocess
 from tasks.inputs.images import Images, project_images
 from tasks.project.stage import StageContext, StageResult
+from tasks.tracking.contest import Standing
 from tasks.tracking.environment import data_dvc, made_with
 from tasks.tracking.evidence import DataUsed, RunEvidence, metric_values
 from tasks.tracking.gates import judge_network
@@ -69,13 +73,14 @@ def register_made(context: StageContext, made: MadeNetwork) -> StageResult:
     metrics = read_json(context.artifact(made.stage, "metrics.json"))
     images = made.images or project_images(context)
     hashes = {"dataset_sha256": sha256_file(images.dataset), **made.hashes}
-    verdicts = judge_network(policy, metrics[made.key], metrics[made.against], made.against, metrics["num_test"])
+    result, before, num_test = metrics[made.key], metrics[made.against], metrics["num_test"]
+    chance = _chance(result, images)
+    verdicts = judge_network(policy, result, before, made.against, num_test, chance)
 
     def publish(registration: Mapping[str, Any], out: Path) -> RunFiles:
         card = {
             **registration,
             "not_registered": made.refused,
-            "gates": [verdict.as_dict() for verdict in verdicts],
             **metrics,
             "params": context.params.model_dump(mode="json"),
             "hashes": {**hashes, **data_dvc(context.root)},
@@ -91,7 +96,25 @@ def register_made(context: StageContext, made: MadeNetwork) -> StageResult:
     sizes = {key: metrics[key] for key in (made.key, made.against)}
     tags = {tag_name(name): value for name, value in hashes.items()}
     evidence = RunEvidence([], metric_values(made.stage, sizes, _MEASURED), data, tags)
-    return register(context, Payload(evidence, verdicts, served, publish), policy.alias)
+    standing = _standing(made, metrics, hashes)
+    return register(context, Payload(evidence, verdicts, standing, served, publish), policy)
+
+
+def _chance(result: Mapping[str, Any], images: Images) -> float:
+    """Test accuracy of always guessing the commonest class: by the confusion matrix, or by the data set."""
+    of_each = [sum(row) for row in result.get("confusion", ())]
+    counts = of_each or np.bincount(load_prepared(images.dataset).y_test).tolist()
+    return float(max(counts) / sum(counts))
+
+
+def _standing(made: MadeNetwork, metrics: Mapping[str, Any], hashes: Mapping[str, str]) -> Standing:
+    """What other versions are held against."""
+    data = {name: value for name, value in hashes.items() if name.endswith("dataset_sha256")}
+    test = digest_of(data, list(made.classes), metrics["num_test"])
+    result, conditions = metrics[made.key], metrics.get("conditions", {})
+    timed = json.dumps(conditions, sort_keys=True)
+    time = {"milliseconds": result.get("latency_ms_p50"), "timed": timed} if conditions else {}
+    return Standing.of(result, metrics["num_test"], test, **time)
 
 
 def tag_name(name: str) -> str:

@@ -25,9 +25,3 @@ def owner_of(tags: Mapping[str, str]) -> Worker | None:
         return Worker(tags["seam.host"], tags.get("seam.machine"), int(tags["seam.pid"]), started)
     except (KeyError, ValueError):
         return None
-
-
-def may_be_alive(tags: Mapping[str, str]) -> bool:
-    """Whether the process that tags name goes on, as far as can be said from here."""
-    worker = owner_of(tags)
-    return worker is not None and not worker.is_gone

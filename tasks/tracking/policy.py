@@ -27,6 +27,7 @@ def _known(name: str) -> str:
 
 Reference = Annotated[str, AfterValidator(_known)]
 """A method that a transfer's student is compared with: the mean of its students over the seeds."""
+_SETS = (["gates"], ["champion_gates"], ["transfer_gates"], ["network_gates"])
 POLICY = Path("mlflow") / "registry.yaml"
 """The registry policy, in the project's folder."""
 
@@ -35,14 +36,25 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AccuracyDrop(_Strict):
-    """Test accuracy may be at most this much (a fraction) below the reference's."""
+class _Certain(_Strict):
+    """A gate on a rate of the test images."""
 
-    against: Compared = "source"
+    within: float = Field(default=0.05, gt=0, le=1)
+    """What the interval of the difference has to exclude: one that is this much (a fraction) for the
+    worse. Where the test images are too few for that, nothing passes."""
+
+
+class _AccuracyDrop(_Certain):
     at_most: float = Field(ge=-1, le=1)
     or_images: int = Field(default=0, ge=0)
     """A drop of this many test images passes too: on a small test split one image can be more than
     `at_most`."""
+
+
+class AccuracyDrop(_AccuracyDrop):
+    """Test accuracy may be at most this much (a fraction) below the reference's."""
+
+    against: Compared = "source"
 
 
 class FewerWeights(_Strict):
@@ -52,7 +64,7 @@ class FewerWeights(_Strict):
     at_most: float = Field(default=1.0, gt=0, le=1)
 
 
-class DefectInheritanceIncrease(_Strict):
+class DefectInheritanceIncrease(_Certain):
     """The defect inheritance rate may be at most this much (a fraction) above the reference's."""
 
     against: ComparedUnderAttack = "standard_finetuned"
@@ -67,18 +79,17 @@ class Gates(_Strict):
     defect_inheritance_increase: DefectInheritanceIncrease | None = None
 
 
-class StudentAccuracyDrop(_Strict):
+class StudentAccuracyDrop(_AccuracyDrop):
     """A student's test accuracy may be at most this much (a fraction) below the reference's."""
 
     against: Reference = YARDSTICK.name
-    at_most: float = Field(ge=-1, le=1)
-    or_images: int = Field(default=0, ge=0)
-    """A drop of this many test images passes too: on a small test split one image can be more than
-    `at_most`."""
 
 
-class DefectInheritanceShare(_Strict):
-    """A student's defect inheritance rate may be at most this share of the reference's."""
+class DefectInheritanceShare(_Certain):
+    """A student's defect inheritance rate may be at most this share of the reference's, and is lower beyond the noise.
+
+    Where the reference inherits nothing, `within` is what has to be excluded.
+    """
 
     against: Reference = YARDSTICK.name
     at_most: float = Field(ge=0, le=1)
@@ -91,13 +102,8 @@ class TransferGates(_Strict):
     defect_inheritance_share: DefectInheritanceShare | None = None
 
 
-class NetworkAccuracyDrop(_Strict):
+class NetworkAccuracyDrop(_AccuracyDrop):
     """Test accuracy may be at most this much (a fraction) below that of what a network is made of."""
-
-    at_most: float = Field(ge=-1, le=1)
-    or_images: int = Field(default=0, ge=0)
-    """A drop of this many test images passes too: on a small test split one image can be more than
-    `at_most`."""
 
 
 class NetworkGates(_Strict):
@@ -106,12 +112,55 @@ class NetworkGates(_Strict):
     accuracy_drop: NetworkAccuracyDrop | None = None
 
 
+class Loss(_Certain):
+    """What a rate may lose (a fraction) against the champion's."""
+
+    at_most: float = Field(ge=0, le=1)
+
+
+class Times(_Strict):
+    """How many times the champion's a number may be."""
+
+    at_most: float = Field(ge=1, le=100)
+
+
+class ChampionGates(_Strict):
+    """What a version may lose against the present champion; one that is null does not apply.
+
+    The version has to be better beyond the noise in one of accuracy, defect inheritance and weights.
+    """
+
+    accuracy_drop: Loss | None = Loss(at_most=0.0)
+    defect_inheritance_increase: Loss | None = Loss(at_most=0.01)
+    weights: Times | None = Times(at_most=1.1)
+    """Non-zero weights. Better: so many times fewer."""
+    milliseconds: Times | None = Times(at_most=1.2)
+    """Where both were timed on the same machine, engine and batch; times of two runs do not tell who is
+    better."""
+
+
+class EvidencePolicy(_Strict):
+    """What the gates take for shown."""
+
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    """Confidence of the intervals."""
+    above_chance: bool = True
+    """Whether the accuracy has to be above that of always guessing the commonest class, beyond its interval."""
+
+
+_Alias = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
 class RegistryPolicy(_Strict):
     """The whole of `mlflow/registry.yaml`."""
 
-    alias: str = Field(default="champion", pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    alias: _Alias = "champion"
+    challenger_alias: _Alias = "challenger"
+    """Of the newest version that is not the champion."""
     description: str = ""
+    evidence: EvidencePolicy = EvidencePolicy()
     gates: Gates
+    champion_gates: ChampionGates = ChampionGates()
     transfer_gates: TransferGates = TransferGates()
     network_gates: NetworkGates = NetworkGates()
 
@@ -145,13 +194,15 @@ def _explain(error: Any, path: Path) -> str:
     if error["type"] == "extra_forbidden":
         sets = {
             (): RegistryPolicy.model_fields,
+            ("evidence",): EvidencePolicy.model_fields,
             ("gates",): Gates.model_fields,
+            ("champion_gates",): ChampionGates.model_fields,
             ("transfer_gates",): TransferGates.model_fields,
             ("network_gates",): NetworkGates.model_fields,
         }
         known = list(sets.get(tuple(sections), {"against": None, "at_most": None}))
         close = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
-        kind = "gate" if sections in (["gates"], ["transfer_gates"], ["network_gates"]) else "key"
+        kind = "gate" if sections in _SETS else "key"
         return f"{path}: unknown {kind} '{key}'; " + (
             f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}."
         )

@@ -1,4 +1,4 @@
-"""The model registry: one version for each result, the alias by the gates' verdict."""
+"""The model registry: one version for each result; which of them has an alias is in `tasks.tracking.aliases`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,8 @@ from seam.files import sha256_file
 from seam.inference.export import export_serving_onnx
 from seam.measures.shipped import Claim, check_shipped
 from seam.networks.source import Preprocess
-from tasks.tracking.owner import may_be_alive, owner_tags
+from tasks.tracking.owner import owner_of, owner_tags
+from tasks.tracking.turns import unless_code
 
 SERVING_CODE = Path(__file__).with_name("serving_model.py")
 RESULT = "seam.result_sha256"
@@ -68,19 +70,27 @@ class ServedModel:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def find_or_create_version(client: MlflowClient, run_id: str, served: ServedModel) -> ModelVersion:
-    """The version of this result, made in this run when there is none yet.
-
-    Of two that are made at once the one with the higher number goes: whoever made it sees the other.
-    """
-    try:
+def make_registered_model(client: MlflowClient, served: ServedModel) -> None:
+    """The model that versions are of, if there is none yet."""
+    with unless_code("RESOURCE_ALREADY_EXISTS"):
         client.create_registered_model(served.name, description=served.description)
-    except MlflowException as e:
-        if e.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    if (version := _first_version(client, served)) is not None:
-        return version
-    model_id = _find_logged_model(client, run_id, served.result_sha256) or _log_model(client, run_id, served)
+
+
+def find_version(client: MlflowClient, served: ServedModel) -> ModelVersion | None:
+    """The version of this result with the lowest number."""
+    return min(_same(client, served), key=lambda version: int(version.version), default=None)
+
+
+def find_or_log_model(client: MlflowClient, run_id: str, served: ServedModel) -> str:
+    """A logged model of this result, whole, which nobody else is about to register; its id."""
+    return _left_model(client, run_id, served.result_sha256) or _log_model(client, run_id, served)
+
+
+def create_version(client: MlflowClient, run_id: str, served: ServedModel, model_id: str) -> ModelVersion:
+    """The version of a logged model, in a turn (tasks.tracking.turns) in which there was none.
+
+    An answer that is lost on its way has the client ask again, and there are two: one goes.
+    """
     source = client.get_logged_model(
         model_id
     ).artifact_location  # a models:/ address is looked up in the process-wide store, not the client's
@@ -92,39 +102,41 @@ def find_or_create_version(client: MlflowClient, run_id: str, served: ServedMode
         tags={RESULT: served.result_sha256},
         description=served.description,
     )
-    first = _first_version(client, served) or made
-    if first.version != made.version:
-        client.delete_model_version(made.name, made.version)
+    first = find_version(client, served) or made
+    for version in _same(client, served):
+        if version.version != first.version:
+            client.delete_model_version(version.name, version.version)
     return first
 
 
-def _first_version(client: MlflowClient, served: ServedModel) -> ModelVersion | None:
-    """The version of this result with the lowest number."""
+def drop_unused(client: MlflowClient, model_id: str, version: ModelVersion) -> None:
+    """Delete a logged model of a result that has a version of another one."""
+    if model_id not in version.source:
+        with suppress(MlflowException):  # another process may have found it, too
+            client.delete_logged_model(model_id)
+
+
+def _same(client: MlflowClient, served: ServedModel) -> list[ModelVersion]:
     versions = client.search_model_versions(f"name = '{served.name}'")
-    same = [version for version in versions if version.tags.get(RESULT) == served.result_sha256]
-    return min(same, key=lambda version: int(version.version), default=None)
+    return [version for version in versions if version.tags.get(RESULT) == served.result_sha256]
 
 
-def set_alias(client: MlflowClient, version: ModelVersion, alias: str, promoted: bool) -> list[str]:
-    """Give the version the alias, or take it from this version (never from another); returns the version's aliases."""
-    aliases = client.get_registered_model(version.name).aliases
-    holds = str(aliases.get(alias, "")) == str(version.version)
-    if promoted and not holds:
-        client.set_registered_model_alias(version.name, alias, version.version)
-    elif holds and not promoted:
-        client.delete_registered_model_alias(version.name, alias)
-    return sorted(client.get_model_version(version.name, version.version).aliases)
+def _left_model(client: MlflowClient, run_id: str, digest: str) -> str | None:
+    """A whole model that a killed registration left; half-written ones that nobody goes on with are deleted.
 
-
-def _find_logged_model(client: MlflowClient, run_id: str, digest: str) -> str | None:
-    """A whole model that a killed registration left; half-written ones that nobody goes on with are deleted."""
+    Those of processes that may be alive are theirs.
+    """
     experiment = client.get_run(run_id).info.experiment_id
     found = None
     for model in client.search_logged_models([experiment], f"tags.`{RESULT}` = '{digest}'"):
+        worker = owner_of(model.tags)
+        if worker is None or not worker.is_gone:
+            continue
         if model.status == LoggedModelStatus.READY:
             found = model.model_id
-        elif not may_be_alive(model.tags):
-            client.delete_logged_model(model.model_id)
+        else:
+            with suppress(MlflowException):  # another process may do so, too
+                client.delete_logged_model(model.model_id)
     return found
 
 

@@ -167,6 +167,7 @@ def _register(database: Path, model: str) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS model_versions (name, version, current_stage)")
         connection.execute("CREATE TABLE IF NOT EXISTS registered_model_aliases (name, alias, version)")
+        connection.execute("CREATE TABLE IF NOT EXISTS model_version_tags (name, version, key, value)")
         connection.execute("DELETE FROM model_versions WHERE name = ?", (model,))
         connection.execute("INSERT INTO model_versions VALUES (?, 1, 'None')", (model,))
 

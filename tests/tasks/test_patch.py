@@ -163,7 +163,9 @@ def test_it_is_registered_once_and_serves(
         counts[label][CLASSES.index(said)] += 1
     assert counts == metrics["patched"]["confusion"]
     (project / "mlflow/registry.yaml").write_text(POLICY.partition("network_gates")[0])
-    assert register_patch(context(project, "register_patch")).summary["aliases"] == "", "no gate: nothing is promoted"
+    assert register_patch(context(project, "register_patch")).summary["aliases"] == "champion", "it stays"
+    card = read_json(project / "artifacts/fix/register_patch/card.json")
+    assert "no longer meets network_gates" in card["doubt"], "no gate: nothing is promoted"
     none = context(project, patches={"fix": {"of": "parts", "class": "red"}})
     patch(none)
     assert register_patch(replace(none, stage="register_patch")).summary["registered_model"] is None

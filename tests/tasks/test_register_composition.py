@@ -134,7 +134,7 @@ def test_killed_run_again_and_composed_again_it_is_one_version(project: Path, mo
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(registration, "set_alias", kill)
+        patch.setattr(registration, "settle", kill)
         with pytest.raises(Killed):
             register(project)
     assert register(project) == FIRST
@@ -144,7 +144,7 @@ def test_killed_run_again_and_composed_again_it_is_one_version(project: Path, mo
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED" and len(client.search_logged_models([run.info.experiment_id])) == 1
     (project / "mlflow/registry.yaml").write_text(POLICY.partition("network_gates")[0])
-    assert register(project)["aliases"] == "", "no gate: nothing is promoted"
+    assert register(project)["aliases"] == "champion" and "network_gates" in card_of(project)["doubt"], "it stays"
 
 
 def test_another_choice_of_classes_is_another_version(project: Path) -> None:
@@ -167,12 +167,12 @@ def test_where_no_source_has_all_classes_each_is_asked_about_its_own(project: Pa
     assert card["best_source"] is None and " of sources on 16 test images" in card["gates"][0]["text"]
 
 
-def test_a_network_that_is_worse_than_the_best_source_gets_no_alias(project: Path, edit_json: Edit) -> None:
+def test_a_network_that_is_worse_than_the_best_source_is_a_challenger(project: Path, edit_json: Edit) -> None:
     def worse(metrics: dict[str, Any]) -> None:
         metrics["composed"]["accuracy"] = metrics["best_source"]["accuracy"] - 2 / 16
 
     edit_json(project / METRICS, worse)
-    assert register(project) == {**FIRST, "aliases": ""}
+    assert register(project) == {**FIRST, "aliases": "challenger"}
     assert "2 images fewer right" in card_of(project)["gates"][0]["text"]
 
 

@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.pyfunc import load_model
 
+from flows.registry_view import registered_model
 from seam.errors import TrackingError
 from seam.files import read_json, sha256_file
 from tasks.project.environment import tracking_uri
@@ -27,7 +28,7 @@ from tasks.report.card import read_evidence
 from tasks.tracking import registration
 from tasks.tracking.versions import SERVING_CODE
 from tests.processes import exit_statuses
-from tests.registry_project import register_there
+from tests.registry_project import other_result, register_there
 
 NAME = "seam-zero"
 Edit = Callable[[Path, Callable[[dict[str, Any]], None]], None]
@@ -177,7 +178,7 @@ def test_a_result_is_known_by_what_it_is_made_of(registry_project: StageContext)
     assert version.tags["seam.result_sha256"] == card["result_sha256"]
 
 
-def test_a_missed_gate_keeps_the_version_without_the_alias_and_says_why(
+def test_a_missed_gate_keeps_the_version_as_challenger_and_says_why(
     registry_project: StageContext, edit_json: Edit, caplog: pytest.LogCaptureFixture
 ) -> None:
     edit_json(
@@ -186,7 +187,7 @@ def test_a_missed_gate_keeps_the_version_without_the_alias_and_says_why(
     )
     with caplog.at_level(logging.WARNING):
         result = register_model(registry_project)
-    assert (result.summary["version"], result.summary["aliases"]) == (1, "")
+    assert (result.summary["version"], result.summary["aliases"]) == (1, "challenger")
     assert (
         "gate accuracy_drop not met: accuracy 94.00% against 95.00% of source on 200 test images: 2 images fewer right"
         in caplog.text
@@ -197,12 +198,40 @@ def test_a_missed_gate_keeps_the_version_without_the_alias_and_says_why(
     assert the_run(registry_project).info.status == "FINISHED"
 
 
-def test_a_tightened_gate_takes_the_alias_back(registry_project: StageContext) -> None:
+def test_a_champion_that_misses_a_tightened_gate_stays_with_a_doubt(registry_project: StageContext) -> None:
     register_model(registry_project)
     policy = registry_project.root / "mlflow" / "registry.yaml"
     policy.write_text(policy.read_text().replace("at_most: 0.5\n", "at_most: 0.1\n"))
-    assert register_model(registry_project).summary["aliases"] == ""
-    assert client_of(registry_project).get_registered_model(NAME).aliases == {}
+    assert register_model(registry_project).summary["aliases"] == "champion"
+    assert client_of(registry_project).get_registered_model(NAME).aliases == {"champion": 1}
+    card = read_json(registry_project.artifact("register_model", "card.json"))
+    doubt = "version 1 is @champion and no longer meets fewer_weights: it stays until a better one comes"
+    assert card["promoted"] and doubt in card["doubt"] and card["warnings"][0] == card["doubt"]
+    assert doubt in registry_project.artifact("register_model", "report.html").read_text()
+    uri = tracking_uri(registry_project.root)
+    found = registered_model(uri, NAME)
+    assert found is not None and found.doubts == {1: "gates not met: fewer_weights"}
+    policy.write_text(policy.read_text().replace("at_most: 0.1\n", "at_most: 0.5\n"))
+    register_model(registry_project)
+    found = registered_model(uri, NAME)
+    assert found is not None and found.doubts == {} and found.aliases == {"champion": 1}
+
+
+def test_another_result_is_held_against_the_champion(registry_project: StageContext, edit_json: Edit) -> None:
+    """With figures of a thousand images and other weights each time: noise, a lower one, one that is better."""
+    champions = []
+    for seed, accuracy in ((1, 0.96), (2, 0.963), (3, 0.955), (4, 0.99)):
+        other_result(registry_project, seed)
+        edit_json(
+            registry_project.artifact("evaluate", "metrics.json"),
+            lambda m, accuracy=accuracy: m["reengineered_finetuned"].update(accuracy=accuracy, num_images=1000),
+        )
+        register_model(registry_project)
+        champions.append(read_json(registry_project.artifact("register_model", "card.json"))["champion"])
+        page = registry_project.artifact("register_model", "report.html").read_text()
+        assert ("Against the champion" in page) is (seed > 1)
+    assert champions == [1, 1, 1, 4]
+    assert client_of(registry_project).get_registered_model(NAME).aliases == {"champion": 4, "challenger": 3}
 
 
 def register_and_die_at(name: str, root: Path) -> None:
@@ -211,7 +240,7 @@ def register_and_die_at(name: str, root: Path) -> None:
     register_there(root)
 
 
-@pytest.mark.parametrize("interrupted", ["log_evidence", "set_alias", "log_files"])
+@pytest.mark.parametrize("interrupted", ["log_evidence", "create_version", "settle", "log_files"])
 def test_killed_anywhere_and_run_again_ends_the_same(registry_project: StageContext, interrupted: str) -> None:
     assert exit_statuses([(register_and_die_at, (interrupted, registry_project.root))]) == [-signal.SIGKILL]
     assert the_run(registry_project).info.status == "RUNNING"
@@ -228,7 +257,7 @@ def test_a_failure_marks_the_run_failed_and_publishes_nothing(
     def fail(*args: Any) -> None:
         raise TrackingError("no")
 
-    monkeypatch.setattr(registration, "find_or_create_version", fail)
+    monkeypatch.setattr(registration, "create_version", fail)
     with pytest.raises(TrackingError):
         register_model(registry_project)
     assert the_run(registry_project).info.status == "FAILED"

@@ -17,6 +17,8 @@ from tasks.project.environment import tracking_uri
 from tasks.register_transfer import register_transfer
 from tests.tasks.transfer_project import CLASSES, context_of, student_folder
 
+CARD = "artifacts/flowers/register_transfer/card.json"
+
 
 def registered(root: Path) -> Any:
     return MlflowClient(tracking_uri=tracking_uri(root), registry_uri=tracking_uri(root))
@@ -64,6 +66,8 @@ def test_the_best_student_is_registered_once_and_serves(
     expected = load_file(student_folder(project, "seam") / "predictions.safetensors")["clean"]
     assert list(answer["class"]) == [CLASSES[i] for i in expected]
     write_json(path, {**read_json(path), "gates": [{**passing[0], "passed": False}]})
-    assert register_transfer(context_of(project, "register_transfer")).summary["aliases"] == ""
+    doubtful = register_transfer(context_of(project, "register_transfer")).summary
+    assert doubtful["aliases"] == "champion", "it stays, with a doubt"
+    assert "no longer meets accuracy_drop" in read_json(project / CARD)["doubt"]
     write_json(path, {**read_json(path), "registered": None, "gates": []})
     assert register_transfer(context_of(project, "register_transfer")).summary["registered_model"] is None

@@ -48,7 +48,7 @@ def test_the_verdict_counts_images() -> None:
 
 @pytest.mark.parametrize(("or_images", "passed"), [(0, False), (1, False), (2, True)])
 def test_on_a_small_test_split_a_few_images_may_be_allowed(or_images: int, passed: bool) -> None:
-    gate = {"at_most": 0.005, "or_images": or_images}
+    gate = {"at_most": 0.005, "or_images": or_images, "within": 0.1}
     (verdict,) = judge(policy(accuracy_drop=gate), OURS, evaluated(0.98, 1.0, images=100), {})
     assert verdict.passed is passed
     assert ("or of 2 images" in verdict.text) is passed
