@@ -63,7 +63,7 @@ def compare_transfers(context: StageContext) -> StageResult:
         context.progress(0.3, "paired intervals")
         rows = compare_methods(context, students)
     chosen = best_student(students, context.params.transfer.registered_method)
-    verdicts = []
+    verdicts: list[Verdict] = []
     if chosen is not None:
         paired = paired_with(chosen, students, policy.evidence.level, context.params.seed)
         verdicts = judge_student(policy, chosen.metrics, references(rows), paired, chosen.chance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from seam.errors import ConfigError
 from tasks.project.environment import tracking_uri
 from tasks.tracking.aliases import GATES, Aliases, Model, promote, roll_back
 from tasks.tracking.policy import POLICY, load_policy
-from tasks.tracking.store import connect, tracking_errors
+from tasks.tracking.store import connect, sqlite_file, tracking_errors
 from tasks.tracking.turns import QUEUE, turn
 
 _DIGESTS = {"result_sha256": "seam.result_sha256", "source_sha256": "seam.source_sha256"}
@@ -30,7 +31,7 @@ def versions(root: Path, name: str) -> list[dict[str, Any]]:
         ConfigError: there is no such model, or the registry policy is not valid.
         TrackingError: the registry cannot be used.
     """
-    client = connect(root)
+    client = _client(root, name)
     with tracking_errors(tracking_uri(root)):
         model = _model(root, client, name)
     return [_row(model, number) for number in sorted(model.versions, reverse=True)]
@@ -43,7 +44,7 @@ def promote_version(root: Path, name: str, version: int, why: str, *, force: boo
         ConfigError: there is no such version, or it misses a gate and is not forced; see `versions`.
         TrackingError: the registry cannot be used.
     """
-    client, uri = connect(root), tracking_uri(root)
+    client, uri = _client(root, name), tracking_uri(root)
     with tracking_errors(uri), turn(client, uri, plain(name)) as keep:
         model = _model(root, client, name)
         before = model.champion
@@ -59,7 +60,7 @@ def roll_back_version(root: Path, name: str, version: int | None, why: str) -> s
         ConfigError: there is none, or it never had the alias; see `versions`.
         TrackingError: the registry cannot be used.
     """
-    client, uri = connect(root), tracking_uri(root)
+    client, uri = _client(root, name), tracking_uri(root)
     with tracking_errors(uri), turn(client, uri, plain(name)) as keep:
         model = _model(root, client, name)
         before = model.champion
@@ -82,13 +83,25 @@ def plain(name: str) -> str:
     return name.removeprefix("models:/").partition("@")[0].partition("/")[0]
 
 
+def _client(root: Path, name: str) -> MlflowClient:
+    """A store that is not there yet is not made to look into it."""
+    database = sqlite_file(tracking_uri(root))
+    if database is not None and not database.is_file():
+        raise _unknown(plain(name), ())
+    return connect(root)
+
+
+def _unknown(name: str, known: Sequence[str]) -> ConfigError:
+    listed = f"it has {', '.join(sorted(known))}" if known else "nothing is registered yet"
+    return ConfigError(f"{name}: expected a registered model, the registry has no such one; {listed}.")
+
+
 def _model(root: Path, client: MlflowClient, name: str) -> Model:
     name = plain(name)
     policy = load_policy(root / POLICY)
     known = [model.name for model in client.search_registered_models() if model.name != QUEUE]
     if name not in known:
-        listed = f"it has {', '.join(sorted(known))}" if known else "nothing is registered yet"
-        raise ConfigError(f"{name}: expected a registered model, the registry has no such one; {listed}.")
+        raise _unknown(name, known)
     return Model(client, name, Aliases(policy.alias, policy.challenger_alias))
 
 

@@ -95,6 +95,9 @@ def test_version(shared_project: Path) -> None:
         (["report", "--problem", "digit-3"], "no report yet: artifacts/digit-3/register_model/report.html"),
         (["report", "--target", "roses"], "params.yaml has no target to transfer to; add one"),
         (["serve", "--problem", "digit-3"], "no version has the alias champion"),
+        (["versions", "nobody"], "nobody: expected a registered model, the registry has no such one; nothing is reg"),
+        (["promote", "seam-digit-3", "1"], "seam-digit-3: expected a registered model"),
+        (["rollback", "models:/seam-digit-3@champion"], "seam-digit-3: expected a registered model"),
         (["serve"], "--restructuring NAME or --composition NAME or --patch NAME, one of them"),
     ],
 )

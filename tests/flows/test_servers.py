@@ -33,6 +33,7 @@ from tasks.project.stage import StageContext
 from tasks.register_model import register_model
 from tasks.tracking.runs import finish_run, open_run
 from tasks.tracking.store import connect
+from tests.drill.storm import Storm
 from tests.processes import exit_statuses
 from tests.registry_project import make_registry_project, register_there
 
@@ -231,3 +232,9 @@ def test_all_is_lost_and_restored(here: StageContext, settings: Settings) -> Non
     with pytest.raises(ServersError, match="--replace"):
         restore_backup(settings, second, replace=False)
     assert champion_says() == said
+
+
+def test_a_short_storm(here: StageContext, settings: Settings, tmp_path: Path) -> None:
+    """Many register at once, some are killed, one reads the champion all the time; `make storm` is the long form."""
+    storm = Storm(tmp_path, settings.mlflow_url, processes=4, registrations=4, results=8)
+    assert storm.rage(share_killed=0.3, most_kills=4) == [], storm.said()

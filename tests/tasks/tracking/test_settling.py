@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import random
 import shutil
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 
+from flows.commands.versions import show_versions
 from seam.errors import ConfigError
 from tasks.tracking.aliases import Aliases, Model
 from tasks.tracking.by_hand import promote_version, roll_back_version, versions
@@ -179,3 +183,14 @@ def test_the_best_of_eight_is_champion_in_whatever_order_they_come(
         best = [max(order[: n + 1]) for n in range(8)]
         assert [order[(champion or 0) - 2] for champion in champions] == best, "never worse, at any moment"
         shutil.rmtree(tmp_path / str(i))
+
+
+def test_the_table_of_versions(registry: Registry) -> None:
+    registry.add(0.90)
+    registry.add(0.95, MISSED)
+    console = Console(width=200, record=True, file=io.StringIO())
+    show_versions(registry.root, f"models:/{NAME}", console, as_json=False)
+    _, *rows = [line for line in console.export_text().splitlines() if "@" in line]
+    assert "@champion" in rows[0] and " met " in rows[0] and ": champion (the first that meets the gates)" in rows[0]
+    show_versions(registry.root, NAME, console, as_json=True)
+    assert [row["version"] for row in json.loads(console.export_text())] == [2, 1]
