@@ -108,8 +108,8 @@ class Model:
             self._note(version, _CAME, "found with the alias, not noted by whoever gave it")
 
     def challenge(self, version: int) -> None:
-        """Give it the alias of the newest version that is not the champion."""
-        if self.holders.get(self.aliases.challenger) != version:
+        """Give it the alias of the challenger, unless a newer one has it."""
+        if self.holders.get(self.aliases.challenger, 0) < version:
             self.client.set_registered_model_alias(self.name, self.aliases.challenger, str(version))
             self.holders[self.aliases.challenger] = version
 

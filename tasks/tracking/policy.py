@@ -200,7 +200,7 @@ def _explain(error: Any, path: Path) -> str:
             ("transfer_gates",): TransferGates.model_fields,
             ("network_gates",): NetworkGates.model_fields,
         }
-        known = list(sets.get(tuple(sections), {"against": None, "at_most": None}))
+        known = list(sets.get(tuple(sections), ("against", "at_most", "or_images", "within")))
         close = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
         kind = "gate" if sections in _SETS else "key"
         return f"{path}: unknown {kind} '{key}'; " + (

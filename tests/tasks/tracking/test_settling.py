@@ -185,6 +185,24 @@ def test_the_best_of_eight_is_champion_in_whatever_order_they_come(
         shutil.rmtree(tmp_path / str(i))
 
 
+def test_a_move_that_was_not_noted_is_noted_later(registry: Registry) -> None:
+    """As after a kill between the two."""
+    registry.add(0.90)
+    registry.add(0.905)
+    registry.client.set_registered_model_alias(NAME, "champion", "2")
+    registry.judge(2, 0.905)
+    (line,) = registry.model().trace(2)
+    assert (line.number, line.did) == (2, "champion") and "not noted" in line.why
+    assert registry.model().before() == 1
+
+
+def test_the_challenger_is_the_newest(registry: Registry) -> None:
+    for accuracy in (0.95, 0.90, 0.91):
+        registry.add(accuracy)
+    registry.judge(2, 0.90)
+    assert registry.holders == {"champion": 1, "challenger": 3}
+
+
 def test_the_table_of_versions(registry: Registry) -> None:
     registry.add(0.90)
     registry.add(0.95, MISSED)

@@ -1,4 +1,4 @@
-"""Many processes register at once, on SQLite and behind a server; some are killed. PostgreSQL: tests/flows/test_servers."""
+"""Many processes register at once, on SQLite and behind a server; some are killed. And tests/flows/test_servers."""
 
 from __future__ import annotations
 
