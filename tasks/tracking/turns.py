@@ -67,11 +67,12 @@ class _Ticket:
         began, first, since = time.monotonic(), "", time.monotonic()
         while True:
             queue = self._queue()
-            if not self._own(queue):  # at first; or it was taken for dead
+            own = self._own(queue)
+            if not own:  # at first; or it was taken for dead
                 self._draw()
                 continue
             ahead, now = queue[0], time.monotonic()
-            if self._own([ahead]):
+            if ahead is own[0]:
                 return
             seen = f"{ahead.version} {ahead.tags.get(_HEARD)}"
             if seen != first:
@@ -86,7 +87,7 @@ class _Ticket:
                     f" {PATIENCE / 60:.0f} minutes ({worker.host if worker else 'unknown'}, version {ahead.version} of"
                     f" {QUEUE}); end it, or delete that version."
                 )
-            time.sleep(min(1.0, 0.05 * len(queue)) * random.uniform(0.5, 1.5))
+            time.sleep(min(2.0, 0.15 * queue.index(own[0])) * random.uniform(0.7, 1.3))
 
     def keep(self) -> None:
         """Raise unless the turn is still ours."""
@@ -109,7 +110,7 @@ class _Ticket:
         tags = {_OF: self.name, _TOKEN: self.token, **owner_tags()}
         for left in reversed(range(_TRIES)):
             try:
-                self.client.create_model_version(QUEUE, f"{_OF}:{self.token}", tags=tags, await_creation_for=None)
+                self.client.create_model_version(QUEUE, f"seam://turn/{self.token}", tags=tags, await_creation_for=0)
                 return
             except MlflowException as e:
                 if not left or e.get_http_status_code() < 500:  # type: ignore[no-untyped-call]

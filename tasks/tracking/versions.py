@@ -111,7 +111,7 @@ def create_version(client: MlflowClient, run_id: str, served: ServedModel, model
 
 def drop_unused(client: MlflowClient, model_id: str, version: ModelVersion) -> None:
     """Delete a logged model of a result that has a version of another one."""
-    if model_id not in version.source:
+    if model_id not in (version.source or ""):
         with suppress(MlflowException):  # another process may have found it, too
             client.delete_logged_model(model_id)
 

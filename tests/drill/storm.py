@@ -33,6 +33,8 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it has a thread, which a forked process would miss
 
 import mlflow  # noqa: E402
+import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402  else each process would
+import mlflow.store.tracking.sqlalchemy_store  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
@@ -191,6 +193,7 @@ class Storm:
         reads = self.folder / "reads.jsonl"
         register = threading.Thread(target=self._register_all, args=(roots,))
         register.start()
+        threading.Thread(target=self._tell, daemon=True).start()
         while not any(meets(result) for _, result in self.ended.when) and register.is_alive():
             time.sleep(0.05)
         reader = self.processes.Process(target=read_champion, args=(self.uri, reads, stop))
@@ -200,6 +203,17 @@ class Storm:
         stop.set()
         reader.join(60)
         return [*self.ended.failed, *self._wrong_reads(reads), *self._wrong_versions()]
+
+    def _tell(self) -> None:
+        """Now and then how far it is, for who waits."""
+        number = sum(map(len, self.jobs))
+        while len(self.ended.when) < number:
+            time.sleep(30)
+            done, killed, failed = len(self.ended.when), self.ended.killed, len(self.ended.failed)
+            print(
+                f"{time.monotonic() - self.began:5.0f} s  {done} of {number}, {killed} killed, {failed} failed",
+                flush=True,
+            )
 
     def _register_all(self, roots: list[Path]) -> None:
         slots = [

@@ -111,6 +111,12 @@ def test_the_projects_policy_is_valid(tmp_path: Path) -> None:
             "gates: {fewer_weights: {}}\ntransfer_gates: {accuracy_drop: {against: seam, at_most: 0}}",
             f"one of {REFERENCES}, got 'seam'",
         ),
+        (
+            "gates: {fewer_weights: {}}\nchampion_gates: {weight: {at_most: 2}}",
+            "unknown gate 'champion_gates.weight'; did you mean 'weights'?",
+        ),
+        ("gates: {fewer_weights: {}}\nchampion_gates: {weights: {at_most: 0.5}}", "champion_gates.weights.at_most"),
+        ("gates: {fewer_weights: {}}\nevidence: {levle: 0.9}", "unknown key 'evidence.levle'; did you mean 'level'?"),
         ("gates: {}", "expected at least one gate"),
         ("alias: a b\ngates: {fewer_weights: {}}", "alias"),
         ("- 1", "registry.yaml"),
