@@ -62,7 +62,7 @@ def chance(split: Mapping[str, Any]) -> float:
 def standing(context: StageContext, evidence: Evidence) -> Standing:
     """What other versions are held against."""
     model = context.params.register_model.model
-    entry = {**evidence.evaluated[model], **evidence.attacked.get(model, {})}
+    entry = {**evidence.attacked.get(model, {}), **evidence.evaluated[model]}
     attack = asdict(context.params.evaluate_robustness)
     return Standing.of(
         entry,
