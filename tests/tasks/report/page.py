@@ -19,6 +19,10 @@ REGISTRATION = {
     "promoted": True,
     "run_id": "r",
     "result_sha256": "d",
+    "champion": 1,
+    "against_champion": [],
+    "why": "the first that meets the gates",
+    "doubt": None,
 }
 
 
