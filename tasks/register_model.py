@@ -143,7 +143,8 @@ def served_model(context: StageContext, evidence: Evidence, description: str) ->
         image_size=params.data.image_size,
         example=load_prepared(context.artifact("validate_data", "dataset.safetensors")).x_train[:2],
         description=f"{context.name} ({', '.join(classes)}). {description}",
-        tags={
+        tags={f"seam.{name}": evidence.hashes[name] for name in ("source_sha256", "mask_sha256", "weights_sha256")}
+        | {
             f"seam.fastest.{batch}": winner(sides["reengineered"], evidence)
             for batch, sides in evidence.export.get("fastest", {}).items()
         },

@@ -122,6 +122,7 @@ def served_student(context: StageContext, chosen: Mapping[str, Any], description
             f"{context.name}: {source.info.architecture} transferred by {chosen['method']}, {len(data.classes)}"
             f" classes. {description}"
         ),
+        tags={"seam.source_sha256": source.info.sha256, "seam.student_sha256": chosen["student_sha256"]},
     )
 
 

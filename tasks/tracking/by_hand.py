@@ -17,8 +17,6 @@ from tasks.tracking.policy import POLICY, load_policy
 from tasks.tracking.store import connect, sqlite_file, tracking_errors
 from tasks.tracking.turns import QUEUE, turn
 
-_DIGESTS = {"result_sha256": "seam.result_sha256", "source_sha256": "seam.source_sha256"}
-
 
 def versions(root: Path, name: str) -> list[dict[str, Any]]:
     """Every version, newest first.
@@ -112,7 +110,7 @@ def _row(model: Model, number: int) -> dict[str, Any]:
         "aliases": sorted(alias for alias, holder in model.holders.items() if holder == number),
         "gates": {gate["gate"]: gate["passed"] for gate in json.loads(tags.get(GATES, "[]"))},
         "doubt": model.doubt(number),
-        "digests": {name: tags[tag] for name, tag in _DIGESTS.items() if tag in tags},
+        "digests": {tag.removeprefix("seam."): said for tag, said in sorted(tags.items()) if "sha256" in tag},
         "date": datetime.fromtimestamp(made / 1000, UTC).isoformat(timespec="seconds"),
         "trace": [vars(line) for line in model.trace(number)],
     }

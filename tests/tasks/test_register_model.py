@@ -53,6 +53,10 @@ def test_one_run_one_version_with_the_alias(
     client, run = client_of(registry_project), the_run(registry_project)
     assert result.summary["version"] == 1
     assert result.summary["aliases"] == "champion"
+    version = client.get_model_version(NAME, "1")
+    assert {name: version.tags[f"seam.{name}"] for name in ("source_sha256", "mask_sha256")} == {
+        name: run.data.tags[f"seam.{name}"] for name in ("source_sha256", "mask_sha256")
+    }
     assert run.info.status == "FINISHED"
     assert run.data.params["search.alpha"] == "1.0"
     assert run.data.metrics["evaluate/reengineered_finetuned/accuracy"] == 0.96
