@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from seam.errors import TrackingError
+from seam.errors import NoAnswerError
 from tasks.tracking.owner import owner_of, owner_tags
 from tasks.tracking.store import LOST, locked, shown
 
@@ -29,11 +29,9 @@ _OF, _TOKEN, _HEARD = "seam.turn", "seam.token", "seam.heard"
 LEASE = 90.0
 """Seconds without a sign of life from another machine, measured by whoever waits: longer than a call to the server may
 take with its retries."""
-PATIENCE = 1800.0
-"""Seconds to wait for a turn."""
 _TRIES = 200
 Keep = Callable[[], None]
-"""Makes sure that the turn is still ours, and says so to those that wait; raises a TrackingError if it is not."""
+"""Makes sure that the turn is still ours, and says so to those that wait; raises a NoAnswerError if it is not."""
 
 
 @contextmanager
@@ -41,7 +39,7 @@ def turn(client: MlflowClient, uri: str, name: str) -> Iterator[Keep]:
     """Have the model `name` of the store at `uri` alone; what is given is to be called before each step that counts.
 
     Raises:
-        TrackingError: the turn was not to be had within `PATIENCE` seconds.
+        MlflowException: the registry cannot be used.
     """
     if not uri.startswith(("http://", "https://")):
         with locked(uri):
@@ -64,7 +62,7 @@ class _Ticket:
 
     def wait(self) -> None:
         """Until it is the lowest."""
-        began, first, since = time.monotonic(), "", time.monotonic()
+        first, since = "", time.monotonic()
         while True:
             queue = self._queue()
             own = self._own(queue)
@@ -81,19 +79,13 @@ class _Ticket:
             if (worker is not None and worker.is_gone) or now - since > LEASE:
                 self._delete(str(ahead.version))
                 continue
-            if now - began > PATIENCE:
-                raise TrackingError(
-                    f"{self.name} in {shown(self.uri)}: another process has been registering for"
-                    f" {PATIENCE / 60:.0f} minutes ({worker.host if worker else 'unknown'}, version {ahead.version} of"
-                    f" {QUEUE}); end it, or delete that version."
-                )
             time.sleep(min(2.0, 0.15 * queue.index(own[0])) * random.uniform(0.7, 1.3))
 
     def keep(self) -> None:
         """Raise unless the turn is still ours."""
         own = self._own(self._queue())
         if not own:
-            raise TrackingError(
+            raise NoAnswerError(
                 f"{self.name} in {shown(self.uri)}: nothing was heard of this process for {LEASE:.0f} s, another one"
                 " registers; run the stage again."
             )

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from mlflow import MlflowClient
 
-from seam.errors import TrackingError
+from seam.errors import NoAnswerError
 from tasks.tracking import turns
 from tasks.tracking.turns import QUEUE, turn
 from tests.processes import exit_statuses
@@ -85,7 +85,7 @@ def test_a_machine_that_is_not_heard_of_is_passed_over_and_notices(
     assert not got.is_set()
     other.join(20)
     assert got.is_set()
-    with pytest.raises(TrackingError, match="nothing was heard of this process for 1 s, another one registers"):
+    with pytest.raises(NoAnswerError, match="nothing was heard of this process for 1 s, another one registers"):
         keep()
     held.__exit__(None, None, None)
     assert waiting(mlflow_server) == []
