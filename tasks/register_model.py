@@ -9,8 +9,9 @@ from typing import Any
 
 from seam.data.prepared import load_prepared
 from seam.files import write_json, write_text
-from tasks.inputs.problem import load_compacted, problem_source
+from tasks.inputs.problem import load_compacted, load_model, problem_source
 from tasks.project.stage import StageContext, StageResult, main
+from tasks.provenance.pieces import save_pieces
 from tasks.report.card import Evidence, build_card, read_evidence
 from tasks.report.problem import plots, render_report
 from tasks.tracking.claims import check_counts, exported_claim
@@ -44,7 +45,12 @@ def register_model(context: StageContext) -> StageResult:
         return _publish(context, evidence, verdicts, registration, out)
 
     served = served_model(context, evidence, policy.description)
-    result = register(context, Payload(run_evidence(context, evidence), verdicts, served, publish), policy.alias)
+
+    def pieces(folder: Path) -> None:
+        save_pieces(load_model(context, model), context.artifact("search", "mask.safetensors"), folder)
+
+    payload = Payload(run_evidence(context, evidence), verdicts, served, publish, pieces)
+    result = register(context, payload, policy.alias)
     measured = {name: evidence.evaluated[model][name] for name in ("accuracy", "density")}
     return context.result({**result.summary, **measured})
 

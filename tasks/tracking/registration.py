@@ -9,7 +9,8 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from mlflow import MlflowClient
 
 from seam.files import write_text
 from tasks.project.stage import StageContext, StageResult
+from tasks.provenance.attest import attest
+from tasks.provenance.bom import Described
+from tasks.provenance.origin import origin_of
 from tasks.tracking.environment import data_dvc, hardware, versions
 from tasks.tracking.evidence import RunEvidence, log_evidence, run_tags
 from tasks.tracking.gates import Verdict
@@ -42,6 +46,9 @@ class Payload:
     """Given the registration (registered_model, version, aliases, promoted, run_id, and
     result_sha256 where something is registered) and the stage's new folder, writes card.json and
     what goes with it; returns the files of the run."""
+    pieces: Callable[[Path], None] | None = None
+    """Writes into a folder of the version what its network can be put together from again; None:
+    nothing is."""
 
 
 def register(context: StageContext, payload: Payload, alias: str) -> StageResult:
@@ -62,7 +69,7 @@ def register(context: StageContext, payload: Payload, alias: str) -> StageResult
         registration |= {"promoted": promoted, "run_id": run_id}
         if payload.served is not None:
             context.progress(0.4, "register the model")
-            served = payload.served
+            served = _attested(context, payload, payload.served)
             registration |= unless_raced(lambda: _version(client, run_id, served, alias, promoted))
         _tell(context, payload.verdicts)
         context.progress(0.7, "report")
@@ -98,6 +105,13 @@ def _version(client: MlflowClient, run_id: str, served: ServedModel, alias: str,
         "aliases": set_alias(client, version, alias, promoted),
         "result_sha256": served.result_sha256,
     }
+
+
+def _attested(context: StageContext, payload: Payload, served: ServedModel) -> ServedModel:
+    """The same, published with what it comes from."""
+    described = Described(served.name, served.result_sha256, served.made_of, served.classes)
+    origin = origin_of(context, payload.evidence)
+    return replace(served, attest=partial(attest, described=described, origin=origin, pieces=payload.pieces))
 
 
 def _environment(context: StageContext) -> dict[str, Any]:
