@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.app import app, enter_project, interruptible

@@ -65,6 +65,9 @@ def verify_model(
         checks = verify(folder, trust, place if with_source else None, expected)
     for check in checks:
         typer.echo(f"{'ok' if check.passed else 'NOT OK':6}  {check.name}: {check.text}")
+    if checks[-1].passed and len(checks) == 2:
+        why = "a version of this kind has none" if with_source else "--without-source"
+        typer.echo(f"        mask and weights were not held against a source: {why}")
     if not checks[-1].passed:
         raise ProvenanceError(f"{model}: {checks[-1].name}: {checks[-1].text}.")
 

@@ -66,18 +66,17 @@ def make_keys(root: Path, replace: bool = False) -> Keys:
     _check_outside(root, folder)
     private = folder / _PRIVATE
     is_new = replace or not private.is_file()
+    if public.is_file() and not replace and (is_new or public.read_bytes() != _public_of(private)):
+        raise ProvenanceError(
+            f"{public}: expected the public key of {private}, got another; set {FOLDER} to the folder of its private"
+            " key, or `seam keys --replace` makes a new pair and keeps this one among those trusted."
+        )
     if is_new:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_private(private)
-    elif private_key() is None:
-        raise AssertionError("it is there")
+    private_key()
     content = _public_of(private)
     if public.is_file() and public.read_bytes() != content:
-        if not is_new:
-            raise ProvenanceError(
-                f"{public}: expected the public key of {private}, got another; set {FOLDER} to the folder of its"
-                " private key, or `seam keys --replace` makes a new pair and keeps this one among those trusted."
-            )
         public.replace(public.with_name(f"{PUBLIC.stem}-{fingerprint(public)[:12]}{PUBLIC.suffix}"))
     write_bytes(public, content)
     return Keys(private, public, fingerprint(public), is_new)
