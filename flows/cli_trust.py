@@ -76,3 +76,23 @@ def verify(
     given = None if source is None else here / source
     with interruptible():
         verify_model(root, folder or model, [here / k for k in keys], given, not without_source, (identity, issuer))
+
+
+@app.command()
+def rebuild(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered model, as seam-digit-0.")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or champion.")],
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Also one that is not signed: its parameters may name code to run.")
+    ] = False,
+) -> None:
+    """Make a version again, in a fresh clone at its commit, from its parameters and the data in the DVC remote.
+
+    Exit status 1 unless mask and outputs are the same; it says which package, code, data, parameter
+    or machine differs.
+    """
+    from flows.commands.rebuild import rebuild_version
+
+    root = enter_project()
+    with interruptible():
+        raise typer.Exit(rebuild_version(root, model, version, unsigned))

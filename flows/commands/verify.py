@@ -54,7 +54,7 @@ def verify_model(
     from tasks.provenance.fetch import fetch
     from tasks.provenance.verify import Expected, verify
 
-    trust = _trust(root, keys, sigstore)
+    trust = trusted(root, keys, sigstore)
     with tempfile.TemporaryDirectory() as temporary:
         folder, expected = Path(model), Expected()
         if isinstance(model, str):
@@ -84,14 +84,19 @@ def verified_copy(root: Path, address: str) -> Path:
     folder = state_folder(root) / "served" / address.removeprefix("models:/").replace("/", "-")
     shutil.rmtree(folder, ignore_errors=True)
     found = fetch(root, address, folder)
-    checks = verify(folder, _trust(root, (), (None, None)), None, found.expected)
+    checks = verify(folder, trusted(root), None, found.expected)
     if not checks[-1].passed:
         shutil.rmtree(folder)
         raise ProvenanceError(f"{address}: not served: {checks[-1].name}: {checks[-1].text}.")
     return folder
 
 
-def _trust(root: Path, keys: Sequence[Path], sigstore: tuple[str | None, str | None]) -> Trust:
+def trusted(root: Path, keys: Sequence[Path] = (), sigstore: tuple[str | None, str | None] = (None, None)) -> Trust:
+    """Whose signatures are believed: keys that were given, or those of the project, or an identity of Sigstore.
+
+    Raises:
+        ConfigError: half of an identity, or a key that is not there.
+    """
     identity, issuer = sigstore
     if (identity is None) != (issuer is None):
         raise ConfigError("expected --identity and --issuer together, got one of them.")

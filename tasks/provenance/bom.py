@@ -92,10 +92,10 @@ class ReadBom:
         parts: dict[str, Mapping[str, Any]] = {part["bom-ref"]: part for part in content["components"]}
         self.files = {ref.removeprefix(_FILE): _sha256(part) for ref, part in parts.items() if ref.startswith(_FILE)}
         """Path -> sha256."""
-        self.source, self.data = (
-            {**_properties(parts[ref]), "sha256": _sha256(parts[ref])} for ref in ("source", "data")
+        self.source, self.data, self.code = (
+            {**_properties(parts[ref]), "name": str(parts[ref]["name"]), "sha256": _sha256(parts[ref])}
+            for ref in ("source", "data", "code")
         )
-        self.code = {**_properties(parts["code"]), "sha256": _sha256(parts["code"])}
         self.params_sha256 = _sha256(parts["parameters"])
         self.params: dict[str, Any] = json.loads(_properties(parts["parameters"])["values"])
         self.made_of = {r.removeprefix("made_of:"): _sha256(p) for r, p in parts.items() if r.startswith("made_of:")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 import subprocess
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seam.files import read_json
+from seam.hardware import in_words
 from tasks.project.code_digests import code_sha256, digests_path
 from tasks.project.stage import StageContext
 from tasks.tracking.environment import data_dvc, git_commit
@@ -33,7 +35,8 @@ class Origin:
     params: Mapping[str, Any]
     """Every parameter, those of the subject alone among its kind."""
     code: Mapping[str, str]
-    """sha256 of the whole, git_commit, git_dirty, and code.STAGE of each stage of the kind, as far as known."""
+    """sha256 of the whole, python, machine, git_commit, git_dirty, and code.STAGE of each stage of the kind, as far as
+    known."""
     metrics: Mapping[str, float]
 
 
@@ -80,7 +83,7 @@ def is_changed(root: Path) -> bool:
 
 def _code(context: StageContext) -> dict[str, str]:
     stages = {stage.name for stage in context.whole.row.stages}
-    found = {"sha256": code_sha256()}
+    found = {"sha256": code_sha256(), "python": platform.python_version(), "machine": in_words()}
     if commit := git_commit(context.root):
         found |= {"git_commit": commit, "git_dirty": str(is_changed(context.root)).lower()}
     path = digests_path(context.root)

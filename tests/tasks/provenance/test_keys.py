@@ -46,7 +46,7 @@ def test_without_a_key_nothing_is_signed(root: Path, model: Path) -> None:
 
 def test_a_key_that_others_may_read_is_refused(root: Path, model: Path) -> None:
     make_keys(root).private.chmod(0o640)
-    for use in (private_key, lambda: make_keys(root)):
+    for use in (private_key, lambda: sign(model), lambda: make_keys(root)):
         with pytest.raises(ProvenanceError, match="chmod 600"):
             use()
 
