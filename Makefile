@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks drill clean
+.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks drill flips clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ gpu-check: ## Measure the search on one GPU in 8 minutes (benchmarks/README.md).
 drill: servers-install ## A sweep while workers, scheduler, servers and network are taken away in turn (docs/operator.md).
 	$(BIN)/python tests/drill/drill.py $(ARGS)
 	$(BIN)/python tests/drill/automations.py
+
+flips: install ## Flip 2,000 bits of a registered version, each to be found; ARGS="models:/NAME@champion" (docs/trust.md).
+	$(BIN)/python benchmarks/flips.py $(ARGS)
 
 duel: $(VENV)/.duel ## Us and the strongest rivals at the same measured time; ARGS="--data FOLDER" (docs/duel.md).
 	$(BIN)/python benchmarks/duel/run.py $(ARGS)
