@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -24,7 +21,7 @@ from tasks.provenance.verify import Expected
 from tasks.tracking.store import connect, one_line, tracking_errors
 from tasks.tracking.versions import RESULT
 
-_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d{1,9}))")
 
 
 @dataclass(frozen=True)
@@ -55,10 +52,10 @@ def fetch(root: Path, address: str, folder: Path) -> Fetched:
     if found is None:
         raise ConfigError(f"{address}: expected models:/NAME@ALIAS, models:/NAME/VERSION or a folder.")
     client, uri = connect(root), tracking_uri(root)
-    with tracking_errors(uri), _artifacts_of(uri):
+    with tracking_errors(uri):
         version = _version(client, address, **found.groupdict())
         where = client.get_model_version_download_uri(version.name, version.version)
-        _copy(where, folder)
+        _copy(where, uri, folder)
     expected = Expected(str(version.name), version.tags.get(RESULT))
     return Fetched(folder, str(version.name), str(version.version), expected)
 
@@ -74,8 +71,8 @@ def _version(client: MlflowClient, address: str, name: str, alias: str | None, v
         raise ConfigError(f"{address}: not in the registry ({one_line(e, 120)}); `seam status` lists what is.") from e
 
 
-def _copy(where: str, folder: Path) -> None:
-    """Copy what is at an artifact address."""
+def _copy(where: str, uri: str, folder: Path) -> None:
+    """Copy what is at an artifact address of the tracking store at `uri`."""
     parts = urlsplit(where)
     folder.mkdir(parents=True)
     if parts.scheme in ("", "file"):
@@ -84,10 +81,16 @@ def _copy(where: str, folder: Path) -> None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name, follow_symlinks=False)
         return
-    repository = get_artifact_repository(where)
+    repository = get_artifact_repository(where, tracking_uri=uri, registry_uri=uri)
     _check_size(repository, where)
     repository.download_artifacts("", str(folder))
     files_in(folder)
+
+
+def _is_inside(path: str) -> bool:
+    """Whether the path that a store names is one below the folder it is copied to."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith(("/", "\\")) and ".." not in parts and "\\" not in path
 
 
 def _check_size(repository: Any, where: str) -> None:
@@ -97,6 +100,8 @@ def _check_size(repository: Any, where: str) -> None:
     while waiting:
         path, depth = waiting.pop()
         for entry in repository.list_artifacts(path or None):
+            if not _is_inside(entry.path):
+                raise ProvenanceError(f"{where}: expected files in its own folder, got {entry.path!r}.")
             if entry.is_dir:
                 waiting.append((entry.path, depth + 1))
             else:
@@ -104,14 +109,3 @@ def _check_size(repository: Any, where: str) -> None:
         check_limits(where, files, size, depth)
         if len(waiting) > 1_000:
             raise ProvenanceError(f"{where}: expected at most {DEEPEST} folders deep, got thousands of folders.")
-
-
-@contextmanager
-def _artifacts_of(uri: str) -> Iterator[None]:
-    """MLflow finds a server's artifacts by the address that the process has."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
