@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def save_pieces(network: nn.Module, mask: Path, folder: Path) -> None:
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in sorted(network.state_dict().items())}
     for name, kept in masks.items():
         tensors[_NETWORK + name] = tensors[_NETWORK + name][kept]
-    shutil.copyfile(mask, folder / MASK)
+    write_bytes(folder / MASK, mask.read_bytes())
     write_bytes(folder / WEIGHTS, save(tensors))
 
 

@@ -16,14 +16,16 @@ import pytest
 import torch
 from mlflow.pyfunc import load_model
 
+from seam.compaction import ENGINE_BLOCK, compact
 from seam.files import sha256_file
+from seam.inference.export import export_serving_onnx
 from seam.masks.pack import load_mask_pack, save_mask_pack
 from seam.networks.build import build
 from seam.networks.source import load_source, save_source
 from tasks.provenance import folder as limits
 from tasks.provenance.bom import BOM, FOLDER, NETWORK
 from tasks.provenance.keys import make_keys
-from tasks.provenance.pieces import MASK
+from tasks.provenance.pieces import MASK, load_pieces, put_together, save_pieces
 from tasks.provenance.signing import SIGNATURE, Trust, sign
 from tasks.provenance.verify import Check, Expected, verify
 from tests.tasks.provenance.conftest import Signed
@@ -211,6 +213,30 @@ def test_a_signed_mask_of_something_else_is_found(signed: Signed) -> None:
     save_mask_pack(more, pack.source_sha256, path)
     sign_again(signed)
     assert "of the bill" in wrong_with(signed).text
+
+
+@pytest.mark.parametrize("model", ["reengineered_finetuned", "reengineered"])
+def test_weights_that_moved_are_counted_and_only_fine_tuning_moves_them(signed: Signed, model: str) -> None:
+    source, pieces = load_source(signed.source), load_pieces(signed.folder / FOLDER)
+    network = put_together(pieces, source)
+    name, mask = next((n, m) for n, m in pieces.pack.masks.items() if m.any())
+    with torch.no_grad():
+        weight = network.network.get_parameter(name)
+        weight[tuple(mask.nonzero()[0])] += 0.5
+    save_pieces(network, signed.folder / FOLDER / MASK, signed.folder / FOLDER)
+    compacted = compact(network, source.example(), ENGINE_BLOCK).module
+    export_serving_onnx(compacted, source.preprocess(), source.info.image_shape, signed.folder / NETWORK)
+
+    def made_by(bill: dict[str, Any]) -> None:
+        about = bill["metadata"]["component"]["properties"]
+        next(p for p in about if p["name"] == "seam:model")["value"] = model
+
+    sign_again(signed, made_by)
+    last, total = checked(signed)[-1], sum(int(m.sum()) for m in pieces.pack.masks.values())
+    assert last.name == "weights"
+    assert last.passed == (model == "reengineered_finetuned")
+    assert f"1 of {total} kept weights" in last.text
+    assert ("moved, by 0.5 at most" in last.text) == last.passed
 
 
 def test_another_source_is_found(signed: Signed, tmp_path: Path) -> None:
