@@ -47,7 +47,10 @@ def register_model(context: StageContext) -> StageResult:
     served = served_model(context, evidence, policy.description)
 
     def pieces(folder: Path) -> None:
-        save_pieces(load_model(context, model), context.artifact("search", "mask.safetensors"), folder)
+        times = context.artifact("profile_source", "times.json")
+        is_timed = context.params.search.cost == "milliseconds"
+        mask = context.artifact("search", "mask.safetensors")
+        save_pieces(load_model(context, model), mask, folder, times if is_timed else None)
 
     payload = Payload(run_evidence(context, evidence), verdicts, served, publish, pieces)
     result = register(context, payload, policy.alias)

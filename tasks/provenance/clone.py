@@ -77,19 +77,35 @@ class Clone:
         found: dict[str, str] = read_json(path)["code"] if path.is_file() else {}
         return found
 
-    def run(self, stage: str, arguments: Sequence[str] = ()) -> None:
+    def give(self, stage: str, result: Path) -> None:
+        """Take a file for what a stage publishes, in place of running it."""
+        folder = self.root / "artifacts" / stage
+        folder.mkdir(parents=True)
+        shutil.copyfile(result, folder / result.name)
+
+    def run(self, stage: str, arguments: Sequence[str] = (), tracking: str | None = None) -> None:
         """Run a stage alone, by the code of the commit.
+
+        Args:
+            stage: its name.
+            arguments: of its command.
+            tracking: MLflow's store, of which it may ask; None: of none.
 
         Raises:
             ProvenanceError: it fails.
         """
         command = [sys.executable, "-m", f"tasks.{stage}", *arguments]
-        _run(command, self.root, f"{stage}: expected it to run at the version's commit", _environment(self.root))
+        _run(
+            command,
+            self.root,
+            f"{stage}: expected it to run at the version's commit",
+            _environment(self.root, tracking),
+        )
 
 
-def _environment(root: Path) -> dict[str, str]:
+def _environment(root: Path, tracking: str | None = None) -> dict[str, str]:
     """Of a process that works in the clone alone."""
-    own = {"PYTHONPATH": str(root), "MLFLOW_TRACKING_URI": _NOWHERE, "TQDM_DISABLE": "1"}
+    own = {"PYTHONPATH": str(root), "MLFLOW_TRACKING_URI": tracking or _NOWHERE, "TQDM_DISABLE": "1"}
     return {**os.environ, **NO_TELEMETRY, **own}
 
 

@@ -18,7 +18,7 @@ from seam.networks.head import Reengineered, TargetHead
 from seam.networks.source import Source
 from tasks.provenance.folder import MOST_BYTES, read_limited
 
-MASK, WEIGHTS = "mask.safetensors", "weights.safetensors"
+MASK, WEIGHTS, TIMES = "mask.safetensors", "weights.safetensors", "times.json"
 _NETWORK, _HEAD = "network.", "head.linear.weight"
 
 
@@ -31,14 +31,23 @@ class Pieces:
     """By name in the network with its head: of a masked tensor what is kept, in a row; others whole."""
 
 
-def save_pieces(network: nn.Module, mask: Path, folder: Path) -> None:
-    """Write mask pack and kept weights of a re-engineered network, with its head, into the folder."""
+def save_pieces(network: nn.Module, mask: Path, folder: Path, times: Path | None = None) -> None:
+    """Write into a folder what a re-engineered network is put together from, and made from, beside its data.
+
+    Args:
+        network: with its head.
+        mask: the mask pack.
+        folder: it is there.
+        times: what was measured and shaped the search; None: no times did.
+    """
     masks = load_mask_pack(mask).masks
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in sorted(network.state_dict().items())}
     for name, kept in masks.items():
         tensors[_NETWORK + name] = tensors[_NETWORK + name][kept]
     write_bytes(folder / MASK, mask.read_bytes())
     write_bytes(folder / WEIGHTS, save(tensors))
+    if times is not None:
+        write_bytes(folder / TIMES, times.read_bytes())
 
 
 def load_pieces(folder: Path) -> Pieces:

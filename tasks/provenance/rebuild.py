@@ -18,17 +18,21 @@ from seam.hardware import in_words
 from seam.inference.export import TOLERANCE, export_serving_onnx
 from seam.masks.pack import load_mask_pack
 from tasks.inputs.problem import load_compacted, problem_images, problem_source
+from tasks.project.environment import tracking_uri
 from tasks.project.measured import MEASURED
 from tasks.project.params import Params, parse_params
 from tasks.project.stage import StageContext
 from tasks.project.stages import PROBLEM
 from tasks.project.subject import Subject, check
-from tasks.provenance.bom import NETWORK, ReadBom
+from tasks.provenance.bom import FOLDER, NETWORK, ReadBom
 from tasks.provenance.clone import Clone
 from tasks.provenance.packages import differing
+from tasks.provenance.pieces import TIMES
 from tasks.tracking.environment import data_dvc, versions
 
 Say = Callable[[str], None]
+_TIMES = "profile_source"
+"""The stage that takes times: what it measured is data, and comes with the version."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,14 @@ def rebuild(root: Path, folder: Path, bill: ReadBom, place: Path, say: Say = lam
     inputs = [*_other_packages(bill), *clone.differing_params(bill.params)]
     clone.take_params(bill.params)
     inputs += _other_code(bill, params, clone.digests())
-    inputs += _data(clone, bill, params)
+    inputs += _data(clone, bill)
     for stage in _stages(params):
         say(stage)
-        clone.run(stage, [f"--{PROBLEM.name}", name] if stage in PROBLEM.of_subjects else [])
+        if stage == _TIMES and (times := folder / FOLDER / TIMES).is_file():
+            clone.give(stage, times)
+            continue
+        asks = tracking_uri(root) if stage == PROBLEM.source else None  # a checkpoint may be in the registry
+        clone.run(stage, [f"--{PROBLEM.name}", name] if stage in PROBLEM.of_subjects else [], asks)
     found = sha256_file(clone.root / "artifacts" / PROBLEM.data / "dataset.safetensors")
     if found != bill.data["sha256"]:
         inputs.append(f"data: {bill.data['name']} prepared has sha256 {bill.data['sha256']} then, {found} here")
@@ -128,15 +136,12 @@ def _other_code(bill: ReadBom, params: Params, digests: Mapping[str, str]) -> li
     ]
 
 
-def _data(clone: Clone, bill: ReadBom, params: Params) -> list[str]:
-    """Fetch the data, and what the search was told of times where it spends them; what differs."""
+def _data(clone: Clone, bill: ReadBom) -> list[str]:
+    """Fetch the data; what differs of its record."""
     said, here = bill.data.get("data_dvc_md5"), data_dvc(clone.root).get("data_dvc_md5")
     if here is not None:
         clone.pull("data.dvc")
-    differs = [f"data: data.dvc has md5 {said} then, {here} at the commit"] if said != here else []
-    if params.search.cost == "milliseconds":
-        differs.append("times: search.cost is milliseconds, and those of this machine are taken")
-    return differs
+    return [f"data: data.dvc has md5 {said} then, {here} at the commit"] if said != here else []
 
 
 def compared(context: StageContext, folder: Path, bill: ReadBom, inputs: list[str]) -> Rebuilt:

@@ -64,7 +64,8 @@ def sign(folder: Path) -> bool:
             config.use_elliptic_key_signer(private_key=key)
         config.sign(folder, folder / SIGNATURE)
     except Exception as e:  # of many libraries, no class in common
-        raise ProvenanceError(f"{key or 'Sigstore'}: expected a signature, got {_words(e)}.") from e
+        by = "Sigstore" if by_sigstore else key
+        raise ProvenanceError(f"{by}: expected a signature, got {_words(e)}.") from e
     return True
 
 

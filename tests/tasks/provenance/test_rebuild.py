@@ -100,7 +100,7 @@ def test_the_same_mask_and_outputs_come_out_of_a_fresh_clone(made: Made, tmp_pat
 
 
 def test_what_differs_is_named(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def copy_results(clone: Clone, stage: str, arguments: Sequence[str] = ()) -> None:
+    def copy_results(clone: Clone, stage: str, arguments: Sequence[str] = (), tracking: str | None = None) -> None:
         """In place of a run: what the project has of it."""
         folder = Path("artifacts", *arguments[1:], stage)
         shutil.copytree(made.root / folder, clone.root / folder)
@@ -112,12 +112,16 @@ def test_what_differs_is_named(made: Made, tmp_path: Path, monkeypatch: pytest.M
     other.data["sha256"] = "1" * 64
     other.packages = [(n, "1.0" if n == "torch" else v, s) for n, v, s in other.packages]
     other.made_of["mask_sha256"] = "2" * 64
-    found = rebuild(made.root, made.folder, other, tmp_path / "clone")
+    model = shutil.copytree(made.folder, tmp_path / "model")
+    (model / FOLDER / "times.json").write_text('{"measured": "then"}')
+    found = rebuild(made.root, model, other, tmp_path / "clone")
     assert not found.is_same
     assert not found.same_mask
     assert found.mask_sha256 == ("2" * 64, made.bill.made_of["mask_sha256"])
     named = {words.partition(":")[0] for words in found.inputs}
     assert named == {"package torch", "parameter seed", "code of stage search", "data", "machine"}
+    times = tmp_path / "clone/artifacts/profile_source/times.json"
+    assert times.read_text() == '{"measured": "then"}', "they come with the version, and are not taken anew"
 
 
 def test_other_outputs_are_numbers(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
