@@ -68,7 +68,7 @@ def read_bom(path: Path) -> ReadBom:
         text = content.decode()
         found = ReadBom(json.loads(text))
         wrong = _against_schema(text)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
         words = " ".join(f"{type(e).__name__} {e}".split())[:160]
         raise ProvenanceError(f"{path.name}: expected a CycloneDX bill of materials, got {words}.") from e
     if wrong:
@@ -83,7 +83,7 @@ class ReadBom:
         """Take its JSON.
 
         Raises:
-            KeyError, TypeError, AttributeError: it is no bill of ours.
+            LookupError, TypeError, AttributeError: it is no bill of ours.
         """
         about = content["metadata"]["component"]
         self.model: str = about["name"]
@@ -214,4 +214,5 @@ def _properties(part: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _sha256(part: Mapping[str, Any]) -> str:
-    return next(str(h["content"]) for h in [*part["hashes"], {}] if h["alg"] == "SHA-256")
+    hashes = {h["alg"]: h["content"] for h in part["hashes"]}
+    return str(hashes["SHA-256"])

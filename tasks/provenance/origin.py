@@ -35,7 +35,7 @@ class Origin:
     params: Mapping[str, Any]
     """Every parameter, those of the subject alone among its kind."""
     code: Mapping[str, str]
-    """sha256 of the whole, python, machine, git_commit, git_dirty, and code.STAGE of each stage of the kind, as far as
+    """sha256 of the whole, python, machine that computed it, git_commit, git_dirty, and code.STAGE of each stage of the kind, as far as
     known."""
     metrics: Mapping[str, float]
 
@@ -56,7 +56,7 @@ def origin_of(context: StageContext, evidence: RunEvidence) -> Origin:
         source=read_json(context.artifact(row.source, "source.json")),
         data=data,
         params={**params, row.section: {context.name: params[row.section][context.name]}},
-        code=_code(context),
+        code=_code(context, str(evidence.tags.get("seam.computed_on") or in_words())),
         metrics=evidence.metrics,
     )
 
@@ -71,7 +71,7 @@ def hashes_in(made_of: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in made_of.items() if isinstance(value, str) and _SHA256.fullmatch(value)}
 
 
-def is_changed(root: Path) -> bool:
+def _is_changed(root: Path) -> bool:
     """Whether code of the project differs from the commit that is checked out."""
     command = ["git", "status", "--porcelain", "--", "seam", "tasks"]
     try:
@@ -81,11 +81,11 @@ def is_changed(root: Path) -> bool:
     return bool(done.stdout.strip())
 
 
-def _code(context: StageContext) -> dict[str, str]:
+def _code(context: StageContext, machine: str) -> dict[str, str]:
     stages = {stage.name for stage in context.whole.row.stages}
-    found = {"sha256": code_sha256(), "python": platform.python_version(), "machine": in_words()}
+    found = {"sha256": code_sha256(), "python": platform.python_version(), "machine": machine}
     if commit := git_commit(context.root):
-        found |= {"git_commit": commit, "git_dirty": str(is_changed(context.root)).lower()}
+        found |= {"git_commit": commit, "git_dirty": str(_is_changed(context.root)).lower()}
     path = digests_path(context.root)
     digests = read_json(path)["code"] if path.is_file() else {}
     return found | {f"code.{name}": digest for name, digest in digests.items() if name in stages}
