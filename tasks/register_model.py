@@ -52,7 +52,7 @@ def register_model(context: StageContext) -> StageResult:
         mask = context.artifact("search", "mask.safetensors")
         save_pieces(load_model(context, model), mask, folder, times if is_timed else None)
 
-    payload = Payload(run_evidence(context, evidence), verdicts, served, publish, pieces)
+    payload = Payload(run_evidence(context, evidence), verdicts, served, publish, pieces=pieces)
     result = register(context, payload, policy.alias)
     measured = {name: evidence.evaluated[model][name] for name in ("accuracy", "density")}
     return context.result({**result.summary, **measured})

@@ -64,7 +64,7 @@ def _version(client: MlflowClient, address: str, name: str, alias: str | None, v
     try:
         if alias is not None:
             return client.get_model_version_by_alias(name, alias)
-        return client.get_model_version(name, version)
+        return client.get_model_version(name, str(version))
     except MlflowException as e:
         if e.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
@@ -81,7 +81,7 @@ def _copy(where: str, uri: str, folder: Path) -> None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, folder / name, follow_symlinks=False)
         return
-    repository = get_artifact_repository(where, tracking_uri=uri, registry_uri=uri)
+    repository: Any = get_artifact_repository(where, tracking_uri=uri, registry_uri=uri)
     _check_size(repository, where)
     repository.download_artifacts("", str(folder))
     files_in(folder)

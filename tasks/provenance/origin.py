@@ -35,8 +35,8 @@ class Origin:
     params: Mapping[str, Any]
     """Every parameter, those of the subject alone among its kind."""
     code: Mapping[str, str]
-    """sha256 of the whole, python, machine that computed it, git_commit, git_dirty, and code.STAGE of each stage of the kind, as far as
-    known."""
+    """sha256 of the whole, python, the machine that computed the result, git_commit, git_dirty, and code.STAGE of each
+    stage of the kind, as far as known."""
     metrics: Mapping[str, float]
 
 

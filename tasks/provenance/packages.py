@@ -24,7 +24,7 @@ class Package:
 @lru_cache(maxsize=1)
 def installed() -> tuple[Package, ...]:
     """Every package of this environment, by name; read once a process."""
-    found = {}
+    found: dict[str, Package] = {}
     for package in distributions():
         if name := package.metadata["Name"]:
             found.setdefault(name.lower(), Package(name, package.version, _digest(package)))

@@ -58,7 +58,7 @@ def sign(folder: Path) -> bool:
     hashed = hashing.Config().set_ignored_paths(paths=NOT_SIGNED, ignore_git_paths=False)
     config = Config().set_hashing_config(hashed)
     try:
-        if by_sigstore:
+        if key is None or by_sigstore:
             config.use_sigstore_signer(use_ambient_credentials=True)
         else:
             config.use_elliptic_key_signer(private_key=key)

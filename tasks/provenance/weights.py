@@ -121,13 +121,14 @@ class _TakenApart:
 
 def _taken_apart(content: bytes) -> _TakenApart:
     import onnx
+    from onnx.onnx_ml_pb2 import TensorProto
 
     try:
         model = onnx.load_model_from_string(content)
         constants = [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
         weights = []
         for tensor in [*model.graph.initializer, *constants]:
-            if tensor.data_type == onnx.TensorProto.FLOAT and tensor.data_location == onnx.TensorProto.DEFAULT:
+            if tensor.data_type == TensorProto.FLOAT and tensor.data_location == TensorProto.DEFAULT:
                 if (values := onnx.numpy_helper.to_array(tensor)).size:
                     weights.append((tensor.name, values))
                 tensor.ClearField("raw_data")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_a_link_in_the_store_is_not_followed(signed: Signed, own: Path) -> None:
 def test_only_a_checked_copy_is_served(signed: Signed, own: Path) -> None:
     folder = verified_copy(signed.root, CHAMPION)
     assert folder.is_relative_to(signed.root / ".seam")
-    said = load_model(str(folder)).predict(np.zeros((1, 8, 8, 1), np.uint8))
+    said: Any = load_model(str(folder)).predict(np.zeros((1, 8, 8, 1), np.uint8))
     assert set(said["class"]) <= {"zero", "other"}
     (own / "artifacts/classes.json").write_text("{}")
     with pytest.raises(ProvenanceError, match=r"not served: signature: artifacts/classes\.json was changed"):

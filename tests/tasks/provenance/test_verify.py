@@ -15,6 +15,7 @@ import onnx
 import pytest
 import torch
 from mlflow.pyfunc import load_model
+from onnx.onnx_ml_pb2 import TensorProto
 
 from seam.compaction import ENGINE_BLOCK, compact
 from seam.files import sha256_file
@@ -181,7 +182,7 @@ def test_a_version_under_another_name_is_found(signed: Signed) -> None:
 def test_a_signed_network_with_another_weight_is_found(signed: Signed) -> None:
     path = signed.folder / NETWORK
     network = onnx.load(path)
-    tensor = next(t for t in network.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and t.dims)
+    tensor = next(t for t in network.graph.initializer if t.data_type == TensorProto.FLOAT and t.dims)
     values = onnx.numpy_helper.to_array(tensor).copy()
     values.flat[0] += 0.01
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
