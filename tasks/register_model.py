@@ -48,7 +48,7 @@ def register_model(context: StageContext) -> StageResult:
 
     def pieces(folder: Path) -> None:
         times = context.artifact("profile_source", "times.json")
-        is_timed = context.params.search.cost == "milliseconds"
+        is_timed = context.params.search.cost == "milliseconds" and times.is_file()
         mask = context.artifact("search", "mask.safetensors")
         save_pieces(load_model(context, model), mask, folder, times if is_timed else None)
 

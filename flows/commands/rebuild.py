@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from flows.commands.verify import trusted
 from seam.errors import ProvenanceError
+
+if TYPE_CHECKING:
+    from tasks.provenance.rebuild import Rebuilt
 
 
 def rebuild_version(root: Path, model: str, version: str, unsigned: bool) -> int:
@@ -46,6 +50,12 @@ def rebuild_version(root: Path, model: str, version: str, unsigned: bool) -> int
         bill = read_bom(found.folder / FOLDER / BOM)
         typer.echo(f"{found.name}, version {found.version}, commit {bill.code.get('git_commit', 'not known')}")
         made = rebuild(root, found.folder, bill, place / "clone", lambda what: typer.echo(f"  {what}"))
+    _show(made)
+    return 0 if made.is_same else 1
+
+
+def _show(made: Rebuilt) -> None:
+    """What is the same, and what differs."""
     then, now = made.mask_sha256
     typer.echo(f"source: {'the same' if made.same_source else 'another'}")
     typer.echo(f"mask: {f'the same, {now}' if made.same_mask else f'{then} then, {now} now'}")
@@ -56,4 +66,3 @@ def rebuild_version(root: Path, model: str, version: str, unsigned: bool) -> int
     if not made.inputs:
         typer.echo("no input differs: packages, code, data, parameters, machine")
     typer.echo("rebuilt: the same" if made.is_same else "rebuilt: NOT the same")
-    return 0 if made.is_same else 1

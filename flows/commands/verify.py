@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,6 +15,9 @@ from seam.errors import ConfigError, ProvenanceError
 from tasks.project.stages import KINDS
 from tasks.provenance.keys import PUBLIC, make_keys, public_keys
 from tasks.provenance.signing import Trust
+
+if TYPE_CHECKING:
+    from tasks.provenance.verify import Check
 
 
 def show_keys(root: Path, replace: bool) -> None:
@@ -63,13 +67,17 @@ def verify_model(
             typer.echo(f"{found.name}, version {found.version}")
         place = source or _source_folder(root)
         checks = verify(folder, trust, place if with_source else None, expected)
+    _show(checks, with_source)
+    if not checks[-1].passed:
+        raise ProvenanceError(f"{model}: {checks[-1].name}: {checks[-1].text}.")
+
+
+def _show(checks: Sequence[Check], with_source: bool) -> None:
     for check in checks:
         typer.echo(f"{'ok' if check.passed else 'NOT OK':6}  {check.name}: {check.text}")
     if checks[-1].passed and len(checks) == 2:
         why = "a version of this kind has none" if with_source else "--without-source"
         typer.echo(f"        mask and weights were not held against a source: {why}")
-    if not checks[-1].passed:
-        raise ProvenanceError(f"{model}: {checks[-1].name}: {checks[-1].text}.")
 
 
 def verified_copy(root: Path, address: str) -> Path:

@@ -117,9 +117,10 @@ def _stages(params: Params) -> list[str]:
 
 def _other_packages(bill: ReadBom) -> list[str]:
     """Those that results are made with, and how many others."""
+    packages = [package for package in bill.packages if package[0] != "seam"]  # its code is looked at by stage
     counted = {name.lower() for name in versions()}
-    others = differing(package for package in bill.packages if package[0].lower() not in counted)
-    found = differing(package for package in bill.packages if package[0].lower() in counted)
+    others = differing(package for package in packages if package[0].lower() not in counted)
+    found = differing(package for package in packages if package[0].lower() in counted)
     if (python := bill.code.get("python", "")) != versions()["python"]:
         found.append(f"python: {python} then, {versions()['python']} here")
     return [f"package {words}" for words in found] + ([f"{len(others)} other packages"] if others else [])
