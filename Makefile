@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks drill storm clean
+.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks drill storm flips clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ drill: servers-install ## A sweep while workers, scheduler, servers and network 
 
 storm: servers-install ## Many processes register at once, some are killed; ARGS="--processes 8" (docs/registry.md).
 	$(BIN)/python tests/drill/storm.py $(ARGS)
+
+flips: install ## Flip 2,000 bits of a registered version, each to be found; ARGS="models:/NAME@champion" (docs/trust.md).
+	$(BIN)/python benchmarks/flips.py $(ARGS)
 
 duel: $(VENV)/.duel ## Us and the strongest rivals at the same measured time; ARGS="--data FOLDER" (docs/duel.md).
 	$(BIN)/python benchmarks/duel/run.py $(ARGS)

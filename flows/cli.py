@@ -13,7 +13,8 @@ from rich.console import Console
 import flows.cli_parts  # further commands; telemetry off before anything else is imported
 import flows.cli_registry
 import flows.cli_servers
-import flows.cli_sweep  # noqa: F401
+import flows.cli_sweep
+import flows.cli_trust  # noqa: F401
 from flows.app import app, enter_project, interruptible, main, run_kind
 from flows.commands.options import (
     Compositions,
@@ -249,13 +250,16 @@ def serve(
         str | None, typer.Option("--patch", metavar="NAME", help="Whose champion to serve.", show_default=False)
     ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5001,
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Only what a key of the project has signed; see `seam verify`.")
+    ] = False,
 ) -> None:
     """Serve a champion with `mlflow models serve`: POST images to /invocations, get class names."""
     from flows.commands.serve import serve_champion
 
     names = {PROBLEM.name: problem, TARGET.name: target, RESTRUCTURING.name: restructuring}
     names |= {COMPOSITION.name: composition, PATCH.name: patch}
-    serve_champion(enter_project(), names, port)
+    serve_champion(enter_project(), names, port, verified)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
     ├── ExportError        ONNX export or an engine that disagrees with torch
     ├── TrackingError      the MLflow server or registry
     │   └── NoAnswerError      one that does not answer now
+    ├── ProvenanceError    a model version that is not what it is said to be, or that nothing vouches for
     └── CacheError         DVC cannot answer or record
 
 Every message says what was expected, what was found, where, and what to do, in one line. Where the
@@ -143,6 +144,10 @@ class TrackingError(SeamError, RuntimeError):
 
 class NoAnswerError(TrackingError):
     """It does not answer, which may pass: worth another try."""
+
+
+class ProvenanceError(SeamError, RuntimeError):
+    """A model version is not what it is said to be, or nothing vouches for it."""
 
 
 class CacheError(SeamError, RuntimeError):

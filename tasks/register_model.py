@@ -11,8 +11,9 @@ from typing import Any
 from seam.checkpoint import digest_of
 from seam.data.prepared import load_prepared
 from seam.files import write_json, write_text
-from tasks.inputs.problem import load_compacted, problem_source
+from tasks.inputs.problem import load_compacted, load_model, problem_source
 from tasks.project.stage import StageContext, StageResult, main
+from tasks.provenance.pieces import save_pieces
 from tasks.report.card import Evidence, build_card, read_evidence
 from tasks.report.problem import plots, render_report
 from tasks.tracking.claims import check_counts, exported_claim
@@ -47,7 +48,16 @@ def register_model(context: StageContext) -> StageResult:
         return _publish(context, evidence, verdicts, registration, out)
 
     served = served_model(context, evidence, policy.description)
-    payload = Payload(run_evidence(context, evidence), verdicts, standing(context, evidence), served, publish)
+
+    def pieces(folder: Path) -> None:
+        times = context.artifact("profile_source", "times.json")
+        is_timed = context.params.search.cost == "milliseconds" and times.is_file()
+        mask = context.artifact("search", "mask.safetensors")
+        save_pieces(load_model(context, model), mask, folder, times if is_timed else None)
+
+    payload = Payload(
+        run_evidence(context, evidence), verdicts, standing(context, evidence), served, publish, pieces=pieces
+    )
     result = register(context, payload, policy)
     measured = {name: evidence.evaluated[model][name] for name in ("accuracy", "density")}
     return context.result({**result.summary, **measured})

@@ -17,6 +17,7 @@ import pytest
 from seam.files import read_json, write_json
 from tasks.project.alone import FOLDER
 from tasks.project.stage import StageContext
+from tasks.provenance import keys
 from tests.registry_project import make_registry_project
 
 
@@ -36,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _own_locks(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Neither waits for runs on this machine that are no tests, nor has them wait."""
     os.environ[FOLDER] = str(tmp_path_factory.mktemp("locks"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_keys(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is signed with the keys of whoever runs the tests."""
+    os.environ[keys.FOLDER] = str(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def make_registry_project(root: Path, store: Path, network_code: str = TINY) -> 
     network = _write_source(context, architecture)
     whole = asdict(count(network, EXAMPLE))
     model = _write_search(context, network)
-    _write_results(context, whole, model)
+    write_results(context, whole, model)
     return context
 
 
@@ -178,7 +178,8 @@ def _write_search(context: StageContext, network: nn.Module) -> Reengineered:
     return Reengineered(network, head)
 
 
-def _write_results(context: StageContext, whole: dict[str, Any], model: Reengineered) -> None:
+def write_results(context: StageContext, whole: dict[str, Any], model: Reengineered) -> None:
+    """Make up what evaluate, evaluate_robustness and benchmark_latency publish; sizes are the network's."""
     kept = asdict(count(model.network, EXAMPLE))
 
     def entry(accuracy: float, sizes: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from flows.commands.verify import verified_copy
 from flows.registry_view import registered_model
 from seam.errors import ConfigError
 from tasks.project.environment import tracking_uri
@@ -17,16 +18,18 @@ from tasks.project.params import load_params
 from tasks.project.subject import Subject, check
 
 
-def serve_champion(root: Path, names: Mapping[str, str | None], port: int) -> None:
+def serve_champion(root: Path, names: Mapping[str, str | None], port: int, verified: bool = False) -> None:
     """Become `mlflow models serve` with the champion of the one subject that is named, on 127.0.0.1.
 
     Args:
         root: the project.
         names: the name given for each kind of subject, by kind.
         port: to listen on.
+        verified: serve a copy of it that was checked, signed by a key of the project.
 
     Raises:
         ConfigError: not one subject is named, there is none of that name, or it has no champion.
+        ProvenanceError: it is to be verified, and is not what was signed.
     """
     named = [Subject(kind, name) for kind, name in names.items() if name is not None]
     if len(named) != 1:
@@ -44,10 +47,13 @@ def serve_champion(root: Path, names: Mapping[str, str | None], port: int) -> No
             f"{name}: no version has the alias champion in {uri}; run `{subject.command}`, `seam report` says what its"
             " gates found."
         )
+    served = f"models:/{name}@champion"
+    if verified:
+        served = str(verified_copy(root, served))
     typer.echo(f"serving models:/{name}@champion on http://127.0.0.1:{port}/invocations; Ctrl-C stops it")
     sys.stdout.flush()
     os.environ["MLFLOW_TRACKING_URI"] = uri
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     mlflow = shutil.which("mlflow") or "mlflow"
-    arguments = ["models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local"]
+    arguments = ["models", "serve", "-m", served, "--env-manager", "local"]
     os.execv(mlflow, [mlflow, *arguments, "-h", "127.0.0.1", "-p", str(port), "-w", "1"])

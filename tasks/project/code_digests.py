@@ -209,6 +209,15 @@ def write_digests(root: Path, own: Mapping[str, list[Path]] | None = None) -> di
 
 
 @lru_cache(maxsize=1)
+def code_sha256() -> str:
+    """Over paths and contents of every file of the packages that this process runs; 64 hex digits."""
+    root, total = Path(__file__).resolve().parents[2], hashlib.sha256()
+    for path in _paths(root):
+        total.update(f"{path} {hashlib.sha256((root / path).read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=1)
 def libraries() -> str:
     """The versions of `LIBRARIES`; of builds of one version for different machines the version alone counts."""
     found = []

@@ -9,7 +9,8 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from mlflow import MlflowClient
 from seam.files import write_text
 from tasks.project.environment import tracking_uri
 from tasks.project.stage import StageContext, StageResult
+from tasks.provenance.attest import attest
+from tasks.provenance.bom import Described
+from tasks.provenance.origin import origin_of
 from tasks.tracking.aliases import Aliases, Model
 from tasks.tracking.contest import STANDING, Standing
 from tasks.tracking.environment import data_dvc, hardware, versions
@@ -58,6 +62,9 @@ class Payload:
     """Given the registration (registered_model, version, aliases, promoted, run_id, gates, champion,
     against_champion, doubt, why, and result_sha256 where something is registered) and the stage's new folder,
     writes card.json and what goes with it; returns the files of the run."""
+    pieces: Callable[[Path], None] | None = None
+    """Writes into a folder of the version what its network can be put together from again; None:
+    nothing is."""
 
 
 def register(context: StageContext, payload: Payload, policy: RegistryPolicy) -> StageResult:
@@ -78,7 +85,8 @@ def register(context: StageContext, payload: Payload, policy: RegistryPolicy) ->
         registration |= {"gates": [verdict.as_dict() for verdict in payload.verdicts], **asdict(Settled())}
         if payload.served is not None:
             context.progress(0.4, "register the model")
-            registration |= _version(context, client, run_id, payload, payload.served, policy)
+            served = _attested(context, payload, payload.served)
+            registration |= _version(context, client, run_id, payload, served, policy)
         _tell(context, payload.verdicts, registration)
         context.progress(0.7, "report")
         with context.publish() as out:
@@ -128,6 +136,13 @@ def _version(
         drop_unused(client, model_id, version)
     about = {"registered_model": version.name, "version": int(version.version), "result_sha256": served.result_sha256}
     return {**about, **asdict(settled)}
+
+
+def _attested(context: StageContext, payload: Payload, served: ServedModel) -> ServedModel:
+    """The same, published with what it comes from."""
+    described = Described(served.name, served.result_sha256, served.made_of, served.classes)
+    origin = origin_of(context, payload.evidence)
+    return replace(served, attest=partial(attest, described=described, origin=origin, pieces=payload.pieces))
 
 
 def _environment(context: StageContext) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -62,6 +62,8 @@ class ServedModel:
     description: str
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of the version."""
+    attest: Callable[[Path], None] | None = None
+    """Adds to the folder that is published where it comes from, and signs it."""
 
     @cached_property
     def result_sha256(self) -> str:
@@ -155,6 +157,8 @@ def _log_model(client: MlflowClient, run_id: str, served: ServedModel) -> str:
             artifact_path=model.artifact_location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id
         )
         save_serving_model(served, path, about)
+        if served.attest is not None:
+            served.attest(path)
         client.log_model_artifacts(model.model_id, str(path))
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 from tasks.project.environment import tracking_uri
 from tasks.project.stage import StageContext
+from tasks.provenance.keys import make_keys
 from tasks.register_model import register_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -33,6 +35,9 @@ assert not found, "not a clean environment"
 model = mlflow.pyfunc.load_model("{CHAMPION}")
 print(sorted(set(model.predict(np.zeros((5, 8, 8, 1), np.uint8))["class"])))
 """
+
+(THREE_LINES,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/trust.md").read_text(), re.DOTALL)
+THREE_LINES = THREE_LINES.replace("models:/seam-digit-0@champion", CHAMPION).strip()
 
 
 def free_port() -> int:
@@ -113,15 +118,36 @@ def test_a_rest_request_is_answered_with_class_names(served: int) -> None:
     assert refused.value.code == 400
 
 
+def test_three_lines_verify_and_refuse_what_was_changed(
+    registry_project: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len([line for line in THREE_LINES.splitlines() if line]) == 3
+    monkeypatch.setenv("SEAM_KEYS", str(tmp_path / "keys"))
+    shutil.copyfile(make_keys(registry_project.root).public, tmp_path / "signing.pub")
+    register_model(registry_project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(registry_project.root))
+    imported = 'import sys\nassert not {"torch", "seam", "tasks"} & set(sys.modules)'
+    code = [sys.executable, "-c", f"{THREE_LINES}\n{imported}\nprint(path)"]
+    done = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (Path(done.stdout.strip()) / "serving_model.py").write_text("print('somebody else was here')\n")
+    done = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Hash mismatch for 'serving_model.py'" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_clean_environment_loads_and_predicts(registry_project: StageContext, tmp_path: Path) -> None:
+def test_a_clean_environment_verifies_loads_and_predicts(
+    registry_project: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pinned = [
         line
         for line in (REPOSITORY / "requirements.txt").read_text().splitlines()
         if re.match(r"[A-Za-z0-9_.-]+==", line)
     ]
-    wanted = [line for line in pinned if line.partition("==")[0] in ("mlflow", "onnx", "onnxruntime")]
+    names = ("mlflow", "onnx", "onnxruntime", "model-signing", "pyopenssl")
+    wanted = [line for line in pinned if line.partition("==")[0] in names]
     (tmp_path / "constraints.txt").write_text("\n".join(pinned) + "\n")
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
@@ -144,12 +170,13 @@ def test_a_clean_environment_loads_and_predicts(registry_project: StageContext, 
     ):
         pytest.skip("no package index is reachable")
     assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("SEAM_KEYS", str(tmp_path / "keys"))
+    shutil.copyfile(make_keys(registry_project.root).public, tmp_path / "signing.pub")
     register_model(registry_project)
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri(registry_project.root)}
     environment.pop("PYTHONPATH", None)
-    answer = subprocess.run(
-        [str(python), "-c", CONSUMER], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    code = [str(python), "-c", f"{THREE_LINES}\n{CONSUMER}"]
+    answer = subprocess.run(code, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() in ("['zero']", "['other']", "['other', 'zero']")
 

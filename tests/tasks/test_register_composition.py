@@ -24,6 +24,11 @@ from tasks.compose import compose
 from tasks.modularize import modularize
 from tasks.project.environment import tracking_uri
 from tasks.project.stage import execute
+from tasks.provenance.bom import BOM, FOLDER, read_bom
+from tasks.provenance.fetch import fetch
+from tasks.provenance.keys import make_keys, public_keys
+from tasks.provenance.signing import Trust
+from tasks.provenance.verify import verify
 from tasks.register_composition import register_composition
 from tasks.tracking import registration
 from tasks.tracking.made_networks import tag_name
@@ -226,3 +231,17 @@ def test_names_of_parts_are_tags_of_their_own() -> None:
     assert len({tag.lower() for tag in tags}) == len(names)
     assert tags[0] == "seam.good.pack_sha256" and tags[1].startswith("seam.packs-good.pack_sha256:")
     assert all(len(tag) <= 250 and tag.isascii() and "/" not in tag for tag in tags)
+
+
+def test_it_says_what_it_is_made_of_and_is_signed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEAM_KEYS", str(project.parent / "keys"))
+    make_keys(project)
+    register_composition(context(project, "register_composition"))
+    found = fetch(project, "models:/seam-composition-few/1", project / "fetched")
+    source = project / "artifacts/prepare_source"
+    checks = verify(found.folder, Trust(public_keys(project)), source, found.expected)
+    assert [(check.name, check.passed) for check in checks] == [("signature", True), ("bill of materials", True)]
+    bill = read_bom(found.folder / FOLDER / BOM)
+    hashes = read_json(project / METRICS)["hashes"]
+    assert hashes.items() <= bill.made_of.items()
+    assert list(bill.params["compositions"]) == ["few"]
