@@ -1,0 +1,230 @@
+"""Which of several trained networks to reuse for some images, before anything is trained."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seam.configs.inference import ProfileConfig
+from seam.configs.selection import SelectConfig
+from seam.door.arguments import Wanted, of_kind, place_of
+from seam.door.candidates import Candidate, Choice, Judge
+from seam.door.computing import computing
+from seam.door.given import Given, Labelled, labelled, named
+from seam.door.progress import Shown
+from seam.errors import DataError, SeamError, SourceError
+from seam.hardware import describe
+from seam.inference.engines import version
+from seam.measures.findings import one_line
+from seam.measures.transferability.estimates import ESTIMATES, Estimated, stacked
+from seam.measures.transferability.ranking import rank
+from seam.measures.transferability.sample import drawn
+
+logger = logging.getLogger(__name__)
+COLUMNS = ("", *(row.label for row in ESTIMATES.values()), "weights", "multiply-adds", "ms", "exposed", "licence")
+"""Of the table of a selection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Trained networks in the order in which they are expected to do well; `print` shows a table."""
+
+    choices: tuple[Choice, ...]
+    """Best first; behind them those that could not be judged."""
+    by: str
+    """The estimate that orders them."""
+    first_beats_second: float | None
+    """How likely the first is ahead of the second, were other images drawn; None: there is no second."""
+    classes: tuple[str, ...]
+    images: int
+    """That were looked at."""
+    seed: int
+    seconds: float
+    settings: Mapping[str, Any]
+    """JSON."""
+    conditions: Mapping[str, Any]
+    """JSON: engine, threads, versions, machine."""
+
+    @property
+    def best(self) -> Choice:
+        """The first."""
+        return self.choices[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON."""
+        return {**asdict(self), "choices": [choice.to_dict() for choice in self.choices]}
+
+    def __str__(self) -> str:
+        """A table, and how sure it is."""
+        rows = [COLUMNS, *(cells(choice) for choice in self.choices if choice.reason is None)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+        lines = [
+            f"{first:<{widths[0]}}  " + "  ".join(f"{c:>{w}}" for c, w in zip(others, widths[1:], strict=True))
+            for first, *others in rows
+        ]
+        lines += [f"{choice.name}: not judged: {choice.reason}" for choice in self.choices if choice.reason is not None]
+        return "\n".join([*lines, *self.certainty()])
+
+    def certainty(self) -> list[str]:
+        """How sure the order is, in a sentence; nothing where there is one network."""
+        if self.first_beats_second is None:
+            return []
+        first, second, label = self.choices[0].name, self.choices[1].name, ESTIMATES[self.by].label
+        return [
+            f"By {label}, {first} is ahead of {second} in {self.first_beats_second:.0%} of the draws of"
+            f" {self.images} images."
+        ]
+
+
+def select(
+    candidates: Mapping[str, nn.Module | Candidate],
+    train: Given,
+    *,
+    class_names: Sequence[str] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    image_size: int | None = None,
+    balanced: bool = False,
+    config: SelectConfig | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> Selection:
+    """Rank trained networks for images before anything is trained.
+
+    Args:
+        candidates: by name: a network, or how to load one. They are not changed. One that cannot be
+            loaded or does not take the images is a row with the reason.
+        train: images to choose by, see `seam.reengineer`; their classes need not be the networks'.
+        class_names: of the images, by label; None: the folders, the `classes` of a Dataset, or numbers.
+        mean: of pixels in [0, 1], one value or one a channel, for uint8 images and candidates that have
+            none of their own; None: ImageNet's.
+        std: see `mean`.
+        image_size: side in pixels that images of a folder are brought to; None: they must agree.
+        balanced: whether as many images of every class are looked at; otherwise each keeps its share.
+        config: all numbers; None: those of `seam.configs.selection.SelectConfig`.
+        seed: of everything drawn.
+        folder: where features and figures are kept, by what they were computed from, so that a call that
+            was interrupted continues and a further candidate costs its own time alone; None: nowhere.
+        progress: whether to show a bar with the time left.
+
+    Raises:
+        ConfigError: an argument is not what it should be.
+        DataError: images or labels are not what they should be, or too few of a class.
+        SourceError: none of the candidates can be judged.
+    """
+    began, place = time.perf_counter(), place_of(folder)
+    of_kind(config, SelectConfig, "config")
+    numbers, wanted, profile = config or SelectConfig(), Wanted(mean, std, image_size, seed, "cpu"), ProfileConfig()
+    if not candidates:
+        raise SourceError("candidates: expected networks to choose from, got none; give at least one.")
+    images = _looked_at(labelled(train, "train", image_size), numbers, seed, balanced, class_names)
+    judge = Judge(images, wanted, numbers, profile, place)
+    bar = Shown(progress).bar("select", 100 * len(candidates), "%")
+    with computing("cpu", images.sides[0] * images.sides[1], seed) as runtime, bar as on_step:
+        results = judged(judge, candidates, on_step)
+    choices, sure = ordered(results, numbers, seed)
+    return Selection(
+        choices=choices,
+        by=numbers.by,
+        first_beats_second=sure,
+        classes=images.classes or (),
+        images=len(images.data),
+        seed=seed,
+        seconds=time.perf_counter() - began,
+        settings={"select": asdict(numbers)},
+        conditions={
+            "engine": profile.engine,
+            "version": version(profile.engine),
+            "batch_size": profile.batch_size,
+            "num_threads": profile.num_threads,
+            "torch": torch.__version__,
+            "threads": runtime.threads,
+            "machine": describe(),
+        },
+    )
+
+
+def _looked_at(
+    found: Labelled, numbers: SelectConfig, seed: int, balanced: bool, class_names: Sequence[str] | None
+) -> Labelled:
+    """A sample of the images, with labels 0, 1, ... and the names of those classes that are there."""
+    names, data = class_names or found.classes, found.data
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if low < 0 or (names is not None and high >= len(names)):
+        known = "0 or more" if names is None else f"0..{len(names) - 1}, one for each class"
+        raise DataError(f"train: expected labels in {known}, got {low}..{high}; number the classes so.")
+    some = found.rows(drawn(data.images, data.labels, numbers.images, seed, balanced=balanced))
+    there, labels = some.labels.unique(return_inverse=True)
+    chosen = tuple(str(i) if names is None else names[i] for i in there.tolist())
+    return named(replace(found, data=replace(some, labels=labels)), chosen)
+
+
+def judged(
+    judge: Judge, candidates: Mapping[str, nn.Module | Candidate], on_step: Callable[[int, str], None]
+) -> dict[str, tuple[Choice, Estimated | None]]:
+    """Every candidate, in the order given; one that cannot be judged has the reason instead of estimates."""
+    found = dict[str, tuple[Choice, Estimated | None]]()
+    for number, (name, given) in enumerate(candidates.items()):
+        candidate = Candidate(load=partial(_same, given)) if isinstance(given, nn.Module) else given
+
+        def on_share(share: float, text: str, first: int = 100 * number) -> None:
+            on_step(first + round(100 * share), text)
+
+        try:
+            found[name] = judge.judged(name, candidate, on_share)
+        except Exception as e:  # a network's own code raises anything, and the others go on
+            logger.info("%s: not judged", name, exc_info=True)
+            reason = e.what if isinstance(e, SeamError) else f"{type(e).__name__}: {one_line(e)}"
+            about = {"public": candidate.public, "licence": candidate.licence, "origin": candidate.origin}
+            found[name] = (Choice(name=name, reason=reason, **about), None)
+        on_step(100 * (number + 1), name)
+    return found
+
+
+def ordered(
+    results: Mapping[str, tuple[Choice, Estimated | None]], numbers: SelectConfig, seed: int
+) -> tuple[tuple[Choice, ...], float | None]:
+    """The candidates, best first, those that could not be judged last; and how likely the first is ahead.
+
+    Raises:
+        SourceError: none could be judged.
+    """
+    known = {name: found for name, (_, found) in results.items() if found is not None}
+    rest = tuple(choice for choice, found in results.values() if found is None)
+    if not known:
+        first = rest[0]
+        raise SourceError(f"candidates: expected a network that can be judged, got none; {first.name}: {first.reason}")
+    ranking, names = rank(stacked(known, numbers.by), numbers.resamples, seed), list(known)
+    best = [replace(results[names[i]][0], likely_best=ranking.best[i]) for i in ranking.order]
+    return (*best, *rest), ranking.first_beats_second
+
+
+def cells(choice: Choice) -> tuple[str, ...]:
+    """One row of the table, as people read it."""
+    assert choice.estimates is not None
+    assert choice.probe_interval is not None
+    low, high = (f"{100 * value:.1f}" for value in choice.probe_interval)
+    values = [f"{value:.3f}" for name, value in choice.estimates.items() if name != "probe"]
+    return (
+        choice.name,
+        f"{100 * choice.estimates['probe']:.1f}% [{low}, {high}]",
+        *values,
+        f"{choice.params_total:,}",
+        f"{choice.macs:,}",
+        "-" if choice.latency_ms_p50 is None else f"{choice.latency_ms_p50:.2f}",
+        "-" if choice.exposure is None else f"{choice.exposure:.0%}",
+        choice.licence,
+    )
+
+
+def _same(network: nn.Module) -> nn.Module:
+    return network
