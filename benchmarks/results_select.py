@@ -12,7 +12,7 @@ from scipy.stats import rankdata, weightedtau
 
 from seam.configs.selection import SelectConfig
 from seam.files import read_json
-from seam.measures.transferability.estimates import ESTIMATES
+from seam.measures.transferability.rows import ESTIMATES
 from tasks.report.markdown import table
 
 CARDS = ROOT / "benchmarks" / "results" / "select"
@@ -32,8 +32,8 @@ is the accuracy on test images after `seam.transfer` by standard fine-tuning of 
 setting for all sources). tau is Kendall's, weighted so that the top counts most (scipy's weightedtau); regret is how
 many points the chosen source is below the best one. Naive rankings beside: the source's accuracy on its own classes,
 its weights, a random choice (its mean). The default was chosen on the pilots; means are over the other problems.
-Sources given as files have seen the training images of their own data sets, from which some problems draw theirs; the others
-have not. One seed of sources and training, unless more are named. Made by `make reproduce-select`.
+Sources given as files have seen the training images of their own data sets, from which some problems draw theirs; the
+others have not. One seed of sources and training, unless more are named. Made by `make reproduce-select`.
 """
 
 

@@ -24,8 +24,9 @@ from seam.errors import DataError, SeamError, SourceError
 from seam.hardware import describe
 from seam.inference.engines import version
 from seam.measures.findings import one_line
-from seam.measures.transferability.estimates import ESTIMATES, Estimated, stacked
+from seam.measures.transferability.estimates import Estimated, stacked
 from seam.measures.transferability.ranking import rank
+from seam.measures.transferability.rows import ESTIMATES
 from seam.measures.transferability.sample import drawn
 
 logger = logging.getLogger(__name__)
@@ -121,51 +122,81 @@ def select(
         DataError: images or labels are not what they should be, or too few of a class.
         SourceError: none of the candidates can be judged.
     """
-    began, place = time.perf_counter(), place_of(folder)
+    place = place_of(folder)
     of_kind(config, SelectConfig, "config")
-    numbers, wanted, profile = config or SelectConfig(), Wanted(mean, std, image_size, seed, "cpu"), ProfileConfig()
-    if not candidates:
-        raise SourceError("candidates: expected networks to choose from, got none; give at least one.")
-    images = _looked_at(labelled(train, "train", image_size), numbers, seed, balanced, class_names)
-    judge = Judge(images, wanted, numbers, profile, place)
-    bar = Shown(progress).bar("select", 100 * len(candidates), "%")
-    with computing("cpu", images.sides[0] * images.sides[1], seed) as runtime, bar as on_step:
-        results = judged(judge, candidates, on_step)
-    choices, sure = ordered(results, numbers, seed)
-    return Selection(
-        choices=choices,
-        by=numbers.by,
-        first_beats_second=sure,
-        classes=images.classes or (),
-        images=len(images.data),
-        seed=seed,
-        seconds=time.perf_counter() - began,
-        settings={"select": asdict(numbers)},
-        conditions={
-            "engine": profile.engine,
-            "version": version(profile.engine),
-            "batch_size": profile.batch_size,
-            "num_threads": profile.num_threads,
-            "torch": torch.__version__,
-            "threads": runtime.threads,
-            "machine": describe(),
-        },
-    )
+    numbers, wanted = config or SelectConfig(), Wanted(mean, std, image_size, seed, "cpu")
+    images = labelled(train, "train", image_size)
+    images = named(images, class_names)
+    asked = Asked(images, numbers, ProfileConfig(), wanted, place, balanced)
+    with Shown(progress).bar("select", 100 * len(candidates), "%") as on_step:
+        return asked.selection(candidates, on_step)
 
 
-def _looked_at(
-    found: Labelled, numbers: SelectConfig, seed: int, balanced: bool, class_names: Sequence[str] | None
-) -> Labelled:
-    """A sample of the images, with labels 0, 1, ... and the names of those classes that are there."""
-    names, data = class_names or found.classes, found.data
-    low, high = int(data.labels.min()), int(data.labels.max())
-    if low < 0 or (names is not None and high >= len(names)):
-        known = "0 or more" if names is None else f"0..{len(names) - 1}, one for each class"
-        raise DataError(f"train: expected labels in {known}, got {low}..{high}; number the classes so.")
-    some = found.rows(drawn(data.images, data.labels, numbers.images, seed, balanced=balanced))
-    there, labels = some.labels.unique(return_inverse=True)
-    chosen = tuple(str(i) if names is None else names[i] for i in there.tolist())
-    return named(replace(found, data=replace(some, labels=labels)), chosen)
+@dataclass(frozen=True)
+class Asked:
+    """One choice, but for the candidates."""
+
+    images: Labelled
+    """All that there are."""
+    numbers: SelectConfig
+    profile: ProfileConfig
+    wanted: Wanted
+    folder: Path | None
+    balanced: bool
+    """See `select`."""
+
+    def selection(
+        self, candidates: Mapping[str, nn.Module | Candidate], on_step: Callable[[int, str], None]
+    ) -> Selection:
+        """Judge and order the candidates.
+
+        Args:
+            candidates: see `select`.
+            on_step: told how much is done, 100 a candidate, and of what.
+
+        Raises:
+            DataError: labels that are not what they should be.
+            SourceError: none of them can be judged.
+        """
+        began, seed, profile = time.perf_counter(), self.wanted.seed, self.profile
+        if not candidates:
+            raise SourceError("candidates: expected networks to choose from, got none; give at least one.")
+        images = self._looked_at()
+        judge = Judge(images, self.wanted, self.numbers, profile, self.folder)
+        with computing("cpu", images.sides[0] * images.sides[1], seed) as runtime:
+            choices, sure = ordered(judged(judge, candidates, on_step), self.numbers, seed)
+        return Selection(
+            choices=choices,
+            by=self.numbers.by,
+            first_beats_second=sure,
+            classes=images.classes or (),
+            images=len(images.data),
+            seed=seed,
+            seconds=time.perf_counter() - began,
+            settings={"select": asdict(self.numbers)},
+            conditions={
+                "engine": profile.engine,
+                "version": version(profile.engine),
+                "batch_size": profile.batch_size,
+                "num_threads": profile.num_threads,
+                "torch": torch.__version__,
+                "threads": runtime.threads,
+                "machine": describe(),
+            },
+        )
+
+    def _looked_at(self) -> Labelled:
+        """A sample of the images, with labels 0, 1, ... and the names of those classes that are there."""
+        names, data = self.images.classes, self.images.data
+        low, high = int(data.labels.min()), int(data.labels.max())
+        if low < 0 or (names is not None and high >= len(names)):
+            known = "0 or more" if names is None else f"0..{len(names) - 1}, one for each class"
+            raise DataError(f"train: expected labels in {known}, got {low}..{high}; number the classes so.")
+        rows = drawn(data.images, data.labels, self.numbers.images, self.wanted.seed, balanced=self.balanced)
+        some = self.images.rows(rows)
+        there, labels = some.labels.unique(return_inverse=True)
+        chosen = tuple(str(i) if names is None else names[i] for i in there.tolist())
+        return named(replace(self.images, data=replace(some, labels=labels)), chosen)
 
 
 def judged(

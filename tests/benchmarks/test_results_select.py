@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 
 from seam.configs.selection import SelectConfig
 from seam.files import write_json
-from seam.measures.transferability.estimates import ESTIMATES
+from seam.measures.transferability.rows import ESTIMATES
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import results_select

@@ -13,7 +13,7 @@ import seam
 from seam.configs.selection import SelectConfig
 from seam.door.candidates import Candidate
 from seam.errors import DataError, SourceError
-from seam.measures.transferability.estimates import ESTIMATES
+from seam.measures.transferability.rows import ESTIMATES
 from tests.seam.door.stripes import CLASSES, MEAN, STD, Net, floats, folder, pixels, trained
 
 QUICK = SelectConfig(images=120, attacked=16, attack_steps=3, resamples=200, milliseconds=False)

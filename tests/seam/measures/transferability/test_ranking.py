@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from seam.errors import DataError
-from seam.measures.transferability.estimates import ESTIMATES, estimate
+from seam.measures.transferability.estimates import estimate
 from seam.measures.transferability.ranking import rank
+from seam.measures.transferability.rows import ESTIMATES
 from seam.measures.transferability.seen import Seen
 
 
