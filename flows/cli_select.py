@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.app import app, run_kind
-from flows.cli_parts import entry_overrides, listed, named
+from flows.cli_parts import entry_overrides, named
 from flows.commands.options import ParamsFile, Selections, Set
 from tasks.project.stages import SELECTION
 
@@ -49,9 +50,14 @@ def select(
     in params.yaml and runs it; without options what stands there is run. Stop it any time: the next
     run continues.
     """
-    asked = {"candidates": listed(candidates), "problem": problem, "data": _data(data, image_size)}
+    asked = {"candidates": _quoted(candidates), "problem": problem, "data": _data(data, image_size)}
     flow, changes = "flows.select:run_selections", entry_overrides(SELECTION, name, asked, overrides)
     run_kind(SELECTION, flow, changes, params_file, named(name, selections))
+
+
+def _quoted(names: str | None) -> str | None:
+    """A list in YAML of names with commas between them, which may have colons in them."""
+    return None if names is None else json.dumps([name.strip() for name in names.strip("[]").split(",")])
 
 
 def _data(path: Path | None, image_size: int | None) -> str | None:
@@ -59,4 +65,4 @@ def _data(path: Path | None, image_size: int | None) -> str | None:
     if path is None:
         return None
     kind, size = "npz" if path.suffix == ".npz" else "image_folder", "null" if image_size is None else image_size
-    return f"{{kind: {kind}, path: {path}, image_size: {size}}}"
+    return f"{{kind: {kind}, path: {json.dumps(str(path))}, image_size: {size}}}"

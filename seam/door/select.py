@@ -214,7 +214,7 @@ def judged(
             found[name] = judge.judged(name, candidate, on_share)
         except Exception as e:  # a network's own code raises anything, and the others go on
             logger.info("%s: not judged", name, exc_info=True)
-            reason = e.what if isinstance(e, SeamError) else f"{type(e).__name__}: {one_line(e)}"
+            reason = str(e) if isinstance(e, SeamError) else f"{type(e).__name__}: {one_line(e)}"
             about = {"public": candidate.public, "licence": candidate.licence, "origin": candidate.origin}
             found[name] = (Choice(name=name, reason=reason, **about), None)
         on_step(100 * (number + 1), name)

@@ -30,6 +30,8 @@ from tasks.project.stage_configs import SelectionConfig
 _PREPARED, _WEIGHTS = "source.json", "source.safetensors"
 _TORCHVISION = "torchvision:"
 _LICENCE_KEYS = ("license", "licence")
+_ANY = 10
+"""Scores of a network that is built to see what its last layer is called."""
 _CARDS = ("README.md", "readme.md")
 
 
@@ -154,23 +156,22 @@ class Shelf:
         known = found.architecture or "unknown"
         held = fetch_checkpoint(found.checkpoint, known, self.root)
         found.fetched = held.fetched_from
-        outputs = outputs_of(held.tensors)
         names = [found.architecture] if found.architecture else [*self.config.architectures, *BUILT_IN]
-        network, found.architecture = self._fitting(names, held, outputs, found.checkpoint)
-        found.outputs = outputs
+        network, found.architecture, found.outputs = self._fitting(names, held, found.checkpoint)
         named = files_of(found.architecture, found.checkpoint, self.root)
         found.files = {name: digest_of_data(self.root / name) for name in named}
         return network
 
-    def _fitting(self, names: Sequence[str], held: Checkpoint, outputs: int, where: str) -> tuple[nn.Module, str]:
-        """The first architecture that takes the tensors, with them in it."""
+    def _fitting(self, names: Sequence[str], held: Checkpoint, where: str) -> tuple[nn.Module, str, int]:
+        """The first architecture that takes the tensors, with them in it; its name, and its scores."""
         refused = list[SeamError]()
         for name in names:
             try:
                 with torch.random.fork_rng(devices=[]):
+                    outputs = outputs_of(build(name, _ANY), held.tensors)
                     network = build(name, outputs).eval()
                 load_either_form(network, held.tensors, where, torch.zeros(2, *self.shape))
-                return network, name
+                return network, name, outputs
             except SeamError as e:
                 refused.append(e)
         if len(refused) == 1:
@@ -195,16 +196,21 @@ def split_name(given: str) -> tuple[str | None, str]:
     return (given, f"{_TORCHVISION}DEFAULT") if given.startswith(_TORCHVISION) else (None, given)
 
 
-def outputs_of(tensors: Mapping[str, Tensor]) -> int:
-    """Scores of a network: the first side of its last weight.
+def outputs_of(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
+    """Scores that a checkpoint has: the first side of what it holds of the network's last weight.
+
+    Args:
+        network: of the architecture, with any number of scores.
+        tensors: of the checkpoint, under any one name in it.
 
     Raises:
-        SourceError: there is no weight.
+        SourceError: it holds no such weight.
     """
-    weights = [tensor for tensor in tensors.values() if tensor.ndim > 1]
-    if not weights:
-        raise SourceError("expected weights, got none in the checkpoint; give a state dict.")
-    return int(weights[-1].shape[0])
+    last = [name for name, tensor in network.state_dict().items() if tensor.ndim > 1][-1]
+    found = [tensor for name, tensor in tensors.items() if f".{name}".endswith(f".{last}") and tensor.ndim > 1]
+    if not found:
+        raise SourceError(f"expected '{last}' in the checkpoint, got none", hint="architecture")
+    return int(found[0].shape[0])
 
 
 def licence_of(weights: Path) -> str:

@@ -14,7 +14,7 @@ ESTIMATED = tuple(LABELS.values())
 """Columns of estimates."""
 COSTS = ("weights", "multiply-adds", "latency p50", "exposed", "likely best", "licence", "public", "origin")
 """Further columns."""
-SHORT = (LABELS["probe"], "likely best", "multiply-adds", "latency p50", "exposed", "licence")
+SHORT = (LABELS["probe"], "likely best", "multiply-adds", "latency p50", "exposed")
 """Columns on a terminal, behind the estimate that orders."""
 
 

@@ -20,13 +20,14 @@ def drawn(
         labels: of them.
         most: rows at most.
         seed: of the draw.
-        balanced: whether every class is to have the same number, as far as there are so many; otherwise
-            each keeps its share, and one image at least.
+        balanced: whether every class is to have the same number; otherwise each keeps its share, and one
+            image at least.
     """
     rng = np.random.default_rng(seed)
     rows = _distinct(images) if isinstance(images, Tensor) else np.arange(len(labels))
     kinds, counts = np.unique(labels.numpy()[rows], return_counts=True)
-    wanted = np.full(len(kinds), most // len(kinds)) if balanced else np.floor(most * counts / counts.sum())
+    alike = np.full(len(kinds), min(most // len(kinds), counts.min()))
+    wanted = alike if balanced else np.floor(most * counts / counts.sum())
     share = np.minimum(counts, np.maximum(1, wanted.astype(np.int64)))
     chosen = [
         rng.permutation(rows[labels.numpy()[rows] == kind])[:number] for kind, number in zip(kinds, share, strict=True)
