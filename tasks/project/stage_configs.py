@@ -121,11 +121,12 @@ class SelectionConfig(SelectConfig):
     """For a target problem of `problems`; null: for all classes of the data."""
     data: OwnData = None
     """Images to choose by, with the keys of `data`; null: the project's."""
-    architectures: Annotated[tuple[str, ...], BeforeValidator(_texts)] = ()
+    architectures: tuple[str, ...] = ()
     """Tried, before the built-in ones, for weights whose architecture is not named."""
     mean: tuple[float, ...] | None = None
     """Normalisation of networks that have none of their own; null: of the images."""
     std: tuple[float, ...] | None = None
+    """See `mean`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
