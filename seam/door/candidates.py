@@ -192,7 +192,8 @@ class Judge:
         rest[chosen] = False
         classes = int(labels.max()) + 1
         (student,) = fit(seen.features[rest].double(), labels[rest], classes, (strength,)).values()
-        config = AttackConfig(steps=self.config.attack_steps)
+        steps, budget = self.config.attack_steps, AttackConfig().eps_normalized
+        config = AttackConfig(steps=steps, step_normalized=2.5 * budget / steps)
         some = images.preprocess(data.images[chosen])
         return {"exposure": exposure(network, some, labels[chosen], student, config, self.wanted.seed)}
 

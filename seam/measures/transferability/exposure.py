@@ -28,7 +28,7 @@ def exposure(
     student that changes none of the features. A student that trains them inherits less, as a rule.
 
     Source: SeaM section 5.4, the feature attack and the defect inheritance rate; *differs*: the student
-    is a linear classifier on the frozen features, and fewer steps.
+    is a linear classifier on the frozen features, and fewer, larger steps.
 
     Args:
         network: eval mode, on the CPU.
