@@ -142,7 +142,7 @@ def pictures_form(folder: Path) -> Form:
         "CIFAR-100, ResNet20, given": Source(
             "cifar100",
             file="weights/cifar100_resnet20_widestem.safetensors",
-            architecture=f"{ROOT / 'benchmarks/networks/cifar100_widestem.py'}:network",
+            architecture=f"{ROOT / 'benchmarks/networks/cifar100_widestem.py'}:widestem",
             outputs=100,
             normalisation=CIFAR100,
         ),

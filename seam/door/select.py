@@ -215,8 +215,8 @@ def judged(
         except Exception as e:  # a network's own code raises anything, and the others go on
             logger.info("%s: not judged", name, exc_info=True)
             reason = str(e) if isinstance(e, SeamError) else f"{type(e).__name__}: {one_line(e)}"
-            about = {"public": candidate.public, "licence": candidate.licence, "origin": candidate.origin}
-            found[name] = (Choice(name=name, reason=reason, **about), None)
+            told = Choice(name=name, reason=reason, public=candidate.public)
+            found[name] = (replace(told, licence=candidate.licence, origin=candidate.origin), None)
         on_step(100 * (number + 1), name)
     return found
 

@@ -218,7 +218,7 @@ def licence_of(weights: Path) -> str:
     with suppress(SafetensorError, OSError), safe_open(weights, framework="numpy") as file:
         about = {key.lower(): value for key, value in (file.metadata() or {}).items()}
         if said := next((about[key] for key in _LICENCE_KEYS if key in about), None):
-            return said[:80]
+            return str(said)[:80]
     for card in (weights.with_name(name) for name in _CARDS):
         with suppress(OSError, UnicodeDecodeError):
             first, *lines = card.read_text()[:4000].splitlines() or [""]

@@ -129,6 +129,5 @@ class SelectionConfig(SelectConfig):
     """See `mean`."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         require((self.mean is None) == (self.std is None), "mean and std must be given together, got one alone")
         require(self.problem is None or self.data is None, "problem must be null where data is given, got both")

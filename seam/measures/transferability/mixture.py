@@ -94,7 +94,7 @@ def _hard(values: Array, centres: Array, rounds: int = 10) -> Array:
     """Each row to its nearest centre, after some rounds of k-means."""
     for _ in range(rounds):
         distances = (centres**2).sum(1) - 2 * values @ centres.T
-        belongs = np.eye(len(centres))[distances.argmin(1)]
+        belongs: Array = np.eye(len(centres))[distances.argmin(1)]
         sizes = belongs.sum(0)
         moved = belongs.T @ values / np.maximum(sizes, 1)[:, None]
         centres = np.where(sizes[:, None] > 0, moved, centres)

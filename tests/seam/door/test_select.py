@@ -44,15 +44,16 @@ def test_the_trained_network_is_first_and_what_cannot_be_judged_has_a_reason(tmp
     def broken() -> nn.Module:
         raise OSError("no such file")
 
+    random = fresh()
     candidates = {
-        "fresh": fresh(),
+        "fresh": random,
         "broken": Candidate(load=broken, licence="MIT", origin="a file"),
         "trained": Candidate(load=trained, licence="BSD-3-Clause", public=True),
         "wide": Wide(),
     }
-    before = {k: v.clone() for k, v in candidates["fresh"].state_dict().items()}
+    before = {k: v.clone() for k, v in random.state_dict().items()}
     found = seam.select(candidates, folder(tmp_path / "stripes", 160), **GIVEN)
-    assert all(torch.equal(before[k], v) for k, v in candidates["fresh"].state_dict().items())
+    assert all(torch.equal(before[k], v) for k, v in random.state_dict().items())
     assert [choice.name for choice in found.choices] == ["trained", "fresh", "broken", "wide"]
     best, second, unread, refused = found.choices
     assert found.best is best and found.classes == CLASSES and found.images == 120
