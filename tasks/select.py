@@ -105,11 +105,14 @@ def as_source(best: Found, data: ImageData, own_data: bool) -> dict[str, Any]:
         data: what it was chosen for.
         own_data: whether that is another data set than the problems'.
     """
-    given: dict[str, Any] = {"architecture": best.architecture, "checkpoint": best.checkpoint}
-    given |= {"mean": list(best.mean), "std": list(best.std)} if best.mean and best.std else {}
-    found: dict[str, Any] = {"transfer": {**given, "num_classes": best.outputs}}
+
+    def given() -> dict[str, Any]:  # lists of their own each time: YAML would write the second as a reference
+        named = {"mean": list(best.mean), "std": list(best.std)} if best.mean and best.std else {}
+        return {"architecture": best.architecture, "checkpoint": best.checkpoint, **named}
+
+    found: dict[str, Any] = {"transfer": {**given(), "num_classes": best.outputs}}
     if best.outputs == len(data.classes) and not own_data:
-        found["prepare_source"] = {**given, "expected_accuracy": None}
+        found["prepare_source"] = {**given(), "expected_accuracy": None}
     return found
 
 

@@ -82,7 +82,9 @@ def test_the_ranking_and_its_page(project: Path) -> None:
 
 def test_its_winner_is_a_source(project: Path) -> None:
     select(context(project, candidates=THREE[:1], problem="warm"))
-    changes = YAML(typ="safe").load((project / "artifacts/best/select/source.yaml").read_text())
+    text = (project / "artifacts/best/select/source.yaml").read_text()
+    changes = YAML(typ="safe").load(text)
+    assert "&" not in text
     info = load_source(project / "artifacts/prepare_source").info
     assert changes["prepare_source"]["checkpoint"] == "artifacts/prepare_source/source.safetensors"
     (project / "copied.safetensors").write_bytes((project / changes["prepare_source"]["checkpoint"]).read_bytes())
