@@ -39,7 +39,7 @@ from seam.files import read_json, write_json
 from seam.networks.predict import accuracy, predict
 
 TRAINING = StudentTraining(
-    epochs=30,
+    epochs=15,
     lr=0.01,
     lr_head=0.01,
     momentum=0.9,

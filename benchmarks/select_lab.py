@@ -157,13 +157,13 @@ def pictures_form(folder: Path) -> Form:
         "CIFAR-10, VGG": Source("cifar10", 8),
         "CIFAR-10, VGG, 1 epoch": Source("cifar10", 1),
         "CIFAR-10, VGG, narrow": Source("cifar10", 8, NARROW),
-        "CIFAR-100 (30 classes), VGG": Source("cifar100", 8),
-        "Fashion-MNIST, VGG": Source("fashion_mnist", 5),
+        "CIFAR-100 (30 classes), VGG": Source("cifar100", 8, images=4000),
+        "Fashion-MNIST, VGG": Source("fashion_mnist", 5, images=4000),
         "digits, VGG": Source("digits", 15, images=800),
     }
     problems = {
         "fish": Problem("cifar100", 48, ("aquarium_fish", "flatfish", "ray", "shark", "trout"), pilot=True),
-        "clothes": Problem("fashion_mnist", 20, pilot=True),
+        "clothes": Problem("fashion_mnist", 20),
         "flowers, CIFAR-100": Problem("cifar100", 48, ("orchid", "poppy", "rose", "sunflower", "tulip")),
         "animals, CIFAR-10": Problem("cifar10", 40, ("bird", "cat", "deer", "dog", "frog", "horse")),
         "17 flowers": Problem("flowers17", 15),
