@@ -134,6 +134,7 @@ def _one(form: Form, name: str, parts: tuple[LabelledImages, LabelledImages, Lab
         progress=False,
     )
     return {
+        "data": form.sources[name].data,
         "test": accuracy(predict(made.network, test, made.preprocess), test.labels),
         "val": made.report.result.accuracy,
         "estimates": choice.estimates,
