@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules networks drill storm flips clean
+.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules reproduce-select networks drill storm flips clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
@@ -99,6 +99,9 @@ reproduce-restructure: install ## Repeat DeepArc's claims; ARGS="--seeds 0,1,2" 
 
 reproduce-modules: install ## Repeat the claims about modules; ARGS="--seeds 0,1" (docs/results.md).
 	$(BIN)/python benchmarks/reproduce_modules.py $(ARGS)
+
+reproduce-select: install ## How good the ranking of seam select is; ARGS="--data FOLDER" (docs/results.md).
+	$(BIN)/python benchmarks/reproduce_select.py $(ARGS)
 
 networks: install ## What can be removed from torchvision's and timm's networks; ARGS="--jobs 2" (docs/networks.md).
 	$(BIN)/python benchmarks/network_families.py $(ARGS)

@@ -9,6 +9,7 @@ from typing import Any
 import results_modules
 import results_restructure
 import results_rq3
+import results_select
 from projects import ROOT
 from results_engines import LIVING, engines, operators, saved
 
@@ -69,7 +70,9 @@ def render() -> None:
         for suite in TITLES
         if any(c["suite"] == suite for c in cards)
     ]
-    others = filter(None, (results_rq3.section(), results_restructure.section(), results_modules.section()))
+    others = filter(
+        None, (part.section() for part in (results_rq3, results_restructure, results_modules, results_select))
+    )
     page = "\n".join([INTRODUCTION, *sections, *others])
     write_text(PAGE, wrapped(page))
 

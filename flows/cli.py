@@ -12,6 +12,7 @@ from rich.console import Console
 
 import flows.cli_parts  # further commands; telemetry off before anything else is imported
 import flows.cli_registry
+import flows.cli_select
 import flows.cli_servers
 import flows.cli_sweep
 import flows.cli_trust  # noqa: F401
@@ -24,11 +25,12 @@ from flows.commands.options import (
     Patches,
     Problems,
     Restructurings,
+    Selections,
     Set,
     Targets,
 )
 from seam.errors import ConfigError
-from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET
+from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, SELECTION, TARGET
 
 
 @app.command()
@@ -134,6 +136,7 @@ def report(
     modularizations: Modularizations = [],  # noqa: B006
     compositions: Compositions = [],  # noqa: B006
     patches: Patches = [],  # noqa: B006
+    selections: Selections = [],  # noqa: B006
     open_it: Annotated[bool, typer.Option("--open", help="Open in the browser.")] = False,
 ) -> None:
     """Print the path of each report there is, of whatever kind; or of those that are named."""
@@ -141,6 +144,7 @@ def report(
 
     names = {PROBLEM.name: problems, TARGET.name: targets, RESTRUCTURING.name: restructurings}
     names |= {MODULARIZATION.name: modularizations, COMPOSITION.name: compositions, PATCH.name: patches}
+    names |= {SELECTION.name: selections}
     for path in existing_reports(enter_project(), names):
         typer.echo(str(path))
         if open_it:

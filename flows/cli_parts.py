@@ -50,9 +50,9 @@ def compose(
     `seam compose few --of parts --classes 3,5,8` writes `compositions` in params.yaml and runs it;
     without --of and --classes what stands there is run. Modules that are not there yet are made first.
     """
-    asked = {"of": _listed(of), "classes": _listed(classes)}
-    flow, overrides = "flows.compose:run_compositions", _entry(COMPOSITION, name, asked, overrides)
-    run_kind(COMPOSITION, flow, overrides, params_file, _named(name, compositions))
+    asked = {"of": listed(of), "classes": listed(classes)}
+    flow, overrides = "flows.compose:run_compositions", entry_overrides(COMPOSITION, name, asked, overrides)
+    run_kind(COMPOSITION, flow, overrides, params_file, named(name, compositions))
 
 
 @app.command()
@@ -82,16 +82,20 @@ def patch(
     """
     asked = {"of": of, "class": of_class, "weak": weak}
     run_kind(
-        PATCH, "flows.patch:run_patches", _entry(PATCH, name, asked, overrides), params_file, _named(name, patches)
+        PATCH,
+        "flows.patch:run_patches",
+        entry_overrides(PATCH, name, asked, overrides),
+        params_file,
+        named(name, patches),
     )
 
 
-def _listed(names: str | None) -> str | None:
+def listed(names: str | None) -> str | None:
     """A list in YAML of names with commas between them."""
     return None if names is None else f"[{names.strip('[]')}]"
 
 
-def _entry(kind: Kind, name: str | None, asked: dict[str, str | None], overrides: list[str]) -> list[str]:
+def entry_overrides(kind: Kind, name: str | None, asked: dict[str, str | None], overrides: list[str]) -> list[str]:
     """The overrides, before them those that options stand for."""
     given = {key: value for key, value in asked.items() if value is not None}
     if given and name is None:
@@ -102,5 +106,6 @@ def _entry(kind: Kind, name: str | None, asked: dict[str, str | None], overrides
     return [*(f"{kind.section}.{name}.{key}={value}" for key, value in given.items()), *overrides]
 
 
-def _named(name: str | None, names: list[str]) -> list[str]:
+def named(name: str | None, names: list[str]) -> list[str]:
+    """Names of the subjects, with one that is given by itself."""
     return names if name is None else [*names, name]

@@ -14,13 +14,14 @@ from seam.files import read_json
 from seam.methods.catalogue import find
 from tasks.project.environment import tracking_uri
 from tasks.project.params import Params
-from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET, Kind
+from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, SELECTION, TARGET, Kind
 from tasks.project.subject import StageRun, Subject, stage_folder
 from tasks.project.timed import ANEW, elsewhere
 from tasks.report.closing import ClosingRow, closing_table, time_of_layout
 from tasks.report.composition_rows import COMPARED, composition_rows
 from tasks.report.module_rows import rows_of as modularization_rows
 from tasks.report.patch_rows import patch_rows, verdict
+from tasks.report.selection_rows import LABELS, SHORT, certainty, refused, short_rows
 from tasks.report.ways import rows_of, ways_of
 from tasks.report.words import NOTHING, VAL_FROM, show
 
@@ -119,6 +120,15 @@ def _composed(root: Path, _params: Params, composition: Subject) -> Table:
     return _table(f"{composition.name} ({', '.join(metrics['classes'])})", COMPARED, rows)
 
 
+def _ranked(root: Path, _params: Params, selection: Subject) -> Table:
+    """The candidates, best first, and how sure that is."""
+    metrics = _metrics(root, selection)
+    columns, lines = (LABELS[metrics["by"]], *SHORT), [f"{name}: {why}" for name, why in refused(metrics)]
+    sure = certainty(metrics)
+    caption = "\n".join(lines if sure is None else [sure, *lines]) or None
+    return _table(f"{selection.name} ({metrics['images']} images)", columns, short_rows(metrics), caption)
+
+
 def _metrics(root: Path, subject: Subject) -> Mapping[str, Any]:
     """Of the stage that reports."""
     content: Mapping[str, Any] = read_json(stage_folder(root, subject.row.reports, subject) / "metrics.json")
@@ -143,6 +153,7 @@ _TABLES = {
     TARGET.name: _methods,
     RESTRUCTURING.name: _restructured,
     MODULARIZATION.name: _taken_apart,
+    SELECTION.name: _ranked,
 }
 """The results of a subject by its kind; one of another kind shows its model and report alone."""
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from flows.project import find_root
 from seam.errors import SeamError
 from tasks.project.params import load_params
-from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, TARGET
+from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, PROBLEM, RESTRUCTURING, SELECTION, TARGET
 
 
 @dataclass(frozen=True)
@@ -41,5 +41,6 @@ Restructurings = list[Annotated[str, _Choice(RESTRUCTURING.section)]]
 Modularizations = list[Annotated[str, _Choice(MODULARIZATION.section)]]
 Compositions = list[Annotated[str, _Choice(COMPOSITION.section)]]
 Patches = list[Annotated[str, _Choice(PATCH.section)]]
+Selections = list[Annotated[str, _Choice(SELECTION.section)]]
 Overrides = list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+=", json_schema_extra={"example": "search.alpha=0.5"})]]
 ParamsFile = Annotated[str, Field(pattern=r"\.ya?ml$", json_schema_extra={"example": "presets/milliseconds.yaml"})]

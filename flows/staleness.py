@@ -53,6 +53,9 @@ def source_changed(root: Path, run: StageRun) -> bool:
     )
     if _own_files_changed(root, source) or _own_files_changed(root, metrics):
         return True
+    fetched = metrics.get("fetched", {})  # of networks that were chosen from
+    if any(_alias_moved(root, {"fetched_from": version}, name) for name, version in fetched.items()):
+        return True
     return bool(source) and any(_alias_moved(root, source, name) for name in _checkpoints(root, run, section))
 
 

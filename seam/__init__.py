@@ -4,6 +4,7 @@
 
     small = seam.reengineer(network, train, classes=["boot", "sandal"], val=val)  # .network .masks .head .report
     student = seam.transfer(network, train, val=val, method="seam")
+    ranked = seam.select({"a": network, "b": other}, train)  # which to reuse, before anything is trained: .best
     flatter = seam.restructure(network, train, val=val)  # fewer blocks: .network .removed .report
     exact = seam.compact(network, masks, example)
     seam.export(small, "boots.onnx")
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from seam.door.patch import patch
     from seam.door.reengineer import reengineer
     from seam.door.restructure import restructure
+    from seam.door.select import select
     from seam.door.transfer import transfer
 
 __version__ = "0.1.0"
@@ -42,6 +44,7 @@ __all__ = [
     "patch",
     "reengineer",
     "restructure",
+    "select",
     "transfer",
 ]
 _LIES_IN = {
@@ -53,6 +56,7 @@ _LIES_IN = {
     "patch": ".door.patch",
     "reengineer": ".door.reengineer",
     "restructure": ".door.restructure",
+    "select": ".door.select",
     "transfer": ".door.transfer",
 }
 """Name -> its module, which is imported by the first who asks for it."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, RESTRUCTURING, Kind
+from tasks.project.stages import COMPOSITION, MODULARIZATION, PATCH, RESTRUCTURING, SELECTION, Kind
 
 
 def _only(kind: Kind) -> Any:
@@ -52,6 +52,7 @@ Compositions = Annotated[list[str], _only(COMPOSITION)]
 Modularizations = Annotated[list[str], _only(MODULARIZATION)]
 Patches = Annotated[list[str], _only(PATCH)]
 Restructurings = Annotated[list[str], _only(RESTRUCTURING)]
+Selections = Annotated[list[str], _only(SELECTION)]
 Targets = Annotated[
     list[str],
     typer.Option(

@@ -32,6 +32,7 @@ from tasks.project.stage_configs import (
     ModularizationConfig,
     PatchConfig,
     RegisterConfig,
+    SelectionConfig,
 )
 from tasks.project.stages import DIGEST_STAGE, KINDS, MODULARIZED, all_stages
 from tasks.project.transfer_params import TransferParams
@@ -103,6 +104,8 @@ class Params(BaseModel):
     """Name of a network that is put together: of whose modules, for which classes."""
     patches: dict[str, Patch] = Field(default_factory=dict)
     """Name of a weak model that is mended: by whose module, for which class."""
+    selections: dict[str, SelectionConfig] = Field(default_factory=dict)
+    """Name of a choice among trained networks: which, and what for."""
 
     @field_validator("problems")
     @classmethod

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from seam.configs.check import Ge, NotEmpty, config, require
 from seam.configs.data import DataConfig
 from seam.configs.modules import ModulesConfig
+from seam.configs.selection import SelectConfig
 from seam.methods.catalogue import MODULES, names
 from tasks.project.measured import Registrable
 from tasks.project.source_changes import SourceChanges
@@ -107,3 +108,26 @@ class ModularizationConfig(ModulesConfig):
         super().__post_init__()
         known = names(MODULES)
         require(self.method in known, f"method must be one of {', '.join(known)}, got '{self.method}'")
+
+
+@config
+class SelectionConfig(SelectConfig):
+    """Trained networks to choose from, and what for."""
+
+    candidates: Annotated[tuple[str, ...], NotEmpty(), BeforeValidator(_texts)]
+    """Files of weights, folders of them, folders with a source.json, torchvision:NAME, addresses, models:/NAME/VERSION;
+    each ARCHITECTURE=CHECKPOINT where the architecture is none that is tried by itself."""
+    problem: Annotated[str | None, BeforeValidator(_text)] = None
+    """For a target problem of `problems`; null: for all classes of the data."""
+    data: OwnData = None
+    """Images to choose by, with the keys of `data`; null: the project's."""
+    architectures: tuple[str, ...] = ()
+    """Tried, before the built-in ones, for weights whose architecture is not named."""
+    mean: tuple[float, ...] | None = None
+    """Normalisation of networks that have none of their own; null: of the images."""
+    std: tuple[float, ...] | None = None
+    """See `mean`."""
+
+    def __post_init__(self) -> None:
+        require((self.mean is None) == (self.std is None), "mean and std must be given together, got one alone")
+        require(self.problem is None or self.data is None, "problem must be null where data is given, got both")

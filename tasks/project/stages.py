@@ -267,7 +267,39 @@ PATCH = Kind(
     defined_as="patch",
     made_of=MODULARIZATION.name,
 )
-KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZATION, COMPOSITION, PATCH)}
+SELECTION = Kind(
+    name="selection",
+    section="selections",
+    command="select",
+    noun="selection",
+    definition="a selection",
+    none_yet=(
+        "params.yaml has no selection; add one, with the networks to choose from: seam select best --candidates"
+        " weights,torchvision:squeezenet1_1"
+    ),
+    first=(Stage("validate_data", "project"),),
+    then=(Stage("select"),),
+    data="validate_data",
+    source="prepare_source",
+    source_section="prepare_source",
+    search_section="search",
+    registers=None,
+    reports="select",
+    next_commands=(
+        ("seam report --selection {name} --open", "see every estimate, cost and defect beside the others"),
+        (
+            "seam transfer --params artifacts/{name}/select/source.yaml",
+            "the winner as the network that is transferred to `targets`",
+        ),
+        (
+            "seam run --params artifacts/{name}/select/source.yaml",
+            "the winner as the source of the problems, where its classes are those of the data",
+        ),
+    ),
+    shaped_by=("runtime", "split_dataset"),
+    defined_as="selection",
+)
+KINDS = {kind.name: kind for kind in (PROBLEM, TARGET, RESTRUCTURING, MODULARIZATION, COMPOSITION, PATCH, SELECTION)}
 """The rows by name. A new kind is a row here, its section of the parameters and its stages' files."""
 MODULARIZED = "modularized"
 """Folder of artifacts/ with a small file a modularization, which changes with it: of these a stage lists those that a

@@ -60,7 +60,9 @@ def _section(name: str, config: type, default: Any) -> Iterator[str]:
         default: the instance whose values are the defaults here; None: those of the class, where it has any.
     """
     known = {f.name: _default(f) for f in fields(config)} if default is None else vars(default)
-    kinds, lines = get_type_hints(config, include_extras=True), lines_under_fields(config)
+    kinds = get_type_hints(config, include_extras=True)
+    bases = [base for base in reversed(config.__mro__) if is_dataclass(base)]
+    lines = {name: text for base in bases for name, text in lines_under_fields(base).items()}
     inside = [field for field in fields(config) if is_dataclass(kinds[field.name])]
     listed = {field.name: get_args(kinds[field.name])[0] for field in fields(config) if _lists(kinds[field.name])}
     rows = [

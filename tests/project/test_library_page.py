@@ -54,6 +54,7 @@ def test_what_the_page_says_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "boots.onnx").is_file()
     assert sum(p.numel() for p in names["exact"].parameters()) < sum(p.numel() for p in names["network"].parameters())
     assert len(names["flatter"].removed) == 1
+    assert {choice.name for choice in names["ranked"].choices if choice.reason is None} == {"ours", "fresh"}
     assert names["student"].classes == ("boot", "coat", "hat", "shoe")
 
 
