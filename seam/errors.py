@@ -12,7 +12,8 @@
     ├── TrackingError      the MLflow server or registry
     │   └── NoAnswerError      one that does not answer now
     ├── ProvenanceError    a model version that is not what it is said to be, or that nothing vouches for
-    └── CacheError         DVC cannot answer or record
+    ├── CacheError         DVC cannot answer or record
+    └── DamagedFileError   a file that is not what it should be, too large, or leads elsewhere
 
 Every message says what was expected, what was found, where, and what to do, in one line. Where the
 remedy is a number that the caller chose, the library says what is wrong with a hint, and the caller,
@@ -35,6 +36,7 @@ Hint = Literal[
     "features",
     "image_size",
     "learning_rate",
+    "links",
     "max_drop",
     "more_rates",
     "normalisation",
@@ -61,6 +63,7 @@ ADVICE: Mapping[Hint, str] = {
     "features": "fine-tune without the source's features",
     "image_size": "choose another size to bring images to",
     "learning_rate": "lower the learning rate",
+    "links": "put the files there",
     "max_drop": "allow for a larger drop, or say how many blocks go",
     "more_rates": "add others to the rates to choose from",
     "normalisation": "check the weights and the normalisation",
@@ -154,5 +157,22 @@ class CacheError(SeamError, RuntimeError):
     """DVC cannot answer or record: busy, not a DVC project, a broken dvc.yaml."""
 
 
+class DamagedFileError(SeamError, ValueError, KeyError):
+    """A file is not what it should be, is larger than it may be, or leads elsewhere.
+
+    Whoever expects what json raises, or a key that is missing, gets this one.
+    """
+
+    def __str__(self) -> str:
+        """The line as it is, not quoted as a KeyError's."""
+        return str(self.args[0])
+
+
 class SuspectResultWarning(_Hinted, UserWarning):
     """A result was computed, and something about it is doubtful; it goes on the model card."""
+
+
+def words(error: BaseException, most: int = 200) -> str:
+    """What an error says, on one line, without advice; its type where it says nothing."""
+    said = error.what if isinstance(error, _Hinted) else str(error)
+    return " ".join(said.split())[:most] or type(error).__name__

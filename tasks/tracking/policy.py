@@ -8,12 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from seam.errors import ConfigError
 from seam.methods.catalogue import STUDENTS, YARDSTICK, find
 from tasks.project.measured import Compared, ComparedUnderAttack
+from tasks.project.yaml_file import read_yaml
 
 _REFERENCES = tuple(m for m in STUDENTS if m.role != "ours")
 
@@ -148,6 +147,22 @@ class EvidencePolicy(_Strict):
     """Whether the accuracy has to be above that of always guessing the commonest class, beyond its interval."""
 
 
+class ConversionGate(_Strict):
+    """What engines of one precision may do otherwise than torch."""
+
+    deviation: float = Field(default=1.0, gt=0, le=1)
+    """Largest difference of an output, as a share of the largest one, on images of any kind."""
+    flips: float = Field(default=0.0, ge=0, le=1)
+    """Share of the test images for which another class may be answered."""
+
+
+class ConversionGates(_Strict):
+    """By precision of the engine; one that is left out does not apply."""
+
+    float32: ConversionGate | None = None
+    int8: ConversionGate | None = None
+
+
 _Alias = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
@@ -163,6 +178,7 @@ class RegistryPolicy(_Strict):
     champion_gates: ChampionGates = ChampionGates()
     transfer_gates: TransferGates = TransferGates()
     network_gates: NetworkGates = NetworkGates()
+    conversion_gates: ConversionGates = ConversionGates()
 
 
 def load_policy(path: Path) -> RegistryPolicy:
@@ -173,12 +189,9 @@ def load_policy(path: Path) -> RegistryPolicy:
             or no gate at all.
     """
     try:
-        raw = YAML(typ="safe").load(path.read_text())
-        policy = RegistryPolicy.model_validate(raw)
+        policy = RegistryPolicy.model_validate(read_yaml(path))
     except FileNotFoundError as e:
         raise ConfigError(f"{path}: no such registry policy; restore the file from version control.") from e
-    except YAMLError as e:
-        raise ConfigError(f"{path}: expected YAML, got {' '.join(str(e).split())}") from e
     except ValidationError as e:
         raise ConfigError("; ".join(_explain(error, path) for error in e.errors())) from e
     if not policy.gates.model_fields_set:
@@ -199,6 +212,9 @@ def _explain(error: Any, path: Path) -> str:
             ("champion_gates",): ChampionGates.model_fields,
             ("transfer_gates",): TransferGates.model_fields,
             ("network_gates",): NetworkGates.model_fields,
+            ("conversion_gates",): ConversionGates.model_fields,
+            ("conversion_gates", "float32"): ConversionGate.model_fields,
+            ("conversion_gates", "int8"): ConversionGate.model_fields,
         }
         known = list(sets.get(tuple(sections), ("against", "at_most", "or_images", "within")))
         close = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
