@@ -25,6 +25,7 @@ class SelectConfig:
     milliseconds: bool = True
     """Whether to time each network, through ONNX, on the engine of the profile."""
     attacked: Annotated[int, Ge(0)] = 64
-    """Images whose features are attacked, to see what a student would inherit; 0: none."""
+    """Images whose features are attacked, to see what a student would inherit, a quarter of all at
+    most; 0: none."""
     attack_steps: Annotated[int, Ge(1)] = 10
     """Steps of that attack, each of a quarter of its budget at 10 steps, less at more."""

@@ -185,9 +185,10 @@ class Judge:
 
     def _exposed(self, network: nn.Module, images: Images, seen: Seen, strength: float) -> dict[str, Any]:
         labels, data = self.images.data.labels, images.train.data
-        chosen = drawn(data.images, labels, self.config.attacked, self.wanted.seed) if self.config.attacked else None
-        if chosen is None:
+        most = min(self.config.attacked, len(labels) // 4)  # the rest teaches the student
+        if not most:
             return {"exposure": None}
+        chosen = drawn(data.images, labels, most, self.wanted.seed)
         rest = torch.ones(len(labels), dtype=torch.bool)
         rest[chosen] = False
         classes = int(labels.max()) + 1

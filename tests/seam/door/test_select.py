@@ -128,6 +128,19 @@ def test_images_as_floats_and_a_time(tmp_path: Path) -> None:
     assert found.best.normalisation == "as the images come"
 
 
+def test_few_images_leave_some_for_the_student_that_is_attacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked = list[int]()
+
+    def exposure(network: nn.Module, images: Tensor, *rest: object) -> float:
+        attacked.append(len(images))
+        return 0.5
+
+    monkeypatch.setattr("seam.door.candidates.exposure", exposure)
+    config = SelectConfig(images=40, attacked=64, milliseconds=False)
+    found = seam.select({"a": trained()}, pixels(40, 0), mean=[MEAN], std=[STD], config=config, progress=False)
+    assert attacked == [8] and found.best.exposure == 0.5  # two of each of four classes
+
+
 def test_what_is_wrong_is_said() -> None:
     with pytest.raises(SourceError, match="expected networks to choose from, got none"):
         seam.select({}, pixels(80, 0), **GIVEN)
