@@ -247,14 +247,27 @@ def serve(
     patch: Annotated[
         str | None, typer.Option("--patch", metavar="NAME", help="Whose champion to serve.", show_default=False)
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5001,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; this machine alone unless given.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port.")] = 5001,
+    max_megabytes: Annotated[
+        float | None, typer.Option("--max-megabytes", min=0.001, help="Of one request; 16 unless given.")
+    ] = None,
+    max_images: Annotated[
+        int | None, typer.Option("--max-images", min=1, help="Of one request; 1000 unless given.")
+    ] = None,
 ) -> None:
-    """Serve a champion with `mlflow models serve`: POST images to /invocations, get class names."""
-    from flows.commands.serve import serve_champion
+    """Serve a champion: POST images to /invocations, get class names.
+
+    As numbers from 0 to 255 in JSON, or as PNG and JPEG files. With SEAM_SERVE_TOKEN in the
+    environment, whoever asks has to send it.
+    """
+    from flows.commands.serve import Listening, serve_champion
 
     names = {PROBLEM.name: problem, TARGET.name: target, RESTRUCTURING.name: restructuring}
     names |= {COMPOSITION.name: composition, PATCH.name: patch}
-    serve_champion(enter_project(), names, port)
+    serve_champion(enter_project(), names, Listening(host, port, max_megabytes, max_images))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""`seam serve`: a champion behind REST, with MLflow's own server."""
+"""`seam serve`: a champion behind REST."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-import typer
 
 from flows.registry_view import registered_model
 from seam.errors import ConfigError
@@ -17,13 +15,30 @@ from tasks.project.params import load_params
 from tasks.project.subject import Subject, check
 
 
-def serve_champion(root: Path, names: Mapping[str, str | None], port: int) -> None:
-    """Become `mlflow models serve` with the champion of the one subject that is named, on 127.0.0.1.
+@dataclass(frozen=True)
+class Listening:
+    """Where a server listens, and what a request may hold; None: as `tasks.serving.asked` has it."""
+
+    host: str = "127.0.0.1"
+    port: int = 5001
+    max_megabytes: float | None = None
+    max_images: int | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of the server's command."""
+        limits = {"--max-megabytes": self.max_megabytes, "--max-images": self.max_images}
+        given = {"--host": self.host, "--port": self.port, **{k: v for k, v in limits.items() if v is not None}}
+        return [word for name, value in given.items() for word in (name, str(value))]
+
+
+def serve_champion(root: Path, names: Mapping[str, str | None], listening: Listening) -> None:
+    """Become the server of the champion of the one subject that is named.
 
     Args:
         root: the project.
         names: the name given for each kind of subject, by kind.
-        port: to listen on.
+        listening: where.
 
     Raises:
         ConfigError: not one subject is named, there is none of that name, or it has no champion.
@@ -44,10 +59,6 @@ def serve_champion(root: Path, names: Mapping[str, str | None], port: int) -> No
             f"{name}: no version has the alias champion in {uri}; run `{subject.command}`, `seam report` says what its"
             " gates found."
         )
-    typer.echo(f"serving models:/{name}@champion on http://127.0.0.1:{port}/invocations; Ctrl-C stops it")
-    sys.stdout.flush()
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    mlflow = shutil.which("mlflow") or "mlflow"
-    arguments = ["models", "serve", "-m", f"models:/{name}@champion", "--env-manager", "local"]
-    os.execv(mlflow, [mlflow, *arguments, "-h", "127.0.0.1", "-p", str(port), "-w", "1"])
+    command = [sys.executable, "-m", "tasks.serving", f"models:/{name}@champion", *listening.arguments]
+    os.execv(sys.executable, command)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from seam.data.prepared import Split
 from seam.data.resize import resize_and_crop
@@ -127,27 +126,3 @@ def one_array(data: RawData, where: Path) -> StoredArray:
         some = ", ".join(f"{s[1]} x {s[0]} ({Path(p).name})" for s, p in list(shapes.items())[:2])
         raise DataError(f"{where}: expected images of one size, got {some}", hint="image_size")
     return together(kept)
-
-
-def decode(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Pixels of a PIL image, shape (height, width, 1 or 3).
-
-    Black and white (mode 1) and grey ones (L, LA) have one channel, other modes of 8 bits a sample
-    become RGB; transparency is dropped.
-
-    Raises:
-        ValueError: more than 8 bits a sample.
-        OSError: the file is damaged or is not an image.
-    """
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise ValueError(f"expected 8 bits a sample, got mode {image.mode}; convert it to 8 bits")
-    wanted = "L" if image.mode in ("1", "L", "LA") else "RGB"
-    array = np.array(image if image.mode == wanted else image.convert(wanted), dtype=np.uint8)
-    return array[..., None] if array.ndim == 2 else array
-
-
-def is_transparent(image: Image.Image) -> bool:
-    """Whether any pixel of a PIL image of 8 bits a sample is not opaque."""
-    if not image.has_transparency_data:
-        return False
-    return bool((np.asarray(image.convert("RGBA"))[..., 3] < 255).any())

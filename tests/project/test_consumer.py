@@ -13,7 +13,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,48 +43,39 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def ask(port: int, images: np.ndarray) -> list[dict[str, object]]:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/invocations",
-        json.dumps({"inputs": images.tolist()}).encode(),
-        {"Content-Type": "application/json"},
-    )
+def post(port: int, body: bytes) -> Any:
+    address = f"http://127.0.0.1:{port}/invocations"
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
-        predictions: list[dict[str, object]] = json.load(answer)["predictions"]
-        return predictions
+        return json.load(answer)
 
 
-@pytest.fixture
-def served(registry_project: StageContext, tmp_path: Path) -> Iterator[int]:
-    """The port of `mlflow models serve` on the champion."""
-    register_model(registry_project)
+def ask(port: int, images: np.ndarray) -> list[dict[str, object]]:
+    predictions: list[dict[str, object]] = post(port, json.dumps({"inputs": images.tolist()}).encode())["predictions"]
+    return predictions
+
+
+SERVERS = {
+    "mlflow": ["mlflow", "models", "serve", "-m", CHAMPION, "--env-manager", "local", "-w", "1"],
+    "seam": ["tasks.serving", CHAMPION],
+}
+"""`python -m` what, for MLflow's own server and the one that `seam serve` becomes."""
+
+
+@contextmanager
+def serving(server: str, project: StageContext, log: Path) -> Iterator[int]:
+    """The port at which a server answers for the champion."""
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        CHAMPION,
-        "--env-manager",
-        "local",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(port),
-        "-w",
-        "1",
-    ]
     environment = {
         **os.environ,
-        "MLFLOW_TRACKING_URI": tracking_uri(registry_project.root),
+        "MLFLOW_TRACKING_URI": tracking_uri(project.root),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
     }
-    log = tmp_path / "serve.log"
+    command = [sys.executable, "-m", *SERVERS[server], "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True
+            command, cwd=log.parent, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     try:
         for _ in range(240):
@@ -98,8 +91,15 @@ def served(registry_project: StageContext, tmp_path: Path) -> Iterator[int]:
         process.wait(30)
 
 
-def test_a_rest_request_is_answered_with_class_names(served: int) -> None:
-    answers = ask(served, np.zeros((3, 8, 8, 1), np.uint8))
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_rest_request_is_answered_with_class_names(
+    registry_project: StageContext, tmp_path: Path, server: str
+) -> None:
+    register_model(registry_project)
+    with serving(server, registry_project, tmp_path / "serve.log") as port:
+        answers = ask(port, np.zeros((3, 8, 8, 1), np.uint8))
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(port, np.zeros((3, 9, 9, 1), np.uint8))
     assert len(answers) == 3
     for answer in answers:
         assert answer["class"] in ("zero", "other")
@@ -108,9 +108,23 @@ def test_a_rest_request_is_answered_with_class_names(served: int) -> None:
         assert set(probabilities) == {"zero", "other"}
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert answer["probability"] == pytest.approx(max(probabilities.values()))
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        ask(served, np.zeros((3, 9, 9, 1), np.uint8))
     assert refused.value.code == 400
+
+
+def test_what_is_not_understood_is_one_line_in_answer_and_log(registry_project: StageContext, tmp_path: Path) -> None:
+    register_model(registry_project)
+    log = tmp_path / "serve.log"
+    bodies = {b"[" * 100_000: 400, b" " * 20_000_000: 413, b'{"inputs": [[[[0.5]]]]}': 400}
+    with serving("seam", registry_project, log) as port:
+        for body, status in bodies.items():
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                post(port, body)
+            assert refused.value.code == status
+            assert json.load(refused.value)["message"].startswith("expected ")
+        assert ask(port, np.zeros((1, 8, 8, 1), np.uint8))
+    lines = log.read_text().splitlines()
+    assert sum(line.startswith("refused: expected ") for line in lines) == len(bodies)
+    assert not any("Traceback" in line for line in lines)
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
+from seam.data.pictures import UNREADABLE, decode, is_transparent, opened
 from seam.data.prepared import Split
-from seam.data.raw import RawData, RawImage, decode, is_transparent, same_mode
+from seam.data.raw import RawData, RawImage, same_mode
 from seam.data.resize import resize_and_crop
 from seam.data.scratch import Scratch
 
@@ -70,14 +71,9 @@ def _in_turn(pool: ThreadPoolExecutor, listing: Listing, image_size: int | None)
 def _read(listed: ListedImage, image_size: int | None) -> RawImage:
     path = str(listed.file)
     try:
-        with Image.open(listed.file) as image:
+        with opened(listed.file) as image:
             pixels, turned, transparent = decode(image), _is_turned(image), is_transparent(image)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as e:  # SyntaxError: Pillow's, for a broken PNG
+    except UNREADABLE as e:
         return RawImage(path, listed.split, listed.label, None, " ".join(str(e).split()) or type(e).__name__)
     size = (pixels.shape[0], pixels.shape[1])
     if image_size is not None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 
-from seam.data import raw
+from seam.data import pictures
 from seam.data.formats import listing
 from seam.data.formats.load import load_raw
 from seam.data.prepared import ImageData, save_prepared
@@ -27,7 +27,7 @@ def test_full_size_images_are_never_held_together(root: Path, monkeypatch: pytes
     alive: list[int] = []
 
     def decode(image: Image.Image) -> Any:
-        pixels = raw.decode(image)
+        pixels = pictures.decode(image)
         decoded.append(weakref.ref(pixels))
         alive.append(sum(ref() is not None for ref in decoded))
         return pixels

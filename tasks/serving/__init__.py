@@ -1,0 +1,1 @@
+"""A registered model behind REST: what is asked of it is understood whole, or refused in one line."""
