@@ -11,7 +11,8 @@
     ├── ExportError        ONNX export or an engine that disagrees with torch
     ├── TrackingError      the MLflow server or registry
     │   └── NoAnswerError      one that does not answer now
-    └── CacheError         DVC cannot answer or record
+    ├── CacheError         DVC cannot answer or record
+    └── DamagedFileError   a file that is not what it should be, too large, or leads elsewhere
 
 Every message says what was expected, what was found, where, and what to do, in one line. Where the
 remedy is a number that the caller chose, the library says what is wrong with a hint, and the caller,
@@ -149,5 +150,22 @@ class CacheError(SeamError, RuntimeError):
     """DVC cannot answer or record: busy, not a DVC project, a broken dvc.yaml."""
 
 
+class DamagedFileError(SeamError, ValueError, KeyError):
+    """A file is not what it should be, is larger than it may be, or leads elsewhere.
+
+    Whoever expects what json raises, or a key that is missing, gets this one.
+    """
+
+    def __str__(self) -> str:
+        """The line as it is, not quoted as a KeyError's."""
+        return str(self.args[0])
+
+
 class SuspectResultWarning(_Hinted, UserWarning):
     """A result was computed, and something about it is doubtful; it goes on the model card."""
+
+
+def words(error: BaseException, most: int = 200) -> str:
+    """What an error says, on one line, without advice; its type where it says nothing."""
+    said = error.what if isinstance(error, _Hinted) else str(error)
+    return " ".join(said.split())[:most] or type(error).__name__

@@ -7,9 +7,17 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from seam.errors import DamagedFileError
+
+SMALL = 1 << 30
+"""Bytes that anybody may ask for."""
+MOST_JSON = 1 << 26
+"""Bytes of a JSON file that is read; what is written here is far smaller."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -51,10 +59,86 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(f)]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+class Fields(dict[str, Any]):
+    """A JSON object that was read from a file; a key that it lacks is named with the file."""
+
+    path: Path | None = None
+
+    def __missing__(self, key: str) -> Any:
+        where = self.path or "JSON"
+        raise DamagedFileError(f"{where}: expected '{key}' in it, got none", hint="rerun_producer", path=self.path)
+
+
+def read_json(path: Path, most_bytes: int = MOST_JSON) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        OSError: it cannot be opened.
+        DamagedFileError: it is no such object, or larger or deeper than what is written here; later,
+            for a key that it lacks.
+    """
+    with path.open("rb") as f:
+        content = f.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise DamagedFileError(
+            f"{path}: expected at most {most_bytes:,} bytes of JSON, got more", hint="rerun_producer", path=path
+        )
+    return parse_json(content, path)
+
+
+def parse_json(content: bytes | str, path: Path) -> dict[str, Any]:
+    """The JSON object in part of a file, as `read_json`."""
+
+    def fields(pairs: list[tuple[str, Any]]) -> Fields:
+        made = Fields(pairs)
+        made.path = path
+        return made
+
+    try:
+        found = json.loads(content, object_pairs_hook=fields)
+    except (ValueError, RecursionError) as e:
+        raise DamagedFileError(
+            f"{path}: expected JSON, got {' '.join(str(e).split())[:200]}", hint="rerun_producer", path=path
+        ) from e
+    if not isinstance(found, Fields):
+        raise DamagedFileError(
+            f"{path}: expected a JSON object, got a {type(found).__name__}", hint="rerun_producer", path=path
+        )
+    return found
+
+
+def beside(file: Path, name: str) -> Path:
+    """Where a file says that another one of its folder is.
+
+    Links are followed only to where `file` itself lies, as in a cache that shows its files by links.
+
+    Raises:
+        DamagedFileError: it leads out of the folder, or is no plain file.
+    """
+    found = file.parent / name
+    homes = (file.parent.resolve(), file.resolve().parent)
+    if not any(found.resolve().is_relative_to(home) for home in homes):
+        raise DamagedFileError(f"{file}: names '{name[:200]}', which leads out of its folder; put the file there.")
+    if found.exists() and not found.is_file():
+        raise DamagedFileError(f"{file}: names '{name[:200]}', expected a plain file there.")
+    return found
+
+
+def check_archive(archive: zipfile.ZipFile, path: Path | str, most_ratio: int) -> None:
+    """Raise a DamagedFileError for a zip archive that says it becomes far larger than it is.
+
+    Args:
+        archive: open.
+        path: names it in errors.
+        most_ratio: times its entries' bytes in the file, that they may take unpacked; `SMALL` bytes always may.
+    """
+    entries = archive.infolist()
+    packed, unpacked = sum(e.compress_size for e in entries), sum(e.file_size for e in entries)
+    if unpacked > max(SMALL, packed * most_ratio):
+        raise DamagedFileError(
+            f"{path}: expected an archive that takes at most {most_ratio} times its size unpacked, got {packed:,} bytes"
+            f" that become {unpacked:,}; write it again uncompressed."
+        )
 
 
 def sha256_file(path: Path) -> str:

@@ -20,6 +20,7 @@ from tasks.project.change_params import with_overrides
 from tasks.project.params import flat, load_params, parse_params, read_document, round_trip
 from tasks.project.stages import KINDS, PROBLEM
 from tasks.project.subject import Subject, chosen, entries
+from tasks.project.yaml_file import read_yaml
 
 MOST_POINTS = 10_000
 """More are a slip of the keyboard."""
@@ -105,11 +106,9 @@ def read_plan(path: Path | None, flags: Mapping[str, Any]) -> SweepPlan:
     content: dict[str, Any] = {}
     if path is not None:
         try:
-            content = YAML(typ="safe").load(path.read_text()) or {}
+            content = read_yaml(path) or {}
         except FileNotFoundError as e:
             raise ConfigError(f"{path}: no such file; expected a sweep (docs/sweep.md), or a problem's name.") from e
-        except (YAMLError, UnicodeDecodeError, IsADirectoryError) as e:
-            raise ConfigError(f"{path}: expected a sweep in YAML, got {' '.join(str(e).split())}") from e
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: expected the keys of a sweep, got {type(content).__name__}.")
         content.setdefault("name", re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-") or "sweep")

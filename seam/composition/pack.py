@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from torch import Tensor, nn
+from torch import nn
 
 from seam.composition.heads import kind_of, make_head
 from seam.composition.module import Piece
-from seam.errors import MaskError
-from seam.files import read_json, write_bytes, write_json
+from seam.errors import MaskError, words
+from seam.files import beside, read_json, sha256_file, write_bytes, write_json
+from seam.masks.pack import checked_shape, packed_bits, unpacked
 
 FORMAT = "seam-modules-1"
 CARD = "modules.json"
@@ -82,41 +83,37 @@ def load_pack(folder: Path, source_sha256: str | None = None) -> Pack:
         card = read_json(path)
         if card["format"] != FORMAT:
             raise ValueError(f"format {card['format']}")
-        bound, outputs, file = card["source_sha256"], int(card["outputs"]), str(card["file"])
-        if Path(file).name != file:
+        bound, outputs, file, about = (card[name] for name in ("source_sha256", "outputs", "file", "about"))
+        if not (isinstance(bound, str) and type(outputs) is int and isinstance(file, str) and isinstance(about, dict)):
+            raise ValueError("fields of other types")
+        if Path(file).name != file or not file.endswith(".safetensors"):
             raise ValueError(f"a file outside the folder, {file}")
-        content = (folder / file).read_bytes()
-        found = hashlib.sha256(content).hexdigest()
+        found = sha256_file(beside(path, file))
         if found != card["sha256"]:
             raise ValueError(f"{file} with sha256 {found[:16]}, expected {str(card['sha256'])[:16]}: it was altered")
         with safe_open(folder / file, framework="numpy") as f:
             pieces = {str(m["class"]): _piece(f, i, m, outputs) for i, m in enumerate(card["modules"])}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, zlib.error, RuntimeError) as e:
-        text = " ".join(str(e).split())[:200]
-        raise MaskError(f"{path}: expected a pack of modules, got {text}", hint="rerun_producer", path=path) from e
+        raise MaskError(f"{path}: expected a pack of modules, got {words(e)}", hint="rerun_producer", path=path) from e
     if source_sha256 not in (None, bound):
         raise MaskError(
             f"{path}: made for the source with sha256 {bound[:16]}, got a source with {str(source_sha256)[:16]}; give"
             " the network that was taken apart, with the same weights.",
         )
-    return Pack(pieces, bound, outputs, card["about"])
+    return Pack(pieces, bound, outputs, about)
 
 
 def _piece(f: Any, number: int, described: Mapping[str, Any], outputs: int) -> Piece:
-    masks = {name: _mask(f.get_tensor(f"{number}.mask.{name}"), shape) for name, shape in described["shapes"].items()}
-    with torch.random.fork_rng(devices=[]):
+    masks = {}
+    for name, said in described["shapes"].items():
+        shape = checked_shape(said)
+        masks[name] = unpacked(packed_bits(f.get_tensor(f"{number}.mask.{name}"), shape), shape)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # no memory before the file is seen to fill it
         head = make_head(described["head"]["kind"], outputs, int(described["head"]["output"]))
     state = {name: torch.from_numpy(f.get_tensor(f"{number}.head.{name}")) for name in head.state_dict()}
-    head.load_state_dict(state)
+    head.load_state_dict(state, assign=True)
     return Piece(masks, _frozen(head))
 
 
 def _frozen(head: nn.Module) -> nn.Module:
     return head.eval().requires_grad_(False)
-
-
-def _mask(data: Any, shape: list[int]) -> Tensor:
-    """Bits as packed; never more than the shape allows, whatever the file says."""
-    count = int(np.prod(shape))
-    bits = np.frombuffer(zlib.decompressobj().decompress(data.tobytes(), -(-count // 8)), np.uint8)
-    return torch.from_numpy(np.unpackbits(bits, count=count).astype(bool).reshape(shape))

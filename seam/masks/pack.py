@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from seam.errors import MaskError
-from seam.files import write_bytes
+from seam.errors import MaskError, words
+from seam.files import parse_json, write_bytes
 from seam.masks.masks import Masks
 
 _FORMAT = "seam-mask-2"
+_DEFLATED = 1040
+"""Bytes that one compressed byte becomes at most."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,16 @@ def load_mask_pack(path: Path, source_sha256: str | None = None) -> MaskPack:
     """
     try:
         with safe_open(path, framework="numpy") as f:
-            about = json.loads(f.metadata()["seam"])
-            shapes = about["shapes"]
-            packed = {name: _decompressed(f.get_tensor(name), shapes[name]) for name in shapes}
-            masks = {name: _unpack(bits, shapes[name]) for name, bits in packed.items()}
-            found, bound = _mask_sha256(packed, shapes), about["source_sha256"]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, zlib.error) as e:
-        raise MaskError(f"{path}: expected a mask pack, got {e}", hint="rerun_producer", path=path) from e
-    if found != about["mask_sha256"]:
+            about = parse_json(f.metadata()["seam"], path)
+            shapes = {str(name): checked_shape(shape) for name, shape in about["shapes"].items()}
+            packed = {name: packed_bits(f.get_tensor(name), shape) for name, shape in shapes.items()}
+        recorded, bound = str(about["mask_sha256"]), str(about["source_sha256"])
+        found = _mask_sha256(packed, shapes)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, zlib.error) as e:
+        raise MaskError(f"{path}: expected a mask pack, got {words(e)}", hint="rerun_producer", path=path) from e
+    if found != recorded:
         raise MaskError(
-            f"{path}: expected mask sha256 {about['mask_sha256']}, got {found}: the file was altered",
+            f"{path}: expected mask sha256 {recorded}, got {found}: the file was altered",
             hint="rerun_producer",
             path=path,
         )
@@ -77,17 +81,39 @@ def load_mask_pack(path: Path, source_sha256: str | None = None) -> MaskPack:
             hint="rerun_producer",
             path=path,
         )
-    return MaskPack(masks, bound, found)
+    return MaskPack({name: unpacked(packed[name], shape) for name, shape in shapes.items()}, bound, found)
 
 
-def _decompressed(data: npt.NDArray[np.uint8], shape: list[int]) -> npt.NDArray[np.uint8]:
-    """The packed bits of a mask; never more than its shape allows, whatever the file says."""
-    most = -(-int(np.prod(shape)) // 8)
-    return np.frombuffer(zlib.decompressobj().decompress(data.tobytes(), most), np.uint8)
+def checked_shape(shape: Any) -> list[int]:
+    """The shape of a mask as a file says it.
+
+    Raises:
+        ValueError: it is no list of sizes.
+    """
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"the shape {str(shape)[:80]}")
+    return shape
 
 
-def _unpack(bits: npt.NDArray[np.uint8], shape: list[int]) -> Tensor:
-    return torch.from_numpy(np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape))
+def packed_bits(data: npt.NDArray[np.uint8], shape: list[int]) -> npt.NDArray[np.uint8]:
+    """The packed bits of a mask, decompressed; no memory is asked for that its bytes cannot fill.
+
+    Raises:
+        ValueError: there are more or fewer than the shape says.
+        zlib.error: damaged.
+    """
+    wanted = -(-math.prod(shape) // 8)
+    if wanted > len(data) * _DEFLATED:
+        raise ValueError(f"{len(data)} bytes for a mask of shape {shape}")
+    bits = zlib.decompressobj().decompress(data.tobytes(), wanted + 1)
+    if len(bits) != wanted:
+        raise ValueError(f"bits of {len(bits)} bytes for a mask of shape {shape}")
+    return np.frombuffer(bits, np.uint8)
+
+
+def unpacked(bits: npt.NDArray[np.uint8], shape: list[int]) -> Tensor:
+    """The mask of `packed_bits`."""
+    return torch.from_numpy(np.unpackbits(bits, count=math.prod(shape)).astype(bool).reshape(shape))
 
 
 def _mask_sha256(packed: Mapping[str, npt.NDArray[np.uint8]], shapes: Mapping[str, list[int]]) -> str:

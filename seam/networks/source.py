@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from seam.errors import SourceError
+from seam.errors import SourceError, words
 from seam.files import read_json, sha256_file, write_text
 from seam.networks.build import build
 from seam.networks.plain import plain_scores
@@ -23,6 +24,8 @@ from seam.networks.state_dicts import load_weights, save_weights
 
 _KEPT = 2
 """Sources that a process keeps in memory: the one of the problems and the one of the transfers."""
+_MOST_VALUES = 1 << 28
+"""Of one image."""
 _loaded: dict[Path, tuple[tuple[int, ...], Source]] = {}
 _loading = threading.Lock()
 
@@ -175,12 +178,45 @@ def load_source(folder: Path) -> Source:
     return Source(copy.deepcopy(source.network), source.info)
 
 
+def _checked(info: SourceInfo, weights_bytes: int) -> SourceInfo:
+    """The same, if what is computed with has its type, and a size that the file of weights can fill.
+
+    Raises:
+        ValueError: a field has not.
+    """
+    good = {
+        "architecture": isinstance(info.architecture, str),
+        "num_classes": type(info.num_classes) is int and 0 < info.num_classes <= weights_bytes,
+        "classes": _all(info.classes, str) and len(info.classes) in (0, info.num_classes),
+        "mean": _all(info.mean, float, int) and len(info.mean) > 0,
+        "std": _all(info.std, float, int) and len(info.std) == len(info.mean) and all(std > 0 for std in info.std),
+        "image_shape": _all(info.image_shape, int)
+        and len(info.image_shape) == 3
+        and min(info.image_shape) > 0
+        and math.prod(info.image_shape) <= _MOST_VALUES,
+        "sha256": isinstance(info.sha256, str),
+        "params_total": type(info.params_total) is int,
+        "files": isinstance(info.files, Mapping),
+        "warnings": _all(info.warnings, str),
+    }
+    for name, is_good in good.items():
+        if not is_good:
+            raise ValueError(f"{name}: {str(getattr(info, name))[:80]}")
+    return info
+
+
+def _all(values: object, *kinds: type) -> bool:
+    return isinstance(values, tuple) and all(type(value) in kinds for value in values)
+
+
 def _read_source(path: Path, weights: Path) -> Source:
     try:
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read_json(path).items()}
-        info = SourceInfo(**fields)
+        info = _checked(SourceInfo(**fields), weights.stat().st_size)
     except (OSError, ValueError, TypeError) as e:
-        raise SourceError(f"{path}: expected a prepared source, got {e}", hint="rerun_producer", path=path) from e
+        raise SourceError(
+            f"{path}: expected a prepared source, got {words(e)}", hint="rerun_producer", path=path
+        ) from e
     found = sha256_file(weights)
     if found != info.sha256:
         raise SourceError(f"{weights}: expected sha256 {info.sha256}, got {found}", hint="rerun_producer", path=weights)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
-from safetensors import safe_open
+import numpy as np
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from seam.configs.data import ValFrom
 from seam.data.prepared import ImageData
 from seam.data.problems import IntArray
 from seam.data.splits import DataSplit, split_data
+from seam.errors import DataError, words
 from tasks.project.params import Params
 
 _VAL_FROM = "val_from"
@@ -42,7 +44,17 @@ def split_bytes(rows: Mapping[str, IntArray], val_from: ValFrom) -> bytes:
 
 
 def read_split(path: Path) -> tuple[dict[str, IntArray], ValFrom]:
-    """What `split_bytes` made: the arrays by name, and where val comes from."""
-    with safe_open(path, framework="numpy") as f:
-        val_from = (f.metadata() or {}).get(_VAL_FROM, "train")
-    return load_file(path), cast(ValFrom, val_from)
+    """What `split_bytes` made: the arrays by name, and where val comes from.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as f:
+            val_from = (f.metadata() or {}).get(_VAL_FROM, "train")
+        rows = load_file(path)
+    except (OSError, SafetensorError) as e:
+        raise DataError(f"{path}: expected a split, got {words(e)}", hint="rerun_producer", path=path) from e
+    if val_from not in get_args(ValFrom) or any(array.dtype != np.int64 or array.ndim != 1 for array in rows.values()):
+        raise DataError(f"{path}: expected rows of a split, got others", hint="rerun_producer", path=path)
+    return rows, cast(ValFrom, val_from)

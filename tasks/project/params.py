@@ -13,7 +13,6 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from seam.configs.check import ConfigValueError, key_of
 from seam.configs.data import DataConfig, SplitConfig
@@ -35,6 +34,7 @@ from tasks.project.stage_configs import (
 )
 from tasks.project.stages import DIGEST_STAGE, KINDS, MODULARIZED, all_stages
 from tasks.project.transfer_params import TransferParams
+from tasks.project.yaml_file import parse_yaml, yaml_text
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 SUBJECTS = {kind.section: kind for kind in KINDS.values()}
@@ -189,24 +189,15 @@ def read_document(path: Path) -> Any:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text()
+        return yaml_text(path)
     except FileNotFoundError as e:
         raise ConfigError(
             f"{path}: no such parameter file; run in the project's folder, or name one with --params."
         ) from e
-    except (UnicodeDecodeError, IsADirectoryError) as e:
-        raise _not_yaml(path, e) from e
-
-
-def _not_yaml(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"{path}: expected YAML, got {' '.join(str(error).split())}")
 
 
 def _document_of(text: str, path: Path) -> Any:
-    try:
-        document = round_trip().load(names_as_text(text))
-    except YAMLError as e:
-        raise _not_yaml(path, e) from e
+    document = parse_yaml(text, path, lambda text: round_trip().load(names_as_text(text)))
     if not isinstance(document, Mapping):
         raise ConfigError(f"{path}: expected a mapping of sections, got {type(document).__name__}.")
     return document

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from seam.errors import ConfigError
 from seam.methods.catalogue import STUDENTS, YARDSTICK, find
 from tasks.project.measured import Compared, ComparedUnderAttack
+from tasks.project.yaml_file import read_yaml
 
 _REFERENCES = tuple(m for m in STUDENTS if m.role != "ours")
 
@@ -124,12 +123,9 @@ def load_policy(path: Path) -> RegistryPolicy:
             or no gate at all.
     """
     try:
-        raw = YAML(typ="safe").load(path.read_text())
-        policy = RegistryPolicy.model_validate(raw)
+        policy = RegistryPolicy.model_validate(read_yaml(path))
     except FileNotFoundError as e:
         raise ConfigError(f"{path}: no such registry policy; restore the file from version control.") from e
-    except YAMLError as e:
-        raise ConfigError(f"{path}: expected YAML, got {' '.join(str(e).split())}") from e
     except ValidationError as e:
         raise ConfigError("; ".join(_explain(error, path) for error in e.errors())) from e
     if not policy.gates.model_fields_set:

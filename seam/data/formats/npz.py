@@ -16,11 +16,14 @@ import numpy.typing as npt
 from seam.data.prepared import Split
 from seam.data.raw import RawData, RawImage
 from seam.data.scratch import Scratch, Spilled
-from seam.errors import DataError
+from seam.errors import DamagedFileError, DataError
+from seam.files import check_archive
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 OPTIONAL = ("x_val", "y_val", "classes")
 _PIECE = 1 << 22
+_MOST_RATIO = 200
+"""Of pictures that are mostly of one colour; what compresses further is made to fill a disk."""
 _DAMAGE = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
@@ -75,6 +78,7 @@ def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS,
                 " write it again."
             )
         with np.load(path, allow_pickle=False) as archive:
+            check_archive(archive.zip, path, _MOST_RATIO)
             missing = [name for name in ARRAYS if name not in archive.files]
             if missing:
                 raise DataError(
@@ -94,6 +98,8 @@ def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS,
         ) from e
     except DataError:
         raise
+    except DamagedFileError as e:
+        raise DataError(str(e)) from e
     except _DAMAGE as e:
         raise DataError(
             f"{path}: expected an .npz file written by numpy.savez, got: {_one_line(e)}; write it again."
@@ -101,6 +107,7 @@ def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS,
 
 
 def _member(archive: Any, name: str, path: Path) -> npt.NDArray[Any]:
+    _check_size(archive, name, path)
     try:
         array: npt.NDArray[Any] = archive[name]
     except _DAMAGE as e:
@@ -122,6 +129,7 @@ def _member(archive: Any, name: str, path: Path) -> npt.NDArray[Any]:
 
 def _image_member(archive: Any, name: str, path: Path, scratch: Scratch) -> list[Spilled]:
     """The images of an array, brought to `scratch` piece by piece."""
+    _check_size(archive, name, path)
     header = _header(archive, name)
     if header is None:  # as numpy reads it, whole
         return [scratch.put(image) for image in _images(_member(archive, name, path), name, path)]
@@ -136,14 +144,32 @@ def _image_member(archive: Any, name: str, path: Path, scratch: Scratch) -> list
         ) from e
 
 
+def _check_size(archive: Any, name: str, path: Path) -> None:
+    """Raise a DataError for an array that says it is larger than its bytes, before memory is asked for."""
+    found = _any_header(archive, name)
+    if found is None or found[2].hasobject:  # refused when it is read
+        return
+    shape, _, dtype = found
+    wanted, there = math.prod(shape) * max(1, dtype.itemsize), archive.zip.getinfo(f"{name}.npy").file_size
+    if min(shape, default=0) < 0 or wanted > there:
+        raise DataError(
+            f"{path}[{name}]: expected the {wanted:,} bytes of shape {shape}, got {there:,}; write the file again."
+        )
+
+
 def _header(archive: Any, name: str) -> tuple[int, ...] | None:
     """The shape of an array that lies in the archive as uint8, row by row; None: it does not, or cannot be read."""
+    found = _any_header(archive, name)
+    return None if found is None or found[2] != np.uint8 or found[1] else found[0]
+
+
+def _any_header(archive: Any, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]] | None:
+    """As `_read_header`; None: it cannot be read."""
     try:
         with archive.zip.open(f"{name}.npy") as member:
-            shape, by_columns, dtype = _read_header(member)
+            return _read_header(member)
     except (*_DAMAGE, KeyError):
         return None
-    return shape if dtype == np.uint8 and not by_columns else None
 
 
 def _read_header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -7,7 +7,6 @@ keeps in a pickle are read as weights alone; nothing is executed, and no program
 from __future__ import annotations
 
 import io
-import json
 import math
 import zipfile
 from pathlib import Path
@@ -16,9 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seam.files import check_archive, parse_json
 from seam.networks.checkpoints import unpickled
 
 _WEIGHTS = "data/weights/"
+_MOST_RATIO = 8
+"""torch.export.save does not compress."""
 _CONFIG = "_weights_config.json"
 _WHOLE = "serialized_state_dict."
 """Of archives by older versions of torch: one file of torch.save."""
@@ -45,10 +47,11 @@ def load(path: Path) -> dict[str, Any]:
         pickle.UnpicklingError: a tensor that is not to be read without executing code.
     """
     with zipfile.ZipFile(path) as archive:
+        check_archive(archive, path, _MOST_RATIO)
         for name in archive.namelist():
             if name.endswith(_CONFIG) and _WEIGHTS in name:
                 folder = name[: name.rindex("/") + 1]
-                entries = json.loads(archive.read(name))["config"]
+                entries = parse_json(archive.read(name), path)["config"]
                 return {key: _tensor(archive, folder, entry) for key, entry in entries.items()}
             if name.rpartition("/")[2].startswith(_WHOLE):
                 whole: dict[str, Any] = unpickled.load(io.BytesIO(archive.read(name)))
@@ -67,4 +70,6 @@ def _tensor(archive: zipfile.ZipFile, folder: str, entry: dict[str, Any]) -> Ten
     if not content or not math.prod(sizes):
         return torch.empty(sizes, dtype=dtype)
     flat = torch.frombuffer(bytearray(content), dtype=dtype)
+    if math.prod(sizes) > len(flat):
+        raise ValueError(f"{len(flat)} values for a tensor of shape {sizes}")
     return flat.as_strided(sizes, strides, offset).clone()

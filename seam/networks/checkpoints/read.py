@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pickle
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from seam.errors import SourceError
+from seam.errors import DamagedFileError, SourceError, SuspectResultWarning, words
+from seam.files import beside, read_json
 from seam.networks.checkpoints import pt2, unpickled
 from seam.networks.checkpoints.kinds import Readable, kind_of
+from seam.networks.checkpoints.pickled import examine
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ _WRITTEN_AS: Mapping[str, tuple[Readable, ...]] = {
     ".th": ("torch",),
 }
 """What a suffix promises."""
+_MOST_EXPANDED = 1 << 24
+"""Elements of a tensor that repeats stored values."""
 _TITLES: Mapping[Readable, str] = {
     "safetensors": "a safetensors file",
     "index": "an index of files",
@@ -77,24 +80,17 @@ def _read_any(path: Path, where: str) -> dict[str, Tensor]:
         logger.info("%s: %s by its content, and read as one.", where, _TITLES[kind])
     try:
         content = _read_index(path, where) if kind == "index" else _read(kind, path)
+        tensors = dict(_tensors(content, ""))
     except pickle.UnpicklingError as e:
-        raise _executes(where) from e
-    except (
-        safetensors.SafetensorError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as e:
-        if isinstance(e, SourceError):
-            raise
-        raise SourceError(f"{where}: expected a checkpoint, got a damaged or truncated file ({_first_line(e)}).") from e
-    tensors = dict(_tensors(content, ""))
+        raise _executes(where, path=path) from e
+    except SourceError:
+        raise
+    except Exception as e:  # readers of other libraries, given a file that was made to break them
+        raise SourceError(f"{where}: expected a checkpoint, got a damaged or truncated file ({words(e)}).") from e
+    if kind == "torch":
+        _doubt_runs(path, where)
     if not tensors:
-        raise _without_tensors(content, where)
+        raise _without_tensors(content, where, path)
     return tensors
 
 
@@ -130,9 +126,12 @@ def _read_index(path: Path, where: str) -> dict[str, Tensor]:
     names = _weight_map(path, where)
     shards = {}
     for shard in sorted(set(names.values())):
-        if not (path.parent / shard).is_file():
+        file = _beside(path, shard)
+        if not file.is_file():
             raise SourceError(f"{where}: names the file {shard}, which is not beside it; copy all its files.")
-        shards[shard] = _read_any(path.parent / shard, f"{where} ({shard})")
+        if kind_of(file, f"{where} ({shard})") == "index":
+            raise SourceError(f"{where}: names {shard}, which is an index too, expected a file of weights.")
+        shards[shard] = _read_any(file, f"{where} ({shard})")
     for name, shard in names.items():
         if name not in shards[shard]:
             raise SourceError(f"{where}: expected '{name}' in {shard}, which lacks it; download its files again.")
@@ -140,13 +139,20 @@ def _read_index(path: Path, where: str) -> dict[str, Tensor]:
     return {name: shards[shard][name] for name, shard in names.items()}
 
 
+def _beside(path: Path, name: str) -> Path:
+    try:
+        return beside(path, name)
+    except DamagedFileError as e:
+        raise SourceError(str(e)) from e
+
+
 def _weight_map(path: Path, where: str) -> dict[str, str]:
     """Name of a tensor -> the file beside the index that holds it."""
     try:
-        names: dict[str, str] = json.loads(path.read_text())["weight_map"]
+        names: dict[str, str] = read_json(path)["weight_map"]
         outside = [f for f in names.values() if Path(f).is_absolute() or ".." in Path(f).parts]
-    except (ValueError, LookupError, TypeError, AttributeError) as e:
-        raise SourceError(f"{where}: expected an index (weight_map: names -> files), got {_first_line(e)}.") from e
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        raise SourceError(f"{where}: expected an index (weight_map: names -> files), got {words(e)}.") from e
     if outside or not names:
         raise SourceError(f"{where}: expected an index of files beside it, got {outside[0] if outside else 'none'}.")
     return names
@@ -155,6 +161,8 @@ def _weight_map(path: Path, where: str) -> dict[str, str]:
 def _tensors(value: object, name: str, within: frozenset[int] = frozenset()) -> Iterator[tuple[str, Tensor]]:
     """Tensors anywhere in mappings and lists, by the way to them; what holds itself is not entered again."""
     if isinstance(value, Tensor):
+        if value.layout == torch.strided and value.numel() > max(_MOST_EXPANDED, _stored(value)):
+            raise ValueError(f"'{name}' of shape {tuple(value.shape)} with {_stored(value)} stored values")
         yield name, value.detach()
     elif isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         yield name, torch.from_numpy(value.copy())
@@ -164,22 +172,45 @@ def _tensors(value: object, name: str, within: frozenset[int] = frozenset()) -> 
                 yield from _tensors(part, f"{name}.{key}" if name else str(key), within | {id(value)})
 
 
-def _executes(where: str, what: str = "") -> SourceError:
+def _stored(tensor: Tensor) -> int:
+    """Values that a tensor has in memory; fewer than its elements where it repeats them."""
+    return tensor.untyped_storage().nbytes() // max(1, tensor.element_size())
+
+
+def _would_run(path: Path) -> str | None:
+    """What loading a pickle as Python does would run; None: nothing that is known to be bad, or it is no pickle."""
+    try:
+        with path.open("rb") as file:
+            return examine(file).would_run
+    except (OSError, ValueError):
+        return None
+
+
+def _doubt_runs(path: Path, where: str) -> None:
+    """Warn of what a checkpoint would run where others load it: whoever made it meant to."""
+    if found := _would_run(path):
+        warnings.warn(
+            SuspectResultWarning(
+                f"{where}: holds an instruction to run {found}, which was not done; do not load it with pickle, and ask"
+                " where it comes from"
+            ),
+            stacklevel=3,
+        )
+
+
+def _executes(where: str, what: str = "", path: Path | None = None) -> SourceError:
+    found = None if path is None else _would_run(path)
+    does = "loading it would execute code" if found is None else f"loading it would run {found}"
     return SourceError(
-        f"{where}: refused, it is not a plain state dict{what} (loading it would execute code); save"
-        " `model.state_dict()` instead."
+        f"{where}: refused, it is not a plain state dict{what} ({does}); save `model.state_dict()` instead."
     )
 
 
-def _without_tensors(content: Any, where: str) -> SourceError:
+def _without_tensors(content: Any, where: str, path: Path) -> SourceError:
     """The error for a checkpoint without tensors: of a pickled network, or of something else."""
     parts = [content, *(content.values() if isinstance(content, Mapping) else ())]
     if networks := [part for part in parts if unpickled.is_network(part)]:
-        return _executes(where, f" but a whole network, pickled: {unpickled.class_of(networks[0])}")
+        return _executes(where, f" but a whole network, pickled: {unpickled.class_of(networks[0])}", path)
     if any(unpickled.class_of(part) for part in parts):
-        return _executes(where)
+        return _executes(where, path=path)
     return SourceError(f"{where}: expected a state dict (names -> tensors), got {type(content).__name__}.")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -6,18 +6,26 @@ framework. Each name of such a class or function stands here for a placeholder t
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections import OrderedDict
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 import numpy as np
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from seam.files import check_archive
+from seam.networks.checkpoints.pickled import examine
+
+_MOST_RATIO = 8
+"""torch.save and torch.export.save do not compress."""
 CLASS = "pickled class"
 """Attribute of what stands for an object: the name of its class."""
 
 
-def load(file: IO[bytes]) -> Any:
+def load(file: BufferedIOBase) -> Any:
     """The content of a file of torch.save, opened to be read from its start, on the CPU.
 
     Returns:
@@ -26,10 +34,26 @@ def load(file: IO[bytes]) -> Any:
 
     Raises:
         pickle.UnpicklingError: not to be read without executing code.
-        RuntimeError, OSError, EOFError, ValueError, KeyError: damaged.
+        Exception: damaged; torch's reader raises of all kinds.
     """
+    _check_sizes(file)
     with safe_globals([*_numpy_globals(), *((_placeholder(name), name) for name in _foreign(file))]):
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _check_sizes(file: BufferedIOBase) -> None:
+    """Raise a ValueError where tensors are said to have more bytes than the file has; torch would believe it."""
+    said = {storage.key: storage.nbytes for storage in examine(file).storages}
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            check_archive(archive, "it", _MOST_RATIO)
+            there = {e.filename.rpartition("/data/")[2]: e.file_size for e in archive.infolist()}
+        short = [key for key, nbytes in said.items() if nbytes > there.get(key, 0)]
+    else:
+        short = [key for key in said if sum(said.values()) > file.seek(0, io.SEEK_END)][:1]
+    file.seek(0)
+    if short:
+        raise ValueError(f"tensors of {sum(said.values()):,} bytes, of which there are fewer")
 
 
 def class_of(value: object) -> str | None:
@@ -43,7 +67,7 @@ def is_network(value: object) -> bool:
     return class_of(value) is not None and {"_modules", "_parameters"} <= vars(value).keys()
 
 
-def _foreign(file: IO[bytes]) -> list[str]:
+def _foreign(file: BufferedIOBase) -> list[str]:
     """Names of classes and functions in it that torch does not know; none for files of old versions of torch."""
     known = {name for _, name in _numpy_globals()}
     try:

@@ -101,7 +101,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_runs(params, flag
     [
         ("subject: [a]", "unknown key 'subject'; known: name, subjects"),
         ("- a", "expected the keys of a sweep, got list"),
-        ("a: [", "expected a sweep in YAML"),
+        ("a: [", "expected YAML"),
     ],
 )
 def test_a_file_that_is_no_plan(tmp_path, text, expected):

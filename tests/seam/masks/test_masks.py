@@ -109,11 +109,8 @@ def test_mask_pack_of_another_source_or_altered_is_refused(tmp_path):
         about = f.metadata()
     for bits in (b"\x40", b"\x80" * 10**6):  # another mask; more than its shape allows
         save_file({"a": np.frombuffer(zlib.compress(bits), np.uint8)}, path, metadata=about)
-        if bits == b"\x40":
-            with pytest.raises(MaskError, match="altered"):
-                load_mask_pack(path)
-        else:
-            assert load_mask_pack(path).masks["a"].tolist() == [True, False]
+        with pytest.raises(MaskError, match="altered" if bits == b"\x40" else "bits of 2 bytes for a mask of shape"):
+            load_mask_pack(path)
     save_file({"a": np.zeros(1)}, path)
     with pytest.raises(MaskError, match="expected a mask pack"):
         load_mask_pack(path)
