@@ -32,7 +32,7 @@ def fetch_source(context: StageContext) -> StageResult:
     config = context.params.transfer
     network = build(config.architecture, config.num_classes)
     context.progress(0.0, f"checkpoint {config.checkpoint}")
-    found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
+    found = fetch_checkpoint(config.checkpoint, config.architecture, context.root, config.sha256)
     data = target_data(context)
     channels = channels_taken(network.eval(), data.image_shape)
     mean, std = per_channel(config.mean, channels), per_channel(config.std, channels)

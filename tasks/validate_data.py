@@ -13,7 +13,7 @@ import pandas as pd
 
 from seam.configs.data import DataConfig
 from seam.data.doubts import doubt_images
-from seam.data.formats.load import fetch, load_raw
+from seam.data.formats.load import check_links, fetch, load_raw
 from seam.data.prepared import ImageData, save_prepared
 from seam.data.raw import without_copies
 from seam.data.scratch import Scratch
@@ -44,6 +44,8 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
     check_data_unchanged(context.root, config.path)
     context.progress(0.0, "reading images")
     fetch(config.kind, path)
+    if not config.follow_links:
+        check_links(config.kind, path)
     found = load_raw(config.kind, path, config.image_size, Scratch(context.root))
     raw = without_copies(found) if config.drop_copies else found
     dropped = len(found.images) - len(raw.images)

@@ -7,6 +7,7 @@ command line validates parameters without paying for its import.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -108,6 +109,12 @@ def config(cls: type[T]) -> type[T]:
 def key_of(field: str) -> str:
     """What a field of a config is called in YAML, where Python has the word for itself: `class` for `class_`."""
     return field.removesuffix("_")
+
+
+def require_sha256(value: str | None) -> None:
+    """Raise a ConfigValueError unless it is None or a SHA-256 as 64 hex digits."""
+    wanted = "sha256 must be 64 hex digits"
+    require(value is None or re.fullmatch(r"[0-9a-f]{64}", value.lower()) is not None, f"{wanted}, got {value}")
 
 
 def require(condition: bool, message: str) -> None:

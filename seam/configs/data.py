@@ -27,6 +27,9 @@ class DataConfig:
     image_size: Annotated[int, Ge(8)] | None = None
     """Side in pixels that every image is resized (short side) and centre-cropped to; null: keep,
     all images must agree."""
+    follow_links: bool = False
+    """Read images that links lead to outside of the folder too, instead of refusing the data; links to
+    DVC's cache are always followed."""
     drop_copies: bool = False
     """Leave out training images that are identical to a test image (CIFAR-100 has some) or to a given
     val image, and val images identical to a test image, instead of refusing the data."""

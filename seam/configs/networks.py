@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from seam.configs.check import Ge, Gt, Le, config, require
+from seam.configs.check import Ge, Gt, Le, config, require, require_sha256
 from seam.configs.training import Augment
 
 
@@ -23,6 +23,9 @@ class SourceConfig:
     `models:/NAME/VERSION` or `models:/NAME@ALIAS` (MLflow registry), `hub:OWNER/REPO:NAME`
     (torch.hub: runs that repository's code).
     """
+    sha256: str | None = None
+    """Of the checkpoint's file, 64 hex digits: another file is refused before it is read; null: whatever
+    the file is."""
     weights: str | None = None
     """Of several sets of weights in the checkpoint, the name of the one to take (`state_dict_ema`,
     `generator`; `.`: its top); null: the averaged ones where there are averaged and raw ones."""
@@ -50,6 +53,11 @@ class SourceConfig:
         require(
             (self.mean is None) == (self.std is None), f"mean and std go together, got mean={self.mean}, std={self.std}"
         )
+        require(
+            self.sha256 is None or self.checkpoint is not None,
+            f"sha256 is of a given checkpoint, got {self.sha256} and checkpoint=null",
+        )
+        require_sha256(self.sha256)
         require(
             self.weights is None or self.checkpoint is not None,
             f"weights are named of a given checkpoint, got {self.weights} and checkpoint=null",

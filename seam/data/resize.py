@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from seam.data.pictures import MOST_PIXELS
+
 
 def resize_and_crop(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     """Scale the short side to `size` (bilinear, antialiased), then crop the centre to `size` x `size`.
@@ -18,6 +20,9 @@ def resize_and_crop(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.
 
     Returns:
         uint8, shape (size, size, channels).
+
+    Raises:
+        ValueError: so long that scaled it would be larger than any picture that is read.
     """
     height, width, channels = pixels.shape
     if (height, width) == (size, size):
@@ -25,6 +30,8 @@ def resize_and_crop(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.
     short = min(height, width)
     new_width = max(size, round(width * size / short))
     new_height = max(size, round(height * size / short))
+    if new_width * new_height > MOST_PIXELS:
+        raise ValueError(f"expected a picture that is not so long, got {width} x {height} pixels")
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     scaled = np.asarray(image.resize((new_width, new_height), Image.Resampling.BILINEAR)).reshape(
         new_height, new_width, channels

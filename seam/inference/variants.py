@@ -5,7 +5,7 @@ No library of an engine, torch included, is imported before it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from seam.errors import ExportError
+from seam.errors import DamagedFileError, ExportError, words
+from seam.files import beside
 
 FloatArray = npt.NDArray[np.float32]
 Batch = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+_MOST_BYTES = (1 << 31) - 1
 Runner = Callable[[Batch], FloatArray]
 """Inputs (batch, ...) to outputs (batch, classes)."""
 
@@ -41,11 +43,12 @@ def input_of(onnx: Path) -> InputSpec:
     """What a model in an ONNX file takes.
 
     Raises:
-        ExportError: it is no such file, or takes something else than one batch of float32 or uint8
-            values of a fixed size.
+        ExportError: it is no such file, keeps weights in files outside of its folder, or takes
+            something else than one batch of float32 or uint8 values of a fixed size.
     """
     import onnxruntime
 
+    _check_files(onnx)
     try:
         session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
     except Exception as e:
@@ -62,6 +65,43 @@ def input_of(onnx: Path) -> InputSpec:
             f"{onnx}: expected an input of any batch size, got {described}; export it with a dynamic first dimension."
         )
     return InputSpec(tuple(inputs[0].shape[1:]), "uint8" if dtype == "uint8" else "float32")
+
+
+def _check_files(onnx: Path) -> None:
+    """Raise an ExportError where the weights of a model are in files that lead out of its folder.
+
+    Nothing of the model has been run, and no weights have been read.
+    """
+    import onnx as library
+    from onnx.external_data_helper import uses_external_data
+
+    try:
+        size = onnx.stat().st_size
+        if size > _MOST_BYTES:
+            raise ExportError(
+                f"{onnx}: expected an ONNX model of at most 2 GiB, as its format has it, got {size:,} bytes."
+            )
+        model = library.load(str(onnx), load_external_data=False)
+        for tensor in _tensors(model.graph):
+            if uses_external_data(tensor):
+                beside(onnx, next((e.value for e in tensor.external_data if e.key == "location"), ""))
+    except ExportError:
+        raise
+    except DamagedFileError as e:
+        raise ExportError(str(e)) from e
+    except Exception as e:  # protobuf's own kinds
+        raise ExportError(f"{onnx}: expected an ONNX model, got {words(e)}") from e
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All tensors of a graph: weights, and constants in its nodes and in graphs inside them."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            yield from _tensors(inner)
 
 
 def rounds(onnx: Path) -> bool:

@@ -40,7 +40,7 @@ def is_online(checkpoint: str) -> bool:
     return checkpoint.startswith(PREFIXES)
 
 
-def fetch_state_dict(checkpoint: str, architecture: str) -> dict[str, Tensor]:
+def fetch_state_dict(checkpoint: str, architecture: str, sha256: str | None = None) -> dict[str, Tensor]:
     """Get the tensors of a checkpoint that is not a file.
 
     `hub:` downloads and runs the repository's code (hubconf.py and what it imports), as torch.hub
@@ -49,15 +49,21 @@ def fetch_state_dict(checkpoint: str, architecture: str) -> dict[str, Tensor]:
     Args:
         checkpoint: starts with one of `PREFIXES`.
         architecture: for `torchvision:`, whose weights.
+        sha256: of the file at an address, where it is known.
 
     Raises:
         SourceError: no such weights, the network does not answer, or what came is not a state dict.
     """
+    if sha256 is not None and checkpoint.startswith(("torchvision:", "hub:")):
+        raise SourceError(
+            f"{checkpoint}: a sha256 is of a file or of one at an address, got one for weights that come without; leave"
+            " it out (torchvision's are checked by its own hash)."
+        )
     if checkpoint.startswith("torchvision:"):
         return _from_torchvision(checkpoint, architecture)
     if checkpoint.startswith("hub:"):
         return _from_hub(checkpoint)
-    return _from_address(checkpoint)
+    return _from_address(checkpoint, sha256)
 
 
 def _from_torchvision(checkpoint: str, architecture: str) -> dict[str, Tensor]:
@@ -78,14 +84,14 @@ def _from_torchvision(checkpoint: str, architecture: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _from_address(address: str) -> dict[str, Tensor]:
+def _from_address(address: str, sha256: str | None) -> dict[str, Tensor]:
     name = Path(unquote(urlsplit(address).path)).name or "checkpoint"
     hashed = _HASH_IN_NAME.search(name)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         with _network(address):
             torch.hub.download_url_to_file(address, str(file), hashed and hashed[1], progress=_show_progress())
-        return read_state_dict(file, address)
+        return read_state_dict(file, address, sha256)
 
 
 def _from_hub(checkpoint: str) -> dict[str, Tensor]:

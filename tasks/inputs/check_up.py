@@ -64,7 +64,7 @@ def look(root: Path, params: Params) -> list[Finding]:
     channels = channels_taken(network, stored.shape[1:])
     images = Preprocess((0.5,) * channels, (0.25,) * channels)(torch.from_numpy(stored))
     if config.checkpoint is not None:
-        tensors = fetch_checkpoint(config.checkpoint, config.architecture, root)
+        tensors = fetch_checkpoint(config.checkpoint, config.architecture, root, config.sha256)
         load_either_form(network, tensors.tensors, str(root / config.checkpoint), images, config.weights)
     return check_up(network, images, len(classes))
 

@@ -69,7 +69,7 @@ def digests_of_files(architecture: str, checkpoint: str | None, root: Path) -> d
     return {name: sha256_file(root / name) for name in files_of(architecture, checkpoint, root)}
 
 
-def fetch_checkpoint(checkpoint: str, architecture: str, root: Path) -> Checkpoint:
+def fetch_checkpoint(checkpoint: str, architecture: str, root: Path, sha256: str | None = None) -> Checkpoint:
     """Read a checkpoint, wherever it is.
 
     Nothing is unpickled, and only `hub:` runs code (see `seam.networks.checkpoints_online`).
@@ -79,23 +79,24 @@ def fetch_checkpoint(checkpoint: str, architecture: str, root: Path) -> Checkpoi
             address, hub:OWNER/REPO:NAME, models:/NAME/VERSION or models:/NAME@ALIAS.
         architecture: as in the parameters.
         root: the project.
+        sha256: of its file, where it is known.
 
     Raises:
-        SourceError: it is not there, or is not a state dict.
+        SourceError: it is not there, is another file, or is not a state dict.
         TrackingError: the MLflow store cannot be used.
     """
     if checkpoint.startswith(REGISTRY):
-        return _from_registry(checkpoint, root)
+        return _from_registry(checkpoint, root, sha256)
     if is_online(checkpoint):
-        return Checkpoint(fetch_state_dict(checkpoint, architecture), checkpoint)
-    return Checkpoint(read_state_dict(root / checkpoint), None)
+        return Checkpoint(fetch_state_dict(checkpoint, architecture, sha256), checkpoint)
+    return Checkpoint(read_state_dict(root / checkpoint, sha256=sha256), None)
 
 
-def _from_registry(checkpoint: str, root: Path) -> Checkpoint:
+def _from_registry(checkpoint: str, root: Path, sha256: str | None) -> Checkpoint:
     """The one checkpoint file among the artifacts of a model version."""
     with tempfile.TemporaryDirectory() as folder:
         name, found = registered_files(checkpoint, root, Path(folder))
-        return Checkpoint(_only_state_dict(found, name), name)
+        return Checkpoint(_only_state_dict(found, name, sha256), name)
 
 
 def registered_files(address: str, root: Path, folder: Path) -> tuple[str, Path]:
@@ -158,7 +159,7 @@ def _version(client: MlflowClient, match: re.Match[str], uri: str) -> ModelVersi
         ) from e
 
 
-def _only_state_dict(artifacts: Path, name: str) -> dict[str, Tensor]:
+def _only_state_dict(artifacts: Path, name: str, sha256: str | None) -> dict[str, Tensor]:
     """Of a folder of artifacts, or of the one file."""
     top = artifacts if artifacts.is_dir() else artifacts.parent
     files = sorted(f for f in ([artifacts] if artifacts.is_file() else artifacts.rglob("*")) if f.suffix in SUFFIXES)
@@ -169,4 +170,7 @@ def _only_state_dict(artifacts: Path, name: str) -> dict[str, Tensor]:
             f"{name}: expected exactly one {', '.join(SUFFIXES)} file among its artifacts, got {found}; register a"
             " state dict alone."
         )
-    return read_state_dict(files[0], f"{name} ({files[0].relative_to(top)})")
+    shown = f"{name} ({files[0].relative_to(top)})"
+    if not files[0].resolve().is_relative_to(top.resolve()):
+        raise SourceError(f"{shown}: a link that leads out of its artifacts; register the file itself.")
+    return read_state_dict(files[0], shown, sha256)

@@ -141,7 +141,7 @@ def _load(context: StageContext, network: nn.Module, config: SourceConfig, examp
     """Load the checkpoint into `network`; returns where it was fetched from, None if it is a file."""
     assert config.checkpoint is not None
     context.progress(0.0, f"checkpoint {config.checkpoint}")
-    found = fetch_checkpoint(config.checkpoint, config.architecture, context.root)
+    found = fetch_checkpoint(config.checkpoint, config.architecture, context.root, config.sha256)
     where = found.fetched_from or str(context.root / config.checkpoint)
     load_either_form(network, found.tensors, where, examples, config.weights)
     return found.fetched_from

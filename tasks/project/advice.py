@@ -24,6 +24,7 @@ ADVICE: Mapping[Hint, str] = {
     "features": "set finetune.features to 0",
     "image_size": "set {data}.image_size",
     "learning_rate": "lower {rates}",
+    "links": "put the files there or, where you made these links, set {data}.follow_links to true",
     "max_drop": "raise {own}.max_drop, or set {own}.blocks",
     "more_rates": "add others to finetune.rates",
     "normalisation": "check {source}.checkpoint and the normalisation, {source}.mean and {source}.std",

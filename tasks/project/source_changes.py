@@ -13,7 +13,7 @@ from seam.configs.check import ConfigValueError
 from seam.configs.networks import SourceConfig
 from seam.errors import ConfigError
 
-_OF_A_CHECKPOINT = ("weights", "expected_accuracy")
+_OF_A_CHECKPOINT = ("sha256", "weights", "expected_accuracy")
 _OF_A_TRAINING = ("epochs", "lr", "batch_size", "weight_decay", "augment")
 _KEYS = ("source", "weak")
 """Of an entry, with changes."""

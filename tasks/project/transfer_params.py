@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Literal
 
-from seam.configs.check import Ge, Gt, Lt, NotEmpty, config, require
+from seam.configs.check import Ge, Gt, Lt, NotEmpty, config, require, require_sha256
 from seam.configs.defects import BackdoorConfig, WhiteboxConfig
 from seam.configs.methods import RemosConfig, TransferConfig, require_different_settings
 from seam.configs.search import TransferSearchConfig
@@ -33,6 +33,8 @@ class TransferParams:
     """Of the trained network, as `prepare_source.architecture`."""
     checkpoint: Annotated[str, NotEmpty()] = "torchvision:DEFAULT"
     """Its weights, as `prepare_source.checkpoint`."""
+    sha256: str | None = None
+    """Of its file, as `prepare_source.sha256`."""
     weights: str | None = None
     """Which of several sets of them, as `prepare_source.weights`."""
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -79,6 +81,7 @@ class TransferParams:
             f"register must be one of methods, got '{self.register}'",
         )
         require_different_settings(self.settings)
+        require_sha256(self.sha256)
         for name, statistics in (("mean", self.mean), ("std", self.std)):
             require(len(statistics) in (1, 3), f"{name} must be 1 or 3 values, got {len(statistics)}")
 

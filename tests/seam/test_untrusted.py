@@ -5,16 +5,21 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 import resource
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import nn
@@ -22,13 +27,25 @@ from torch import nn
 from seam.composition.heads import make_head
 from seam.composition.module import Piece
 from seam.composition.pack import CARD, Pack, load_pack, save_pack
+from seam.configs.networks import SourceConfig
 from seam.data.formats.load import load_raw
 from seam.data.prepared import ImageData, load_prepared, save_prepared
-from seam.errors import DamagedFileError, DataError, MaskError, SeamError, SourceError, SuspectResultWarning
-from seam.files import beside, read_json, write_json
+from seam.errors import (
+    ConfigError,
+    DamagedFileError,
+    DataError,
+    ExportError,
+    MaskError,
+    SeamError,
+    SourceError,
+    SuspectResultWarning,
+)
+from seam.files import beside, read_json, sha256_file, write_json
+from seam.inference.variants import input_of
 from seam.masks.pack import load_mask_pack, save_mask_pack
 from seam.networks.build import build
 from seam.networks.checkpoints.read import read_state_dict
+from seam.networks.checkpoints_online import fetch_state_dict
 from seam.networks.norms import load_norms, norm_tensors, save_norms
 from seam.networks.source import SourceInfo, load_source, save_source
 
@@ -401,3 +418,100 @@ def test_a_key_that_json_lacks_is_named_with_its_file(tmp_path: Path) -> None:
     assert found == {"a": {"b": 1}} and found["a"].get("c") is None
     with pytest.raises(KeyError, match=r"x\.json: expected 'c' in it, got none; make it anew\."):
         found["a"]["c"]
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that says it has so many pixels."""
+    about = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", about) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    )
+
+
+PICTURES = {
+    "a bomb": (png_header(60_000, 60_000), "exceeds limit of 178956970 pixels"),
+    "more than Pillow warns of": (png_header(10_000, 9_000), "expected at most 89,478,485 pixels, got 10000 x 9000"),
+    "a program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(x) print\n", "cannot identify"),
+    "fewer pixels than it says": (png_header(64, 64), "truncated|broken"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_that_is_made_to_fill_memory_or_to_run_something(name: str, tmp_path: Path) -> None:
+    content, words = PICTURES[name]
+    for split in ("train", "test"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        (tmp_path / split / "a" / "x.png").write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for image in load_raw("image_folder", tmp_path, 8).images:
+        assert image.pixels is None and image.error is not None and re.search(words, image.error)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_damaged_pictures_are_one_line(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split / "a").mkdir(parents=True)
+    pixels = Image.fromarray(RNG.integers(0, 256, (9, 8, 3), dtype=np.uint8))
+    for suffix in ("png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"):
+        pixels.save(tmp_path / f"x.{suffix}")
+        for number, damaged in enumerate(mutations((tmp_path / f"x.{suffix}").read_bytes())):
+            split = ("train", "test")[number % 2]
+            (tmp_path / split / "a" / f"{number:03}.{suffix}").write_bytes(damaged)
+    found = load_raw("image_folder", tmp_path, 8).images
+    assert len(found) == 7 * FUZZED
+    assert all("\n" not in image.error for image in found if image.error is not None)
+
+
+def test_a_picture_so_long_that_its_size_would_fill_memory(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        Image.new("L", (400_000, 1)).save(tmp_path / split / "a" / "x.png")
+    (image, _) = load_raw("image_folder", tmp_path, 64).images
+    assert image.error is not None and "400000 x 1" in image.error
+
+
+def test_a_file_is_the_one_that_its_hash_is_of(tmp_path: Path) -> None:
+    torch.save(WEIGHTS, tmp_path / "w.pth")
+    digest = sha256_file(tmp_path / "w.pth")
+    assert read_state_dict(tmp_path / "w.pth", sha256=digest.upper()).keys() == WEIGHTS.keys()
+    with pytest.raises(SourceError, match=rf"expected the file with sha256 {'0' * 64}, got {digest}"):
+        read_state_dict(tmp_path / "w.pth", sha256="0" * 64)
+    with pytest.raises(SourceError, match="names several files, which have no one hash"):
+        read_state_dict(an_index(tmp_path), sha256=digest)
+    for checkpoint in ("hub:a/b:c", "torchvision:DEFAULT"):
+        with pytest.raises(SourceError, match="weights that come without"):
+            fetch_state_dict(checkpoint, "torchvision:resnet18", digest)
+    with pytest.raises(ConfigError, match="sha256 must be 64 hex digits, got abc"):
+        SourceConfig(checkpoint="w.pth", sha256="abc")
+    with pytest.raises(ConfigError, match="sha256 is of a given checkpoint"):
+        SourceConfig(sha256=digest)
+
+
+def test_an_onnx_model_keeps_its_weights_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret").write_bytes(bytes(16))
+    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [4], np.zeros(4, np.float32).tobytes(), raw=True)
+    kinds = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["batch", 4]) for n in ("x", "y")]
+    node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    for location, words in {"../secret": "leads out of its folder", "none.bin": "expected an ONNX model"}.items():
+        outside = copy.deepcopy(weight)
+        onnx.external_data_helper.set_external_data(outside, location)
+        outside.ClearField("raw_data")
+        outside.data_location = onnx.TensorProto.EXTERNAL
+        graph = onnx.helper.make_graph([node], "g", kinds[:1], kinds[1:], [outside])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+        (tmp_path / "in" / "m.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(ExportError, match=words):
+            input_of(tmp_path / "in" / "m.onnx")
+    graph = onnx.helper.make_graph([node], "g", kinds[:1], kinds[1:], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "in" / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert input_of(path).shape == (4,)
+    for damaged in mutations(path.read_bytes()):
+        path.write_bytes(damaged)
+        read_or_one_line(input_of, path)

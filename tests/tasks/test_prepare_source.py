@@ -144,7 +144,7 @@ def test_a_source_trained_here_learns_from_all_training_images_where_val_is_not_
 
 
 def test_a_fetched_checkpoint_is_recorded_by_its_address(stage, monkeypatch):
-    monkeypatch.setattr("tasks.inputs.checkpoint.fetch_state_dict", lambda checkpoint, architecture: _perfect())
+    monkeypatch.setattr("tasks.inputs.checkpoint.fetch_state_dict", lambda checkpoint, architecture, sha256: _perfect())
     stage(checkpoint="https://host.invalid/w.pth", **RIGHT)
     about = read_json(stage.folder / "source.json")
     assert about["fetched_from"] == "https://host.invalid/w.pth"

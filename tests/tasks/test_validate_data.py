@@ -150,6 +150,30 @@ def test_corrupt_image_is_named(folder: Path, tmp_path: Path) -> None:
     assert "every image decodes: 1 of 18 images fail: data/pets/train/dog/2.png (cannot identify" in lines[1]
 
 
+def test_links_out_of_the_folder_are_followed_only_if_told(folder: Path, tmp_path: Path) -> None:
+    for name, place in (("1.png", tmp_path / "elsewhere"), ("2.png", folder / "train" / "dog")):
+        place.mkdir(exist_ok=True)
+        file = folder / "train" / "cat" / name
+        file.rename(place / f"moved-{name}")
+        file.symlink_to(place / f"moved-{name}")
+    (folder / "train" / "eel").rename(tmp_path / "eels")
+    (folder / "train" / "eel").symlink_to(tmp_path / "eels")
+    (line,) = failure(context(tmp_path, "image_folder", "data/pets"))
+    assert "5 of 19 images lead out of it, train/cat/1.png to " in line and "elsewhere/moved-1.png" in line
+    assert validate_data(context(tmp_path, "image_folder", "data/pets", follow_links=True, drop_copies=True)).summary[
+        "num_train"
+    ]
+
+
+def test_links_to_the_cache_of_dvc_are_followed(folder: Path, tmp_path: Path) -> None:
+    file = folder / "train" / "cat" / "1.png"
+    cached = tmp_path / "cache" / "files" / "md5" / "0a" / ("b" * 30)
+    cached.parent.mkdir(parents=True)
+    file.rename(cached)
+    file.symlink_to(cached)
+    assert validate_data(context(tmp_path, "image_folder", "data/pets")).summary["num_train"] == 12
+
+
 def test_more_than_five_failures_are_counted(folder: Path, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         for i in range(4):

@@ -29,7 +29,7 @@ def list_image_folder(root: Path) -> Listing:
     """Every image below the class folders, in sorted order.
 
     Hidden files and what systems leave behind are skipped, and so are files whose suffix is no
-    image's; a line of the log counts the latter two.
+    image's; the listing has the latter two.
 
     Raises:
         DataError: a folder is missing, there is no class, or two of train, val and test have other
@@ -46,8 +46,7 @@ def list_image_folder(root: Path) -> Listing:
             found, others = image_files(root / name / of_class)
             images += [ListedImage(file, split, label) for file in found]
             skipped += others
-    say_skipped(root, skipped)
-    return Listing(tuple(images), classes)
+    return Listing(tuple(images), classes, tuple(skipped))
 
 
 def image_folder_classes(root: Path) -> tuple[str, ...]:

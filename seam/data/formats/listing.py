@@ -40,6 +40,8 @@ class Listing:
 
     images: tuple[ListedImage, ...]
     classes: tuple[str, ...]
+    skipped: tuple[Path, ...] = ()
+    """Files beside them that are no images by their names."""
 
 
 def read_images(listing: Listing, image_size: int | None, scratch: Scratch) -> RawData:
@@ -73,11 +75,12 @@ def _read(listed: ListedImage, image_size: int | None) -> RawImage:
     try:
         with opened(listed.file) as image:
             pixels, turned, transparent = decode(image), _is_turned(image), is_transparent(image)
+        size = (pixels.shape[0], pixels.shape[1])
+        if image_size is not None:
+            # a copy: the crop alone would keep all it was cut from
+            pixels = np.array(resize_and_crop(pixels, image_size))
     except UNREADABLE as e:
         return RawImage(path, listed.split, listed.label, None, " ".join(str(e).split()) or type(e).__name__)
-    size = (pixels.shape[0], pixels.shape[1])
-    if image_size is not None:
-        pixels = np.array(resize_and_crop(pixels, image_size))  # a copy: the crop alone would keep all it was cut from
     return RawImage(path, listed.split, listed.label, pixels, size=size, is_turned=turned, is_transparent=transparent)
 
 

@@ -14,7 +14,8 @@ from seam.data.formats.cifar import CifarKind, cifar_classes, fetch_cifar, load_
 from seam.data.formats.cub200 import CUB200, list_cub200
 from seam.data.formats.dogs120 import DOGS120, list_dogs120
 from seam.data.formats.flowers102 import FLOWERS102, list_flowers102
-from seam.data.formats.image_folder import image_folder_classes, list_image_folder
+from seam.data.formats.image_folder import image_folder_classes, list_image_folder, say_skipped
+from seam.data.formats.links import check_inside
 from seam.data.formats.listing import Listing, read_images
 from seam.data.formats.mit67 import MIT67, list_mit67
 from seam.data.formats.npz import load_npz, npz_classes
@@ -52,6 +53,13 @@ def _resized(read: Callable[[Path, Scratch], RawData], path: Path, image_size: i
     """What is read as it is, and then resized."""
     data = read(path, scratch)
     return data if image_size is None else resize_all(data, image_size, scratch)
+
+
+def _read_folder(path: Path, image_size: int | None, scratch: Scratch) -> RawData:
+    """A data set in folders; a line of the log counts what was skipped."""
+    listing = list_image_folder(path)
+    say_skipped(path, listing.skipped)
+    return read_images(listing, image_size, scratch)
 
 
 def _cifar(kind: CifarKind, title: str) -> Format:
@@ -93,7 +101,7 @@ FORMATS: dict[DataKind, Format] = {
         order="`classes`, or the labels as numbers",
     ),
     "image_folder": Format(
-        read=lambda path, image_size, scratch: read_images(list_image_folder(path), image_size, scratch),
+        read=_read_folder,
         classes=image_folder_classes,
         listed=list_image_folder,
         path="a folder with `train/<class>/*`, `test/<class>/*` and, optionally, `val/<class>/*` (or `valid/`)",
@@ -125,6 +133,17 @@ def load_raw(kind: DataKind, path: Path, image_size: int | None = None, scratch:
             and `image_size` is None. One bad image is no error here: it is part of the result.
     """
     return FORMATS[kind].read(path, image_size, scratch or Scratch())
+
+
+def check_links(kind: DataKind, path: Path) -> None:
+    """Raise a DataError where images of a data set lie outside of its folder; none is opened.
+
+    Raises:
+        DataError: so, or the data set is not there or has another structure.
+    """
+    listed = FORMATS[kind].listed
+    if listed is not None:
+        check_inside(listed(path), path)
 
 
 def read_some(kind: DataKind, path: Path, image_size: int | None = None) -> RawData:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seam.errors import DamagedFileError, SourceError, SuspectResultWarning, words
-from seam.files import beside, read_json
+from seam.files import beside, read_json, sha256_file
 from seam.networks.checkpoints import pt2, unpickled
 from seam.networks.checkpoints.kinds import Readable, kind_of
 from seam.networks.checkpoints.pickled import examine
@@ -47,7 +47,7 @@ _TITLES: Mapping[Readable, str] = {
 }
 
 
-def read_state_dict(path: Path, where: str = "") -> dict[str, Tensor]:
+def read_state_dict(path: Path, where: str = "", sha256: str | None = None) -> dict[str, Tensor]:
     """All tensors of a checkpoint, by the way to them in it.
 
     Read are safetensors files, what torch.save and torch.export.save write, and the index of a
@@ -57,13 +57,15 @@ def read_state_dict(path: Path, where: str = "") -> dict[str, Tensor]:
     Args:
         path: the file.
         where: names it in errors; its path unless given.
+        sha256: of the file, where it is known.
 
     Returns:
         Names -> tensors on the CPU. A tensor in a mapping in the checkpoint has both names, with a
         dot between: `state_dict.model.conv1.weight`. The state of optimizers is left out.
 
     Raises:
-        SourceError: missing, truncated, another kind of file, or without tensors.
+        SourceError: missing, another file than the hash is of, truncated, another kind of file, or
+            without tensors.
     """
     where = where or str(path)
     if path.is_dir():
@@ -71,6 +73,8 @@ def read_state_dict(path: Path, where: str = "") -> dict[str, Tensor]:
     if not path.is_file():
         raise SourceError(f"{where}: no such checkpoint file; give an existing .safetensors, .pt or .pth file.")
     _refuse_alone(path, where)
+    if sha256 is not None:
+        _check_sha256(path, where, sha256)
     return _read_any(path, where)
 
 
@@ -103,6 +107,17 @@ def files_of_checkpoint(path: Path) -> list[Path]:
     if not path.is_file() or path.suffix != ".json":
         return [path]
     return [path, *(path.parent / name for name in sorted(set(_weight_map(path, str(path)).values())))]
+
+
+def _check_sha256(path: Path, where: str, sha256: str) -> None:
+    if kind_of(path, where) == "index":
+        raise SourceError(f"{where}: names several files, which have no one hash; leave sha256 out, or join the files.")
+    found = sha256_file(path)
+    if found != sha256.lower():
+        raise SourceError(
+            f"{where}: expected the file with sha256 {sha256.lower()}, got {found}; it is another file or was altered:"
+            " get it again, or correct the hash."
+        )
 
 
 def _refuse_alone(path: Path, where: str) -> None:
