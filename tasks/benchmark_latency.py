@@ -1,4 +1,7 @@
-"""Inference time of original, re-engineered and compacted model, side by side on every engine, of checked files."""
+"""Inference time of original, re-engineered and compacted model, side by side on every engine, of checked files.
+
+And whether every engine answers what torch does.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from seam.inference.timing import hardware
 from seam.inference.variants import InputSpec, Variant
 from seam.measures.macs import count
 from seam.measures.shipped import Claim, ship
+from tasks.benchmark.agreement import doubt_agreement, engine_agreement
 from tasks.benchmark.frontier import COLUMNS, measured_frontier, timed_engines
 from tasks.benchmark.int8 import int8_engines, quantized
 from tasks.inputs.problem import load_compacted, load_model, problem_source
@@ -53,15 +57,20 @@ def benchmark_latency(context: StageContext) -> StageResult:
         spec = InputSpec(tuple(example.shape[1:]))
         latencies, engines = benchmark(variants, spec, config, context.params.seed, on_engine)
         latencies |= not_rounded
+        agreement = engine_agreement(
+            context, variants["compacted"], not_rounded, lambda share, engine: on_engine(1.0, f"outputs of {engine}")
+        )
         on_engine(1.0, "done")
         candidates = _candidates(context, variants["source"])
         machine = {**before, "load_average_after": hardware()["load_average"]}
         with collect_warnings(context) as doubts:
             _doubt(latencies)
+            doubt_agreement(agreement)
         about = {
             "hardware": machine,
             "engines": engines,
             "int8": rounded,
+            "agreement": agreement,
             "fastest": fastest(latencies, _refused(rounded)),
             "warnings": doubts,
         }

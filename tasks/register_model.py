@@ -14,6 +14,7 @@ from tasks.project.stage import StageContext, StageResult, main
 from tasks.report.card import Evidence, build_card, read_evidence
 from tasks.report.problem import plots, render_report
 from tasks.tracking.claims import check_counts, exported_claim
+from tasks.tracking.conversions import judge_conversions
 from tasks.tracking.evidence import SEARCH_HISTORY, DataUsed, History, RunEvidence, metric_values
 from tasks.tracking.gates import Verdict, judge
 from tasks.tracking.policy import POLICY, load_policy
@@ -39,6 +40,7 @@ def register_model(context: StageContext) -> StageResult:
     evidence = read_evidence(context)
     model = context.params.register_model.model
     verdicts = judge(policy, model, evidence.evaluated, evidence.attacked)
+    verdicts += judge_conversions(policy.conversion_gates, evidence.export.get("agreement", {}))
 
     def publish(registration: Mapping[str, Any], out: Path) -> RunFiles:
         return _publish(context, evidence, verdicts, registration, out)
@@ -82,6 +84,7 @@ def final_metrics(evidence: Evidence) -> dict[str, float]:
             "evaluate_robustness", evidence.attacked, ("accuracy", "robust_accuracy", "defect_inheritance_rate")
         ),
         **metric_values("benchmark_latency", evidence.latency, ("latency_ms_p50", "latency_ms_p95")),
+        **metric_values("agreement", evidence.export.get("agreement", {}), ("deviation", "labels_flipped")),
     }
 
 

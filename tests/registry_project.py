@@ -13,7 +13,7 @@ from torch import nn
 
 from seam.compaction import ENGINE_BLOCK, compact
 from seam.data.prepared import ImageData, save_prepared
-from seam.files import sha256_file, write_json
+from seam.files import sha256_file, write_bytes, write_json
 from seam.masks.masks import apply_masks, maskable
 from seam.masks.pack import save_mask_pack
 from seam.measures.macs import count
@@ -22,6 +22,7 @@ from seam.networks.head import Reengineered, TargetHead
 from seam.networks.norms import norm_tensors, save_norms
 from seam.networks.source import SourceInfo, save_source
 from seam.networks.state_dicts import save_weights
+from tasks.inputs.splits import split_bytes
 from tasks.project.params import Params, load_params, parse_params
 from tasks.project.stage import StageContext
 from tasks.project.subject import Subject
@@ -71,6 +72,10 @@ def _write_data(context: StageContext) -> None:
         context.artifact("validate_data", "dataset.safetensors"),
     )
     write_json(context.artifact("validate_data", "validation.json"), {"success": True})
+    rows = {"train": [0, 1], "spare": [], "val": [2, 3], "test": [0, 1, 2, 3]}
+    told = {f"y_{name}": [int(labels[row] != 0) for row in found] for name, found in rows.items()}
+    arrays = {name: np.array(found, np.int64) for name, found in {**rows, **told}.items()}
+    write_bytes(context.artifact("split_dataset", "splits.safetensors"), split_bytes(arrays, "train"))
     summary = {
         "problem": "zero",
         "classes": ["zero", "other"],

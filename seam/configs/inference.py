@@ -24,6 +24,9 @@ class LatencyConfig:
     int8_drop: Annotated[float, Ge(0), Lt(1)] = 0.005
     """Val accuracy (a fraction) that rounding to int8 may cost, or one image; a model that loses
     more is timed, but never named the fastest."""
+    compared_images: Annotated[int, Ge(1)] = 128
+    """Images of a kind (test, noise, extreme, attacked) on which the outputs of every engine are compared
+    with torch's; of attacked ones a quarter."""
     batch_sizes: Annotated[tuple[Annotated[int, Ge(1)], ...], NotEmpty()] = (1, 16)
     """Batch sizes to time. The paper's is 16."""
     num_threads: Annotated[int, Ge(1)] = 1

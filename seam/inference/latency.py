@@ -11,7 +11,6 @@ threads pinned, variants interleaved, percentiles, batch 1 too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from seam.configs.inference import EngineName, LatencyConfig
 from seam.errors import ExportError
+from seam.inference.agreement import compared
 from seam.inference.engines import ENGINES, version
 from seam.inference.isolated import measure_isolated
 from seam.inference.measure import Measurement, measure
@@ -81,13 +81,13 @@ def _check_outputs(
     """Raise ExportError when an engine computes something else than expected: its times would mean nothing."""
     for batch_size, by_variant in expected.items():
         for name, wanted in by_variant.items():
-            got = np.asarray(measured.outputs[name][f"batch{batch_size}"])
-            difference = float(np.abs(got - wanted).max()) if got.shape == wanted.shape else math.inf
-            allowed = tolerances[name] * max(1.0, float(np.abs(wanted).max()))
-            if not difference <= allowed:  # also when it is NaN
+            got = np.asarray(measured.outputs[name][f"batch{batch_size}"], np.float32)
+            found = compared(got, wanted)
+            if found.deviation is None or found.deviation > tolerances[name]:
+                differ = "in shape or are not finite" if found.max_abs_diff is None else f"by {found.max_abs_diff:.3g}"
                 raise ExportError(
-                    f"its outputs of '{name}' at batch {batch_size} differ from those expected by {difference:.3g},"
-                    f" expected at most {allowed:.3g}."
+                    f"its outputs of '{name}' at batch {batch_size} differ from those expected {differ}, expected at"
+                    f" most {tolerances[name]:g} of the largest."
                 )
 
 

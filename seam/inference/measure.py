@@ -1,4 +1,4 @@
-"""Inference time of several variants of a model on one engine, in this process."""
+"""Inference time of several variants of a model on one engine, and a model's outputs, in this process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from seam.configs.inference import EngineName, LatencyConfig
 from seam.inference.engines import ENGINES, pinned, version
 from seam.inference.timing import Clock, interleave, paired_ratio, summarize
-from seam.inference.variants import InputSpec, Variant
+from seam.inference.variants import Batch, FloatArray, InputSpec, Variant
+
+AT_ONCE = 16
+"""Images a call, where it is their outputs that count."""
 
 
 @dataclass
@@ -59,3 +64,19 @@ def measure(
                 **ratio,
             }
     return measured
+
+
+def outputs(engine: EngineName, variant: Variant, x: Batch, num_threads: int) -> FloatArray:
+    """Of a model on an engine, in this process, shape (images, classes).
+
+    Engines are loaded for one size of batch: what is missing in the last one is filled with the
+    first images, and cut off.
+    """
+    filled = x[np.resize(np.arange(len(x)), -(-len(x) // AT_ONCE) * AT_ONCE)]
+    run = ENGINES[engine].load(variant, AT_ONCE, num_threads, {})
+    with pinned(engine, num_threads):
+        made = [
+            np.array(run(np.ascontiguousarray(filled[i : i + AT_ONCE])), np.float32)
+            for i in range(0, len(filled), AT_ONCE)
+        ]
+    return np.concatenate(made)[: len(x)]

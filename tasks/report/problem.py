@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 from seam.hardware import in_words
+from tasks.benchmark.kinds_compared import KINDS
 from tasks.project.measured import MEASURED, SAME_DENSITY
 from tasks.project.stage import StageContext
 from tasks.report import figures
+from tasks.report.agreement import agreement_rows
 from tasks.report.card import PAPER, Evidence, attribution
 from tasks.report.closing import ClosingRow, closing_table
 from tasks.report.layouts import layout_text, tried_rows
@@ -121,6 +123,8 @@ def render_report(context: StageContext, card: Mapping[str, Any], evidence: Evid
         val_from=VAL_FROM[evidence.split["val_from"]],
         computed_on=computed_on(evidence),
         timed_on=in_words(evidence.export["hardware"]),
+        kinds=KINDS,
+        agreement=agreement_rows(evidence.export.get("agreement", {})),
     )
 
 

@@ -105,6 +105,22 @@ class NetworkGates(_Strict):
     accuracy_drop: NetworkAccuracyDrop | None = None
 
 
+class ConversionGate(_Strict):
+    """What engines of one precision may do otherwise than torch."""
+
+    deviation: float = Field(default=1.0, gt=0, le=1)
+    """Largest difference of an output, as a share of the largest one, on images of any kind."""
+    flips: float = Field(default=0.0, ge=0, le=1)
+    """Share of the test images for which another class may be answered."""
+
+
+class ConversionGates(_Strict):
+    """By precision of the engine; one that is left out does not apply."""
+
+    float32: ConversionGate | None = None
+    int8: ConversionGate | None = None
+
+
 class RegistryPolicy(_Strict):
     """The whole of `mlflow/registry.yaml`."""
 
@@ -113,6 +129,7 @@ class RegistryPolicy(_Strict):
     gates: Gates
     transfer_gates: TransferGates = TransferGates()
     network_gates: NetworkGates = NetworkGates()
+    conversion_gates: ConversionGates = ConversionGates()
 
 
 def load_policy(path: Path) -> RegistryPolicy:
@@ -144,6 +161,9 @@ def _explain(error: Any, path: Path) -> str:
             ("gates",): Gates.model_fields,
             ("transfer_gates",): TransferGates.model_fields,
             ("network_gates",): NetworkGates.model_fields,
+            ("conversion_gates",): ConversionGates.model_fields,
+            ("conversion_gates", "float32"): ConversionGate.model_fields,
+            ("conversion_gates", "int8"): ConversionGate.model_fields,
         }
         known = list(sets.get(tuple(sections), {"against": None, "at_most": None}))
         close = difflib.get_close_matches(last, known, n=1, cutoff=0.5)
