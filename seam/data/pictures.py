@@ -5,7 +5,7 @@ Needs only numpy and Pillow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
@@ -26,7 +26,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, OverflowError, MemoryError, Imag
 
 @contextmanager
 def opened(
-    file: Path | BytesIO, most_pixels: int = MOST_PIXELS, formats: Sequence[str] | None = None
+    file: Path | BytesIO, most_pixels: int = MOST_PIXELS, formats: tuple[str, ...] | None = None
 ) -> Iterator[Image.Image]:
     """A picture whose size is known and within the limit; no pixel of it has been decoded yet.
 

@@ -61,6 +61,7 @@ from torch import nn
 def net(num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(192, num_classes))
 """
+FLOAT = EXTERNAL = 1  # of onnx.TensorProto
 FUZZED = 120
 """Mutations of each file."""
 
@@ -494,14 +495,14 @@ def test_a_file_is_the_one_that_its_hash_is_of(tmp_path: Path) -> None:
 def test_an_onnx_model_keeps_its_weights_in_its_folder(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "secret").write_bytes(bytes(16))
-    weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [4], np.zeros(4, np.float32).tobytes(), raw=True)
-    kinds = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["batch", 4]) for n in ("x", "y")]
+    weight = onnx.helper.make_tensor("w", FLOAT, [4], np.zeros(4, np.float32).tobytes(), raw=True)
+    kinds = [onnx.helper.make_tensor_value_info(n, FLOAT, ["batch", 4]) for n in ("x", "y")]
     node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
     for location, words in {"../secret": "leads out of its folder", "none.bin": "expected an ONNX model"}.items():
         outside = copy.deepcopy(weight)
         onnx.external_data_helper.set_external_data(outside, location)
         outside.ClearField("raw_data")
-        outside.data_location = onnx.TensorProto.EXTERNAL
+        outside.data_location = EXTERNAL
         graph = onnx.helper.make_graph([node], "g", kinds[:1], kinds[1:], [outside])
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
         (tmp_path / "in" / "m.onnx").write_bytes(model.SerializeToString())

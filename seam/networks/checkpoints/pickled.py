@@ -11,7 +11,7 @@ import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BufferedIOBase, BytesIO
+from io import BufferedReader, BytesIO
 from typing import Any
 
 _RUN = (
@@ -29,6 +29,8 @@ _LONGEST = 120
 _PARTS = 4
 """Of a tuple that are said, and levels of them."""
 _MARK = object()
+File = BufferedReader | BytesIO
+"""Opened to be read, whichever it is."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Examined:
         return None if found is None else _text(found)[:_LONGEST]
 
 
-def examine(file: BufferedIOBase) -> Examined:
+def examine(file: File) -> Examined:
     """The instructions of a file of torch.save, in an archive or not; as many as can be read.
 
     Args:
@@ -100,7 +102,7 @@ def examine(file: BufferedIOBase) -> Examined:
     return Examined(tuple(machine.calls), tuple(machine.names), tuple(machine.storages))
 
 
-def _streams(file: BufferedIOBase) -> Iterator[BufferedIOBase]:
+def _streams(file: File) -> Iterator[File]:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             for entry in archive.infolist():
@@ -127,7 +129,7 @@ class _Machine:
         self._memory: dict[int, Any] = {}
         self._done = 0
 
-    def run(self, stream: BufferedIOBase) -> None:
+    def run(self, stream: File) -> None:
         """One pickle, up to its end."""
         self._stack, self._memory = [], {}
         for opcode, argument, _ in pickletools.genops(stream):
@@ -202,6 +204,10 @@ class _Machine:
         parts = [self._stack.pop() for _ in range(count)]
         self._stack.append(tuple(parts[::-1]))
 
+    def dict_of(self, _: Any) -> None:
+        self.since_mark()
+        self._stack.append({})
+
     def extend(self, parts: list[Any]) -> None:
         """A list, which is below them on the stack."""
         if isinstance(self._stack[-1], list):
@@ -236,7 +242,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "TUPLE": lambda m, _: m._stack.append(tuple(m.since_mark())),
     "LIST": lambda m, _: m._stack.append(m.since_mark()),
     "FROZENSET": lambda m, _: m._stack.append(m.since_mark()),
-    "DICT": lambda m, _: (m.since_mark(), m._stack.append({})),
+    "DICT": _Machine.dict_of,
     "TUPLE1": lambda m, _: m.tuple_of(1),
     "TUPLE2": lambda m, _: m.tuple_of(2),
     "TUPLE3": lambda m, _: m.tuple_of(3),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import OrderedDict
-from io import BufferedIOBase
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from seam.files import check_archive
-from seam.networks.checkpoints.pickled import examine
+from seam.networks.checkpoints.pickled import File, examine
 
 _MOST_RATIO = 8
 """torch.save and torch.export.save do not compress."""
@@ -25,7 +24,7 @@ CLASS = "pickled class"
 """Attribute of what stands for an object: the name of its class."""
 
 
-def load(file: BufferedIOBase) -> Any:
+def load(file: File) -> Any:
     """The content of a file of torch.save, opened to be read from its start, on the CPU.
 
     Returns:
@@ -41,7 +40,7 @@ def load(file: BufferedIOBase) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _check_sizes(file: BufferedIOBase) -> None:
+def _check_sizes(file: File) -> None:
     """Raise a ValueError where tensors are said to have more bytes than the file has; torch would believe it."""
     said = {storage.key: storage.nbytes for storage in examine(file).storages}
     if zipfile.is_zipfile(file):
@@ -67,7 +66,7 @@ def is_network(value: object) -> bool:
     return class_of(value) is not None and {"_modules", "_parameters"} <= vars(value).keys()
 
 
-def _foreign(file: BufferedIOBase) -> list[str]:
+def _foreign(file: File) -> list[str]:
     """Names of classes and functions in it that torch does not know; none for files of old versions of torch."""
     known = {name for _, name in _numpy_globals()}
     try:
