@@ -31,7 +31,7 @@ _AT_MOST = 64
 def main() -> None:
     """Load the model and serve it until it is stopped; one line and status 1 where it cannot be."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    given = _arguments()
+    given = parse(sys.argv[1:])
     token = os.environ.pop(TOKEN, None) or None
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -41,7 +41,7 @@ def main() -> None:
         sys.exit(f"error: {given.model}: cannot be served: {one_line(e)}")
     if token is None and not _is_loopback(given.host):
         logger.warning("whoever reaches %s may ask; set %s to ask for a token.", given.host, TOKEN)
-    limits = Limits(int(given.max_megabytes * 1e6), given.max_images)
+    limits = Limits(round(given.max_megabytes * 1e6), given.max_images)
     at = f"http://{given.host}:{given.port}/invocations"
     logger.info("serving %s on %s; Ctrl-C stops it", given.model, at)
     uvicorn.run(
@@ -88,7 +88,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _arguments() -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; what is not given is as `Limits` has it."""
     parser = argparse.ArgumentParser(description=__doc__)
     defaults = Limits()
     parser.add_argument("model", help="its address in the registry, or its folder")
@@ -96,7 +97,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=5001)
     parser.add_argument("--max-megabytes", type=float, default=defaults.body_bytes / 1e6, help="of a request")
     parser.add_argument("--max-images", type=int, default=defaults.images, help="a request")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
