@@ -20,7 +20,7 @@ _FORM = re.compile(rb'\s*\{\s*"(?:inputs|instances)"\s*:\s*(\[.*\])\s*\}\s*', re
 _KEY = re.compile(rb'"\s*:')
 _WHOLE_NUMBERS = b"0123456789[], \t\r\n"
 _ASKED = 'expected {"inputs": [...]} with images of shape (n, height, width, channels)'
-_NO_NUMBER = re.compile(rb"[\[,]\s*[\],]|\d\s+\d")
+_NO_NUMBER = re.compile(rb"[\[,]\s*[\],]|\d\s+\d|\d\s*\[|\]\s*\d|(?<!\d)0\d")
 _PIECE = 1 << 20
 
 
@@ -83,7 +83,7 @@ def _shape(numbers: bytes) -> tuple[int, ...]:
     if wanted != form:
         raise Refused(400, f"{_ASKED}, got lists of different lengths.")
     if _NO_NUMBER.search(numbers):
-        raise Refused(400, f"{_ASKED}, got no JSON: one number is expected between commas.")
+        raise Refused(400, f"{_ASKED}, got no JSON: one number, without zeros before it, is expected between commas.")
     return shape
 
 

@@ -105,12 +105,15 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "params": (b'{"inputs": [1], "params": {}}', 400, "'params'"),
     "a list": (b"[1]", 400, "got a list"),
     "not json": (b"{{{", 400, "got no JSON"),
-    "commas": (b'{"inputs": [1,,2]}', 400, "one number is expected between commas"),
-    "a comma at the end": (b'{"inputs": [1,2,]}', 400, "one number is expected between commas"),
-    "no comma": (b'{"inputs": [1 2]}', 400, "one number is expected between commas"),
+    "commas": (b'{"inputs": [1,,2]}', 400, "is expected between commas"),
+    "a comma at the end": (b'{"inputs": [1,2,]}', 400, "is expected between commas"),
+    "no comma": (b'{"inputs": [1 2]}', 400, "is expected between commas"),
+    "zeros before a number": (b'{"inputs": [007]}', 400, "is expected between commas"),
+    "a number before a bracket": (b'{"inputs": [[1, 5], 3[1, 5]]}', 400, "is expected between commas"),
+    "a number after a bracket": (b'{"inputs": [[1, 5]3, [1, 5]]}', 400, "is expected between commas"),
     "more brackets": (b'{"inputs": [1, 2]]}', 400, "lists of different lengths"),
     "fewer brackets": (b'{"inputs": [[1, 2]}', 400, "lists of different lengths"),
-    "no number": (b'{"inputs": [[]]}', 400, "one number is expected between commas"),
+    "no number": (b'{"inputs": [[]]}', 400, "is expected between commas"),
     "mixed depths": (b'{"inputs": [1, [2]]}', 400, "lists of different lengths"),
     "nothing": (b"", 400, "got nothing"),
     "not UTF-8": (b'{"\xff": 1}', 400, "not UTF-8"),
@@ -224,6 +227,26 @@ def test_pixels_of_all_files_count(means: Means) -> None:
     files = [("image", (f"{i}.png", file(np.zeros((100, 100, 1), np.uint8)))) for i in range(4)]
     line = refused(client(means, Takes(None, None, 1), pixels=25_000).post("/invocations", files=files), 400)
     assert line.startswith("2.png: ") and "at most 5,000 pixels" in line
+
+
+def test_damaged_requests_are_answered_or_refused(means: Means) -> None:
+    boundary = b"--b\r\nContent-Disposition: form-data; name=image; filename=a.png\r\nContent-Type: image/png\r\n\r\n"
+    bodies = {
+        "application/json": inputs(IMAGES.tolist()),
+        "image/png": file(IMAGES[0]),
+        "image/jpeg": file(IMAGES[0], "JPEG"),
+        "multipart/form-data; boundary=b": boundary + file(IMAGES[0]) + b"\r\n--b--\r\n",
+    }
+    rng, to = np.random.default_rng(2), client(means)
+    for kind, body in bodies.items():
+        assert answered(post(to, body, kind))
+        for number in range(150):
+            damaged = bytearray(body)
+            at, size = int(rng.integers(len(body))), int(rng.integers(1, 6))
+            damaged[at : at + size] = rng.integers(0, 256, size if number % 3 else 0, dtype=np.uint8).tobytes()
+            response = post(to, bytes(damaged), kind)
+            if response.status_code != 200:
+                refused(response, 400)
 
 
 def test_forms_of_too_many_files_or_of_something_else(means: Means) -> None:
