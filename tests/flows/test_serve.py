@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from flows import cli
-from flows.commands import serve
+import flows.cli  # noqa: F401  the commands
+from flows.app import app
 from tasks.serving.__main__ import parse
 from tasks.serving.asked import Limits
 from tests.defaults import write_params
@@ -25,12 +25,12 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://host.invalid/db")
-    monkeypatch.setattr(serve.os, "execv", lambda program, command: found.append([program, *command]))
+    monkeypatch.setattr(os, "execv", lambda program, command: found.append([program, *command]))
     return found
 
 
 def served(commands: list[list[str]], *arguments: str) -> Any:
-    done = CliRunner().invoke(cli.app, ["serve", *arguments])
+    done = CliRunner().invoke(app, ["serve", *arguments])
     assert done.exit_code == 0, done.output
     ((program, name, *rest),) = commands
     assert (program, name, rest[:2]) == (sys.executable, sys.executable, ["-m", "tasks.serving"])
@@ -52,5 +52,5 @@ def test_what_is_asked_for_reaches_the_server(commands: list[list[str]]) -> None
 
 
 def test_the_help_says_the_limits_there_are(commands: list[list[str]]) -> None:
-    text = " ".join(CliRunner().invoke(cli.app, ["serve", "--help"], env={"COLUMNS": "200"}).output.split())
+    text = " ".join(CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}).output.split())
     assert f"{Limits().body_bytes / 1e6:g} unless given" in text and f"{Limits().images} unless given" in text

@@ -61,7 +61,7 @@ from torch import nn
 def net(num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(192, num_classes))
 """
-FLOAT = EXTERNAL = 1  # of onnx.TensorProto
+FLOAT = 1  # of onnx.TensorProto
 FUZZED = 120
 """Mutations of each file."""
 
@@ -502,7 +502,6 @@ def test_an_onnx_model_keeps_its_weights_in_its_folder(tmp_path: Path) -> None:
         outside = copy.deepcopy(weight)
         onnx.external_data_helper.set_external_data(outside, location)
         outside.ClearField("raw_data")
-        outside.data_location = EXTERNAL
         graph = onnx.helper.make_graph([node], "g", kinds[:1], kinds[1:], [outside])
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
         (tmp_path / "in" / "m.onnx").write_bytes(model.SerializeToString())
