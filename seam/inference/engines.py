@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seam.configs.inference import EngineName
+from seam.inference.signal_stack import signal_stack_kept
 from seam.inference.variants import Batch, FloatArray, Runner, Variant
 
 
@@ -107,7 +108,8 @@ def _openvino(path: Path, batch_size: int, num_threads: int) -> Runner:
     _, *image = model.inputs[0].partial_shape
     model.reshape([batch_size, *image])
     settings = {"INFERENCE_NUM_THREADS": num_threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    with signal_stack_kept():
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
 
     def run(x: Batch) -> FloatArray:
         outputs: FloatArray = request.infer({0: x}, share_inputs=True)[0]

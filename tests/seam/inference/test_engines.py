@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
+from torch import nn
 
 from seam.configs.inference import EngineName, LatencyConfig
 from seam.inference.engines import ENGINES, engines_that_take, pinned, version
+from seam.inference.export import export_onnx
+from tests.defaults import ROOT
 
 
 def test_each_name_has_a_record_and_each_record_a_name() -> None:
@@ -61,3 +66,38 @@ def test_the_records_import_no_engine() -> None:
     code = f"import sys, seam.inference.isolated; print([p for p in {packages} if p in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+SIGNALLED = """
+import gc, os, signal, sys, threading
+from pathlib import Path
+import numpy as np
+from seam.inference.engines import ENGINES
+from seam.inference.variants import Variant
+
+run = ENGINES["openvino"].load(Variant(Path(sys.argv[1])), 1, 1, {})
+assert run(np.zeros((1, 1, 2, 2), np.float32)).shape == (1, 2)
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+
+
+def drop():
+    global run
+    del run
+    gc.collect()
+
+
+thread = threading.Thread(target=drop)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+print("alive")
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_a_signal_after_openvino_is_gone_is_handled(tmp_path: Path) -> None:
+    """Its model is freed in another thread, as a garbage collection may do; in a process that may crash."""
+    export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval(), torch.zeros(1, 1, 2, 2), tmp_path / "net.onnx")
+    command = [sys.executable, "-c", SIGNALLED, str(tmp_path / "net.onnx")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["handled", "alive"]), done.stderr
