@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from flows.dvc_travel import keep_remotes
 from flows.stage_cache import StageCache
 from seam.errors import CacheError
 from tasks.project.subject import Address
@@ -246,3 +247,14 @@ def test_busy_files_are_one_clear_line(project: Path) -> None:
 def test_not_a_dvc_project(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match=r"no \.dvc folder"):
         StageCache(tmp_path)
+
+
+def test_a_remote_is_opened_once_a_process(project: Path) -> None:
+    for name in ("near", "far"):
+        dvc(project, "remote", "add", name, str(project.parent / name))
+    dvc(project, "remote", "default", "near")
+    with Repo(str(project)) as repo:
+        keep_remotes(repo)
+        near, again, far = (repo.cloud.get_remote(*names) for names in ((), (None, "push"), ("far",)))
+        assert near is again and repo.cloud.get_remote_odb() is near.odb
+        assert far.name == "far" and near.name == "near"
