@@ -22,7 +22,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flows.servers import buckets, supervision  # noqa: E402
+from flows.servers import supervision  # noqa: E402
 from flows.servers.settings import Settings, settled  # noqa: E402
 from tests.defaults import write_params  # noqa: E402
 from tests.drill.town import Town, wipe  # noqa: E402
@@ -64,14 +64,7 @@ def swept(folder: Path, number: int) -> dict[str, float]:
     try:
         town.build()
         supervision.start(servers)
-        town.name_remote(
-            url="s3://dvc",
-            endpointurl=servers.s3_url,
-            access_key_id="dvc",
-            secret_access_key=buckets.secret(servers, "dvc"),
-            region=buckets.REGION,
-        )
-        town.variables = {"MLFLOW_TRACKING_URI": servers.mlflow_url, "PREFECT_API_URL": servers.prefect_url}
+        town.connect(servers)
         town.start_scheduler()
         town.start_worker(0)
         time.sleep(_WARM_SECONDS)

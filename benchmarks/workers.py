@@ -42,18 +42,22 @@ def project_of(folder: Path, problems: int) -> Path:
 
 def begun(project: Path, workers: int) -> subprocess.Popen[str]:
     """A sweep of every problem."""
-    log = (project / ".sweep.log").open("w")
     command = [*SEAM, "sweep", "--workers", str(workers), "--name", "all"]
     variables = {**environment(), "PYTHONPATH": str(project), "COLUMNS": "160"}
-    return subprocess.Popen(command, cwd=project, env=variables, stdout=log, stderr=log, text=True)
+    with (project / ".sweep.log").open("w") as log:
+        return subprocess.Popen(command, cwd=project, env=variables, stdout=log, stderr=log, text=True)
+
+
+def end(process: subprocess.Popen[str], project: Path) -> None:
+    """Wait for a sweep that has to end well."""
+    if process.wait(_WAIT_SECONDS * 3):
+        sys.exit(f"the sweep failed:\n{(project / '.sweep.log').read_text()[-3000:]}")
 
 
 def seconds(project: Path, workers: int) -> dict[str, Any]:
     """Of a whole sweep: on the clock, and on the cores."""
     start, before = time.perf_counter(), os.times()
-    process = begun(project, workers)
-    if process.wait(_WAIT_SECONDS * 3):
-        sys.exit(f"the sweep failed:\n{(project / '.sweep.log').read_text()[-3000:]}")
+    end(begun(project, workers), project)
     after = os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return {"workers": workers, "wall_s": round(time.perf_counter() - start, 1), "cpu_s": round(used, 1)}
@@ -78,8 +82,7 @@ def moved(project: Path) -> float:
     start = time.perf_counter()
     wait_until(lambda: sum(n == name for n, _ in beginnings(project)) > 1, _WAIT_SECONDS, "the same search again")
     lasted = time.perf_counter() - start
-    if process.wait(_WAIT_SECONDS * 3):
-        sys.exit(f"the sweep did not survive it:\n{(project / '.sweep.log').read_text()[-3000:]}")
+    end(process, project)
     return round(lasted, 2)
 
 

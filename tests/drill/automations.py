@@ -20,7 +20,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.flows.operators import environment, shell, wait_for, worker  # noqa: E402
+from tests.flows.operators import environment, made, shell, wait_for, worker  # noqa: E402
 from tests.flows.small_project import make_small_project  # noqa: E402
 
 SOONER = {
@@ -42,9 +42,7 @@ def sooner(project: Path) -> None:
 
 def started(api: str) -> str:
     """A run that would last for hours, going on."""
-    found = httpx.get(f"{api}/deployments/name/seam-on-demand/on-demand").json()
-    made = httpx.post(f"{api}/deployments/{found['id']}/create_flow_run", json={"parameters": {"changes": LONG}})
-    run: str = made.raise_for_status().json()["id"]
+    run: str = made(api, "seam-on-demand/on-demand", changes=LONG).raise_for_status().json()["id"]
     return run
 
 
@@ -53,18 +51,19 @@ def state(api: str, run: str) -> dict[str, Any]:
     return found
 
 
-def kill_all_of(project: Path) -> None:
-    """The machine is gone: the run, and the worker that would say so."""
+def kill_all_of(folder: Path) -> None:
+    """The machine is gone: the run, and the worker that would say so; nobody else's, and not the server."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = " ".join(process.info["cmdline"] or ())
-        if "prefect worker" in words or (process.info["cwd"] == str(project) and "prefect.engine" in words):
+        is_ours = Path(process.info["cwd"] or "/").is_relative_to(folder)
+        if is_ours and ("prefect worker" in words or "prefect.engine" in words):
             process.kill()
 
 
 def main() -> None:
     """Say when each rule fired; fail where one does not."""
     with tempfile.TemporaryDirectory() as scratch:
-        logs = Path(scratch)
+        logs = Path(scratch).resolve()
         project = make_small_project(logs / "project")
         sooner(project)
         ours = environment(logs)
@@ -75,11 +74,11 @@ def main() -> None:
             start = time.monotonic()
             wait_for(lambda: state(api, run)["type"] == "CANCELLED", 120, "a stuck run is cancelled", logs)
             print(f"a run that is stuck: cancelled after {time.monotonic() - start:.0f} s (rule: 20 s)", flush=True)
-            shell(r"prefect automation delete 'seam - a run that is stuck'", project, ours)
+            shell("prefect automation delete 'seam - a run that is stuck'", project, ours)
             run = started(api)
             wait_for(lambda: state(api, run)["type"] == "RUNNING", 120, "a run that goes on", logs)
             time.sleep(35)  # a heartbeat
-            kill_all_of(project)
+            kill_all_of(logs)
             start = time.monotonic()
             wait_for(lambda: state(api, run)["type"] == "CRASHED", 180, "a run that is gone is marked", logs)
             print(f"a run whose machine is gone: CRASHED after {time.monotonic() - start:.0f} s (rule: 45 s)")

@@ -27,7 +27,7 @@ from mlflow import MlflowClient  # noqa: E402
 from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: E402
 
-from flows.servers import buckets, supervision  # noqa: E402
+from flows.servers import supervision  # noqa: E402
 from flows.servers.settings import Settings, settled  # noqa: E402
 from tests.drill.cut import Cable  # noqa: E402
 from tests.drill.town import NAME, SEAM, Town  # noqa: E402
@@ -62,18 +62,8 @@ class Drill:
         town.build()
         self.say("servers: PostgreSQL, S3, MLflow, Prefect")
         supervision.start(self.servers)
-        town.name_remote(
-            url="s3://dvc",
-            endpointurl=self.servers.s3_url,
-            access_key_id="dvc",
-            secret_access_key=buckets.secret(self.servers, "dvc"),
-            region=buckets.REGION,
-        )
-        town.variables = {
-            "MLFLOW_TRACKING_URI": self.servers.mlflow_url,
-            "PREFECT_API_URL": self.servers.prefect_url,
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        }
+        town.connect(self.servers)
+        town.variables["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "2"
         town.start_scheduler()
         for number in range(WORKERS - 1):
             town.start_worker(number)

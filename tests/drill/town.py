@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from flows.servers import buckets
+from flows.servers.settings import Settings
 from tests.defaults import write_params
 from tests.flows.small_project import SMALL, make_small_project
 
@@ -72,6 +74,17 @@ class Town:
             subprocess.run(["git", "clone", "-q", str(self.lead), str(clone)], check=True)
             (clone / ".dvc/config.local").write_text(text)
             self.call(clone, sys.executable, "-m", "dvc", "pull", "-q", "data.dvc")
+
+    def connect(self, servers: Settings) -> None:
+        """Everybody uses these servers, which run: their S3 as DVC's remote, their MLflow and Prefect."""
+        self.name_remote(
+            url="s3://dvc",
+            endpointurl=servers.s3_url,
+            access_key_id="dvc",
+            secret_access_key=buckets.secret(servers, "dvc"),
+            region=buckets.REGION,
+        )
+        self.variables = {"MLFLOW_TRACKING_URI": servers.mlflow_url, "PREFECT_API_URL": servers.prefect_url}
 
     def environment(self, root: Path) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "SEAM_"))}

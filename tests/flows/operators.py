@@ -114,3 +114,9 @@ def worker(project: Path, environment: dict[str, str], logs: Path) -> Iterator[s
 def asked(api: str, what: str, **filters: Any) -> Any:
     """The answer to a question of the form POST /WHAT/filter."""
     return httpx.post(f"{api}/{what}/filter", json=filters).json()
+
+
+def made(api: str, deployment: str, **parameters: object) -> httpx.Response:
+    """The answer to the wish to run a deployment."""
+    found = httpx.get(f"{api}/deployments/name/{deployment}").json()
+    return httpx.post(f"{api}/deployments/{found['id']}/create_flow_run", json={"parameters": parameters})

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.flows.operators import asked, environment, shell, wait_for, worker
+from tests.flows.operators import asked, environment, made, shell, wait_for, worker
 from tests.flows.ran import stage_runs
 from tests.stub_stages.sitecustomize import make_project
 
@@ -28,12 +28,6 @@ def project(tmp_path: Path) -> Path:
     assert CRON in text
     (root / "prefect.yaml").write_text(text.replace(CRON, "- interval: 20"))
     return root
-
-
-def made(api: str, deployment: str, **parameters: object) -> httpx.Response:
-    """The answer to the wish to run a deployment."""
-    found = httpx.get(f"{api}/deployments/name/{deployment}").json()
-    return httpx.post(f"{api}/deployments/{found['id']}/create_flow_run", json={"parameters": parameters})
 
 
 def stop_schedule(api: str, deployment: str) -> None:
