@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import Distribution, distributions
+from pathlib import Path
 
 _OF_THE_INSTALLER = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")
+_VENDORED = "_vendor"
+"""A folder of packages inside a package, which is in the path once setuptools was imported: not installed."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ def installed() -> tuple[Package, ...]:
     """Every package of this environment, by name; read once a process."""
     found: dict[str, Package] = {}
     for package in distributions():
+        if _VENDORED in Path(str(package.locate_file(""))).parts:
+            continue
         if name := package.metadata["Name"]:
             found.setdefault(name.lower(), Package(name, package.version, _digest(package)))
     return tuple(found[name] for name in sorted(found))

@@ -31,6 +31,8 @@ from tasks.provenance.pieces import TIMES
 from tasks.tracking.environment import data_dvc, versions
 
 Say = Callable[[str], None]
+REBUILT = (PROBLEM.name,)
+"""The kinds whose versions can be made again."""
 _TIMES = "profile_source"
 """The stage that takes times: what it measured is data, and comes with the version."""
 
@@ -79,13 +81,15 @@ def rebuild(root: Path, folder: Path, bill: ReadBom, place: Path, say: Say = lam
     clone.take_params(bill.params)
     inputs += _other_code(bill, params, clone.digests())
     inputs += _data(clone, bill)
+    asked_by = {PROBLEM.source: tracking_uri(root)}
+    of_problem = {each: [f"--{PROBLEM.name}", name] for each in PROBLEM.of_subjects}
     for stage in _stages(params):
         say(stage)
         if stage == _TIMES and (times := folder / FOLDER / TIMES).is_file():
             clone.give(stage, times)
             continue
-        asks = tracking_uri(root) if stage == PROBLEM.source else None  # a checkpoint may be in the registry
-        clone.run(stage, [f"--{PROBLEM.name}", name] if stage in PROBLEM.of_subjects else [], asks)
+        asks = asked_by.get(stage)  # a checkpoint may be in the registry
+        clone.run(stage, of_problem.get(stage, []), asks)
     found = sha256_file(clone.root / "artifacts" / PROBLEM.data / "dataset.safetensors")
     if found != bill.data["sha256"]:
         inputs.append(f"data: {bill.data['name']} prepared has sha256 {bill.data['sha256']} then, {found} here")
@@ -97,7 +101,7 @@ def rebuild(root: Path, folder: Path, bill: ReadBom, place: Path, say: Say = lam
 def _asked(bill: ReadBom) -> tuple[str, str, Params]:
     """Name of the problem, the commit, and the parameters."""
     kind, name = bill.properties.get("kind"), bill.properties.get("subject", "")
-    if kind != PROBLEM.name:
+    if kind not in REBUILT:
         raise ConfigError(f"{bill.model}: expected a version of a target problem, got one of a {kind}.")
     commit = bill.code.get("git_commit")
     if commit is None:

@@ -45,6 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "modularizations={parts: {}}",
             "patches={fix: {of: parts, class: a}}",
             "compositions={few: {of: [parts]}}",
+            "selections={best: {candidates: [weights]}}",
         ]
         change_params(root / "params.yaml", changes)
         lay_out(root, load_params(root / "params.yaml"))

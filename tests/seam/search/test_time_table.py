@@ -29,10 +29,10 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (None, "FileNotFoundError"),
-        ("{", "JSONDecodeError"),
+        ("{", "expected JSON"),
         ("[]", "expected a time table"),
         ("{}", "KeyError: 'measured'"),
-        ('{"measured": true, "engine": "torch"}', "KeyError: 'timed'"),
+        ('{"measured": true, "engine": "torch"}', "expected 'timed'"),
         ('{"measured": false}', "got one not measured"),
         ({"latency_ms_p50": 0}, "ValueError: times that are not above 0"),
         ({"timed": [{"layout": [1], "ratio": 0.5, "run": 0}]}, "AttributeError"),

@@ -110,4 +110,5 @@ def test_every_stage_is_of_one_kind_or_of_the_project() -> None:
     for name, stage in all_stages().items():
         assert (kind_of(name) is None) == (stage.of == "project")
     for kind in KINDS.values():
-        assert {kind.data, kind.source, kind.registers, kind.reports} - {None} <= {s.name for s in kind.stages}
+        assert {kind.data, kind.registers, kind.reports} - {None} <= {s.name for s in kind.stages}
+        assert kind.source in all_stages()
