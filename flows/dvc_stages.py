@@ -9,7 +9,7 @@ import errno
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, reduce
 from operator import getitem
 from pathlib import Path
@@ -27,6 +27,7 @@ from dvc.stage.exceptions import StageNotFound
 from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dumps_yaml, load_path
+from dvc_data.hashfile.hash_info import HashInfo
 
 from flows import dvc_travel
 from flows.lock_sections import Locks, LockSections
@@ -98,21 +99,32 @@ class DvcStages:
     def restore(self, stage: Address, travels: bool = False) -> bool:
         """Check a stage's outputs out of DVC's caches, if the same command, parameters and inputs ran before.
 
-        Out of the remote too, where results travel.
+        Out of the remote too, where results travel. Where they are not there the old outputs stay: the
+        stage is to run, and may fail.
         """
-        entry = self.load(stage)
+        entry, found = self.load(stage), self._repo.stage_cache
         with self.reserved(entry):
-            entry.remove_outs(ignore_remove=False)
             try:
-                with dvc_travel.remote_errors(self._repo, str(stage)) if travels else nullcontext():
-                    if travels:
+                self._look_by_inputs(entry)
+                if travels:
+                    with dvc_travel.remote_errors(self._repo, str(stage)):
                         dvc_travel.ask(self._repo, entry)
-                    self._repo.stage_cache.restore(entry, pull=travels)
+                found.restore(entry, dry=True)
+                entry.remove_outs(ignore_remove=False)  # they belong to other inputs
+                found.restore(entry)
             except RunCacheNotFoundError:
                 self.forget(stage)
                 return False
             self.record(stage, entry)
         return True
+
+    @staticmethod
+    def _look_by_inputs(entry: Any) -> None:
+        """Have a stage that is not as recorded look for its inputs as they are: DVC would take the recorded outputs."""
+        if entry.changed_stage() or not entry.deps_cached():
+            entry.save_deps()
+            for out in entry.outs:
+                out.hash_info = HashInfo()
 
     def record(self, stage: Address, entry: Any) -> None:
         """Hash inputs and outputs, copy outputs into the cache, write the stage's section of its dvc.lock."""

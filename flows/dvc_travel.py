@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from dvc.exceptions import CollectCacheError
 from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_stage_hash
 
 from seam.errors import CacheError
@@ -66,10 +67,23 @@ def send(repo: Any, entry: Any) -> None:
 
 
 def ask(repo: Any, entry: Any) -> None:
-    """Bring what the remote knows of runs of a stage with its inputs as they are here, if this cache knows none."""
-    entry.save_deps()
-    if not _can_hash(entry):
-        return
+    """Bring what the remote has of a run of a stage with its inputs as they are here: the record of it, the outputs."""
+    if _can_hash(entry):
+        _bring_record(repo, entry)
+    known = entry if all(out.hash_info for out in entry.outs) else _known(repo, entry)
+    with contextlib.suppress(CollectCacheError):
+        for objects in known.get_used_objs().values() if known is not None else ():
+            repo.cloud.pull(objects)
+
+
+def _known(repo: Any, entry: Any) -> Any:
+    """The stage as the cache of runs has it for these inputs, or None."""
+    record = repo.stage_cache._load(entry) if _can_hash(entry) else None
+    return None if record is None else repo.stage_cache._create_stage(record, wdir=entry.wdir)
+
+
+def _bring_record(repo: Any, entry: Any) -> None:
+    """Have what the remote knows of runs with these inputs in this cache, if it knows none."""
     here, there = repo.cache.legacy, repo.cloud.get_remote_odb(None, "fetch", hash_name=_HASH)
     if here.fs.exists(_runs(here, entry)):
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +13,76 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from seam.errors import ConfigError
-from seam.files import write_text
+from seam.files import write_bytes, write_text
 from tasks.project.names_as_text import are_misread, names_as_text
-from tasks.project.params import SUBJECTS, class_names, flat, parse_params, read_document, round_trip
+from tasks.project.params import SUBJECTS, Params, class_names, flat, parse_params, read_document, round_trip
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `--set` and `--params` make of the file at `path`: valid, and not written yet."""
+
+    path: Path
+    before: bytes
+    """The file as it was read."""
+    after: bytes
+    """The file as it is to be; the same bytes where nothing changes."""
+    lines: tuple[str, ...]
+    """One per changed value: "search.alpha: 1.0 -> 0.5"."""
+    params: Params
+    """What it says then."""
+
+    def write(self) -> None:
+        """Have the file as it is to be; where nothing changes it is left alone."""
+        if self.lines:
+            write_bytes(self.path, self.after)
 
 
 def change_params(path: Path, overrides: Sequence[str] = (), overlay: Path | None = None) -> list[str]:
-    """Set parameters in the file at `path`, as `dvc exp run -S` does, keeping its comments.
+    """Set parameters in the file at `path`, as `dvc exp run -S` does, keeping its comments; the lines of the change.
 
-    Nothing is written unless the result is valid and differs.
+    Nothing is written unless the result is valid and differs. Raises as `proposed`.
+    """
+    change = proposed(path, overrides, overlay)
+    change.write()
+    return list(change.lines)
+
+
+def proposed(path: Path, overrides: Sequence[str] = (), overlay: Path | None = None) -> Change:
+    """What would become of the file at `path`; nothing is written.
 
     Args:
         path: the project's `params.yaml`.
         overrides: "section.key=value" strings, values in YAML.
         overlay: a file whose values replace those in `path` (`problems` and `targets` as a whole).
 
-    Returns:
-        One line per changed value: "search.alpha: 1.0 -> 0.5".
-
     Raises:
         ConfigError: an override that is not KEY=VALUE, or a result that is not valid.
     """
     document = read_document(path)
-    before = flat(document, empty=True)
+    content, before = path.read_bytes(), flat(document, empty=True)
     if overlay is not None:
         _merge(document, read_document(overlay))
     with_overrides(document, overrides)
-    parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
-    after = flat(document, empty=True)
+    params = parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
+    lines = _lines(before, flat(document, empty=True))
+    if are_misread(content.decode()):  # DVC reads the file too, and would not see one become the other
+        lines.append("names that YAML takes for others: quoted")
+    if not lines:
+        return Change(path, content, content, (), params)
+    buffer = io.StringIO()
+    round_trip().dump(document, buffer)
+    return Change(path, content, buffer.getvalue().encode(), tuple(lines), params)
+
+
+def _lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """One per value that differs."""
     filled = {k for k in before.keys() - after.keys() if before[k] == {} and any(a.startswith(f"{k}.") for a in after)}
-    changes = [
+    return [
         f"{k}: {before.get(k, '(default)')} -> {after.get(k, '(removed)')}"
         for k in sorted({*before, *after} - filled)
         if before.get(k) != after.get(k)
     ]
-    if are_misread(path.read_text()):  # DVC reads the file too, and would not see one become the other
-        changes.append("names that YAML takes for others: quoted")
-    if changes:
-        buffer = io.StringIO()
-        round_trip().dump(document, buffer)
-        write_text(path, buffer.getvalue())
-    return changes
 
 
 def with_overrides(document: Any, overrides: Sequence[str]) -> None:

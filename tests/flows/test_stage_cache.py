@@ -209,17 +209,40 @@ def test_a_failed_body_records_nothing_and_frees_the_files(project: Path) -> Non
     cache.close()
 
 
-def test_a_failed_body_leaves_the_stage_stale(project: Path) -> None:
+def test_a_failed_body_leaves_the_stage_stale_and_its_last_good_outputs(project: Path) -> None:
     run_all(project)
     (project / "in.txt").write_text("other")
     cache = StageCache(project)
+    assert not cache.restore(FIRST) and (project / "out/first.txt").read_text() == "ab"
 
     def fails() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
         cache.run(FIRST, fails)
-    assert not cache.is_current(FIRST)
+    assert not cache.is_current(FIRST) and (project / "out/first.txt").read_text() == "ab"
+    (project / "in.txt").write_text("ab")
+    assert run_all(project) == []
+    cache.close()
+
+
+@pytest.mark.parametrize("travels", [False, True])
+def test_recorded_outputs_are_never_taken_for_other_inputs(project: Path, travels: bool) -> None:
+    (project / ".dvc/config").write_text("[core]\n    remote = team\n['remote \"team\"']\n    url = ../../team\n")
+    run_all(project)
+    cache = StageCache(project)
+    for stage in STAGES:
+        cache.send(stage)
+    (project / "in.txt").write_text("other")
+    assert not cache.restore(FIRST, travels=travels) and not cache.is_current(FIRST)
+    (project / "in.txt").write_text("ab")
+    shutil.rmtree(project / "out")
+    if travels:
+        shutil.rmtree(project / ".dvc/cache")
+        cache.close()
+        cache = StageCache(project)
+    assert [cache.restore(stage, travels=travels) for stage in STAGES] == [True] * 3
+    assert (project / "out/a.txt").read_text() == "abab"
     cache.close()
 
 
