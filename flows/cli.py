@@ -15,7 +15,8 @@ import flows.cli_registry
 import flows.cli_select
 import flows.cli_servers
 import flows.cli_sweep
-import flows.cli_trust  # noqa: F401
+import flows.cli_trust
+import flows.cli_undo  # noqa: F401
 from flows.app import app, enter_project, interruptible, main, run_kind
 from flows.commands.options import (
     Compositions,

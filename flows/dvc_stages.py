@@ -145,6 +145,14 @@ class DvcStages:
         with clear_errors(str(stage)):
             self.load(stage).checkout(force=True)
 
+    def check_out_whole(self, stage: Address) -> bool:
+        """Put recorded outputs into the workspace, if they are of the inputs as they are and all in the cache."""
+        entry = self.load(stage)
+        if entry.changed_stage() or not entry.deps_cached() or not entry.outs_cached():
+            return False
+        self.check_out(stage)
+        return True
+
     def files_of(self, stage: Address) -> list[str]:
         """Every file and folder that decides whether the stage is current, and its outputs' objects in the cache.
 

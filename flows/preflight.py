@@ -10,18 +10,18 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows import display
+from flows import display, undo
 from flows.project import project_root
 from flows.registry_view import has_running_runs
 from flows.stage_cache import StageCache, shared_cache
 from flows.staleness import up_to_date
 from seam.configs.data import DataConfig
 from seam.errors import ConfigError, SeamError, TrackingError
-from tasks.project.change_params import change_params
+from tasks.project.change_params import Change, proposed
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.environment import tracking_uri
 from tasks.project.layout import lay_out
-from tasks.project.params import Params, load_params
+from tasks.project.params import Params
 from tasks.project.stages import KINDS, Kind
 from tasks.project.subject import StageRun, Subject, chosen, entries, named_in, parts_of, runs_of
 from tasks.project.timed import taken_anew
@@ -39,13 +39,26 @@ def settle_params(
     Returns:
         The parameters, and one line per change.
     """
-    path = root / "params.yaml"
-    changes = change_params(path, overrides, Path(params_file) if params_file else None)
-    params = load_params(path)
+    change = asked(root, overrides, params_file)
+    change.write()
+    settle_layout(root, change.params)
+    return change.params, list(change.lines)
+
+
+def asked(root: Path, overrides: Sequence[str] | None, params_file: str | None) -> Change:
+    """What is asked of `params.yaml`; nothing is written yet.
+
+    Raises:
+        ConfigError: an unknown parameter, or a value that is none.
+    """
+    return proposed(root / "params.yaml", overrides or (), Path(params_file) if params_file else None)
+
+
+def settle_layout(root: Path, params: Params) -> None:
+    """Lay out a pipeline file for each subject of the parameters."""
     laid = lay_out(root, params)
     if laid:
         logger.info("%s", laid)
-    return params, changes
 
 
 def prepare(
@@ -54,7 +67,7 @@ def prepare(
     params_file: str | None,
     names: Sequence[str] | None,
     here: bool = False,
-) -> tuple[Path, Params, tuple[Subject, ...]]:
+) -> tuple[Path, Change, tuple[Subject, ...]]:
     """What a flow does before its first stage, in the project around the working directory.
 
     Args:
@@ -65,18 +78,19 @@ def prepare(
         here: times that were taken on another machine are stale.
 
     Returns:
-        The project, its parameters, and the subjects to work on.
+        The project, what was changed in its parameters, and the subjects to work on.
 
     Raises:
-        SeamError: what is missing, and what to do.
+        SeamError: what is missing, and what to do; nothing is changed then.
     """
     root = project_root()
-    params, changes = settle_params(root, overrides or (), params_file)
-    subjects = chosen(params, kind, names or ())
-    for change in changes:
-        logger.info("params.yaml: %s", change)
-    check(root, params, kind, subjects, shared_cache(root), here)
-    return root, params, subjects
+    change = asked(root, overrides, params_file)
+    subjects = chosen(change.params, kind, names or ())
+    check_asked(root, change.params, kind, subjects, shared_cache(root))
+    with undo.tried(root, change, subjects, logger.info):
+        settle_layout(root, change.params)
+        find_stale(root, change.params, kind, subjects, shared_cache(root), here)
+    return root, change, subjects
 
 
 def check(
@@ -90,6 +104,16 @@ def check(
     Raises:
         SeamError: what is missing, and what to do.
     """
+    check_asked(root, params, kind, subjects, cache)
+    return find_stale(root, params, kind, subjects, cache, here)
+
+
+def check_asked(root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], cache: StageCache) -> None:
+    """Check what parameters ask for, also where they are not in params.yaml yet: disk, data, servers.
+
+    Raises:
+        SeamError: what is missing, and what to do.
+    """
     _check_disk(root)
     for subject in subjects:
         _check_parts(root, params, subject)
@@ -98,6 +122,16 @@ def check(
     for section, config in dict([*shared, *(subject.data(params) for subject in everything)]).items():
         _check_data(root, config, section, cache)
     _check_http(tracking_uri(root))
+
+
+def find_stale(
+    root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], cache: StageCache, here: bool = False
+) -> list[StageRun]:
+    """The stages that are stale now; where there are any, or runs of dead processes, tracking is checked.
+
+    Raises:
+        SeamError: what is missing, and what to do.
+    """
     with cache.at_once():
         stale = [
             run

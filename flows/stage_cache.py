@@ -64,6 +64,8 @@ class StageCache:
         self._found = FoundCurrent(root)
         self._digests = CodeDigests(root, self._found.basis_of(_CODE))
         self._settled = False
+        self.made: set[Address] = set()
+        """Stages that were run or restored by this process, since somebody cleared it."""
 
     @cached_property
     def _dvc(self) -> DvcStages:
@@ -129,6 +131,7 @@ class StageCache:
             restored = self._dvc.restore(stage, travels)
             if restored:
                 self._note(stage)
+                self.made.add(stage)
         return restored
 
     def run(self, stage: Address, body: Callable[[], Result]) -> Result:
@@ -158,6 +161,7 @@ class StageCache:
                     )
                 self._dvc.record(stage, before)
                 self._note(stage)
+                self.made.add(stage)
         return result
 
     def send(self, stage: Address) -> None:
@@ -183,6 +187,26 @@ class StageCache:
                             f"{stage.lock}: expected a file as DVC writes it, got another; `git checkout {stage.lock}`"
                             " brings the last one back."
                         )
+
+    def put_back(self, stage: Address, section: str) -> bool:
+        """Have a stale stage as it was recorded once, where its inputs are as they were then; whether they are.
+
+        Args:
+            stage: which.
+            section: of its lock at that time.
+        """
+        lock = self._locks.of(stage)
+        with self._locked(str(stage)):
+            recorded = lock.text_of(stage.name)
+            if not self._ask(stage):
+                return True
+            self._found.forget(str(stage))
+            if lock.write(stage.name, section) and self._dvc.check_out_whole(stage):
+                self._note(stage)
+                return True
+            if recorded:
+                lock.write(stage.name, recorded)
+            return False
 
     def check_out(self, stages: Iterable[Address]) -> None:
         """Put recorded outputs, which are in the cache, into the workspace."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -14,7 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
 from prefect.states import Completed, Failed
 
-from flows import preflight, run_page, stopping
+from flows import preflight, run_page, stopping, undo
 from flows.stage_cache import shared_cache
 from flows.stage_task import Failure, run_one, show_idle
 from flows.staleness import up_to_date
@@ -53,13 +54,17 @@ def run_subjects(
     run_page.claim_run()
     with run_page.logs_on_page():
         try:
-            root, params, subjects = preflight.prepare(kind, overrides, params_file, names, here)
+            root, change, subjects = preflight.prepare(kind, overrides, params_file, names, here)
         except SeamError as e:
             logger.debug("preflight failed", exc_info=True)
             return Failed(message=str(e))
+        params = change.params
         # a task with the run's tags asks the server for their concurrency limits: seconds a stage
         with TagsContext(current_tags=set()), saved(root), stoppable(root, params):
-            return verdict(params, kind, run_stages(root, params, kind, subjects, before or {}, here), subjects)
+            ended = verdict(params, kind, run_stages(root, params, kind, subjects, before or {}, here), subjects)
+        if ended.is_failed() and change.lines:
+            logger.info("%s", undo.after_failure(root, change, subjects))
+        return ended
 
 
 @contextmanager
@@ -132,7 +137,17 @@ def run_stages(
         failure = run_one(root, run, anew=taken_anew(root, run, here))
         if failure is not None:
             failures.append(failure)
+            _leave_out(root, run)
     return failures
+
+
+def _leave_out(root: Path, run: StageRun) -> None:
+    """A student that failed is not compared with the others: the one of before was trained otherwise.
+
+    What any other stage published last stays, until it succeeds.
+    """
+    if run.subject is not None and run.subject.student is not None:
+        shutil.rmtree(stage_folder(root, run.stage, run.subject), ignore_errors=True)
 
 
 def _show_idle(root: Path, params: Params, first: StageRun, here: bool) -> bool:

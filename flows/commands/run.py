@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows import display, preflight
+from flows import display, preflight, undo
 from flows.closing import show_closing
 from flows.stage_cache import shared_cache
 from flows.temporary_server import ServerError, configured_url, prefect_server
@@ -53,12 +53,13 @@ def run_by_hand(
     Raises:
         SeamError: before the first stage: parameters, data, disk or servers; or a subject failed.
     """
-    params, changes = preflight.settle_params(root, overrides, str(params_file) if params_file else None)
+    change = preflight.asked(root, overrides, str(params_file) if params_file else None)
+    params, further = change.params, dict(options or {})
     subjects = chosen(params, kind, names)
-    module, _, function = flow.partition(":")
-    further = dict(options or {})
-
+    if change.lines:
+        preflight.check_asked(root, params, kind, subjects, shared_cache(root))
     runs = runs_of(params, kind, subjects)
+    module, _, function = flow.partition(":")
 
     def stale() -> list[str]:
         return [run.stage for run in preflight.check(root, params, kind, subjects, shared_cache(root), **further)]
@@ -67,15 +68,17 @@ def run_by_hand(
         run_flow = getattr(importlib.import_module(module), function)
         return run_flow(**{kind.section: [s.name for s in subjects]}, **further, return_state=True)
 
-    with display.shown_on(display.TerminalDisplay(console)):
-        for change in changes:
-            display.current().info(f"params.yaml: {change}")
+    with (
+        display.shown_on(display.TerminalDisplay(console)),
+        undo.tried(root, change, subjects, display.current().info),
+    ):
+        preflight.settle_layout(root, params)
         state = _follow(root, runs, stale, run)
-    finished = state is None or state.is_completed()
-    if finished or kind.has_students:
-        show_closing(root, params, kind, subjects, console, finished=finished)
-    if not finished:
-        raise SeamError(state.message or f"the run ended {state.name}")
+        finished = state is None or state.is_completed()
+        if finished or kind.has_students:
+            show_closing(root, params, kind, subjects, console, finished=finished)
+        if not finished:
+            raise SeamError(state.message or f"the run ended {state.name}")
     return 0
 
 

@@ -20,6 +20,7 @@ from seam.errors import SeamError, SuspectResultWarning
 from tasks.project.advice import advising, doubt
 from tasks.project.alone import TIMES, WAITS, alone
 from tasks.project.code_digests import note_own_code
+from tasks.project.last_good import bring_back
 from tasks.project.params import Params, load_params
 from tasks.project.stages import KINDS, all_stages, kind_of
 from tasks.project.students import StudentName, parse_method
@@ -168,12 +169,21 @@ def main(body: Callable[[StageContext], StageResult], description: str | None) -
         subject = _subject(stage, arguments, params)
         if any(stage == kind.source for kind in KINDS.values()):
             note_own_code(Path.cwd())
-        result = execute(body, StageContext(stage, params, Path.cwd(), subject))
+        result = _executed(body, StageContext(stage, params, Path.cwd(), subject))
     except SeamError as e:
         logger.debug("stage failed", exc_info=True)
         sys.exit(f"error: {e}")
     shown = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in result.summary.items())
     logger.info("%s done: %s", label_of(stage, subject), shown)
+
+
+def _executed(body: Callable[[StageContext], StageResult], context: StageContext) -> StageResult:
+    """Run a stage's body; its last good result stays where it fails."""
+    try:
+        return execute(body, context)
+    except Exception:
+        bring_back(context.root, context.run)
+        raise
 
 
 def log_to_terminal() -> None:
