@@ -6,25 +6,33 @@ import gc
 import logging
 import os
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 from rich.console import Console
 
-from flows import stopping
 from flows.project import log_to_file, project_root, state_folder
 from seam.errors import SeamError
+from tasks.project import stopping
 from tasks.project.stages import Kind
 
 logger = logging.getLogger(__name__)
 
+
+class _Commands(typer.core.TyperGroup):
+    """Each of which is ended by Ctrl-C and SIGTERM alike."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with stopping.interruptible():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="seam",
+    cls=_Commands,
     help=(
         "Re-engineer a trained network: keep only the weights a target problem needs, measured, versioned and"
         " registered."
@@ -40,6 +48,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
+    stopping.guard()
     # the libraries make a million objects that stay: looking through them again and again costs seconds
     gc.set_threshold(100_000, 20, 100)
     # until the project's log file is open, the terminal shows our one line only
@@ -61,24 +70,6 @@ def main() -> None:
 
 def _complain(line: str) -> None:
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(line)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """End with one line and status 130 on Ctrl-C, 143 on SIGTERM, within seconds; what was finished is kept."""
-    said = threading.Event()
-
-    def say() -> None:
-        if not said.is_set():
-            said.set()
-            _complain("interrupted; run again to continue")
-
-    try:
-        with stopping.terminable(), stopping.ends_within(stopping.BY_HAND_SECONDS, last=say):
-            yield
-    except KeyboardInterrupt as e:
-        say()
-        raise typer.Exit(stopping.status_of(e)) from None
 
 
 def _show_version(wanted: bool) -> None:
@@ -125,5 +116,4 @@ def run_kind(
 
     params_file = params_file.absolute() if params_file else None
     root = enter_project()
-    with interruptible():
-        raise typer.Exit(run_by_hand(root, kind, flow, overrides, params_file, names, Console(), options))
+    raise typer.Exit(run_by_hand(root, kind, flow, overrides, params_file, names, Console(), options))

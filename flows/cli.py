@@ -17,7 +17,7 @@ import flows.cli_servers
 import flows.cli_sweep
 import flows.cli_trust
 import flows.cli_undo  # noqa: F401
-from flows.app import app, enter_project, interruptible, main, run_kind
+from flows.app import app, enter_project, main, run_kind
 from flows.commands.options import (
     Compositions,
     Here,
@@ -74,8 +74,7 @@ def repro(context: typer.Context) -> None:
     from flows.commands.repro import reproduce
 
     root = enter_project()
-    with interruptible():
-        raise typer.Exit(reproduce(root, context.args))
+    raise typer.Exit(reproduce(root, context.args))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.app import app, enter_project, interruptible
+from flows.app import app, enter_project
 
 servers = typer.Typer(
     help="The servers of a team on this machine: PostgreSQL, S3, MLflow and Prefect, on loopback.",
@@ -38,8 +38,7 @@ def start(first_port: FirstPort = None) -> None:
     from flows.commands.servers import start_servers
 
     root = enter_project()
-    with interruptible():
-        start_servers(root, first_port, Console())
+    start_servers(root, first_port, Console())
 
 
 @servers.command()
@@ -56,8 +55,7 @@ def upgrade() -> None:
     from flows.commands.servers import upgrade_servers
 
     root = enter_project()
-    with interruptible():
-        upgrade_servers(root, Console())
+    upgrade_servers(root, Console())
 
 
 @servers.command()
@@ -96,8 +94,7 @@ def backup(
 
     into = into.absolute() if into else None
     root = enter_project()
-    with interruptible():
-        back_up(root, into, Console())
+    back_up(root, into, Console())
 
 
 @servers.command()
@@ -115,5 +112,4 @@ def restore(
 
     source = source.absolute()
     root = enter_project()
-    with interruptible():
-        bring_back(root, source, replace, Console())
+    bring_back(root, source, replace, Console())

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 import flows  # noqa: F401  telemetry off before anything else is imported
-from flows.app import app, enter_project, interruptible
+from flows.app import app, enter_project
 from seam.errors import ConfigError
 
 Scheduler = Annotated[
@@ -77,8 +77,7 @@ def sweep(
         raise ConfigError("expected --workers, which are started here, or --scheduler, which has its own; got both.")
     flags = {"name": name, "every_class": every_class, "superclasses": superclasses, "seeds": seeds}
     plan = plan_of_flags(words, here, flags, grid, overrides)
-    with interruptible():
-        raise typer.Exit(sweep_by_hand(root, plan, workers, scheduler, Console()))
+    raise typer.Exit(sweep_by_hand(root, plan, workers, scheduler, Console()))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import flows  # noqa: F401  telemetry off before anything else is imported
-from flows.app import app, enter_project, interruptible
+from flows.app import app, enter_project
 
 PublicKeys = Annotated[
     list[Path],
@@ -74,8 +74,7 @@ def verify(
     root = enter_project()
     folder = None if model.startswith("models:") else here / model
     given = None if source is None else here / source
-    with interruptible():
-        verify_model(root, folder or model, [here / k for k in keys], given, not without_source, (identity, issuer))
+    verify_model(root, folder or model, [here / k for k in keys], given, not without_source, (identity, issuer))
 
 
 @app.command()
@@ -94,5 +93,4 @@ def rebuild(
     from flows.commands.rebuild import rebuild_version
 
     root = enter_project()
-    with interruptible():
-        raise typer.Exit(rebuild_version(root, model, version, unsigned))
+    raise typer.Exit(rebuild_version(root, model, version, unsigned))

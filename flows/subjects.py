@@ -15,11 +15,12 @@ from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
 from prefect.states import Completed, Failed
 
-from flows import preflight, run_page, stopping, undo
+from flows import preflight, run_page, undo
 from flows.stage_cache import shared_cache
 from flows.stage_task import Failure, run_one, show_idle
 from flows.staleness import up_to_date
 from seam.errors import SeamError
+from tasks.project import stopping
 from tasks.project.params import Params
 from tasks.project.stages import Kind, all_stages
 from tasks.project.subject import StageRun, Subject, parts_of, runs_of, stage_folder

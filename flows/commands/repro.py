@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.stopping import end_children
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.layout import lay_out
 from tasks.project.params import load_params
+from tasks.project.stopping import end_children
 
 
 def reproduce(root: Path, arguments: Sequence[str]) -> int:

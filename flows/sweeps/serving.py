@@ -12,6 +12,7 @@ from typing import Any
 
 from flows.sweeps.cluster import ClusterError, settle_dask
 from flows.sweeps.work import FOLDER
+from tasks.project import stopping
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +33,39 @@ def schedule(host: str, port: int) -> None:
     Raises:
         ClusterError: something else listens there.
     """
-    distributed = settle_dask()
+    distributed, told = settle_dask(), _Told()
     with asyncio.Runner() as runner:
-        runner.run(_schedule(distributed, host, port))
+        runner.run(_schedule(distributed, host, port, told))
+    told.raise_again()
 
 
-async def _schedule(distributed: Any, host: str, port: int) -> None:
-    stopped, security = asyncio.Event(), distributed.Security()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+class _Told:
+    """Whether this process was told to stop, and by which signal: heard by the loop, which ends cleanly."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self.stopped = asyncio.Event()
+
+    def listen(self) -> None:
+        """In the loop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._hear, number)
+
+    def raise_again(self) -> None:
+        """After the loop: the command ends as any other that is told to stop."""
+        if self._number is not None:
+            stopping.raise_for(self._number)
+
+    def _hear(self, number: int) -> None:
+        if self._number is None:
+            stopping.end_soon(number)
+        self._number = number
+        self.stopped.set()
+
+
+async def _schedule(distributed: Any, host: str, port: int, told: _Told) -> None:
+    security = distributed.Security()
+    told.listen()
     protocol = "tls" if security.require_encryption else "tcp"
     try:
         async with distributed.Scheduler(
@@ -48,7 +73,7 @@ async def _schedule(distributed: Any, host: str, port: int) -> None:
         ) as scheduler:
             logger.info("scheduling at %s", scheduler.address)
             print(f"seam worker --scheduler {scheduler.address}", flush=True)  # noqa: T201  what to do next
-            await stopped.wait()
+            await told.stopped.wait()
     except OSError as e:
         raise ClusterError(f"{host}:{port}: expected a free address of this machine, got: {e}.") from e
 
@@ -62,18 +87,18 @@ def serve(scheduler: str, folder: Path, once: bool = False, cores: Sequence[int]
         once: end when the scheduler does.
         cores: that this worker may use; empty: all that this process may.
     """
-    distributed = settle_dask()
+    distributed, told = settle_dask(), _Told()
     if cores:
         os.sched_setaffinity(0, cores)
     os.environ[FOLDER] = str(folder)
     with asyncio.Runner() as runner:
-        runner.run(_serve(distributed, scheduler, folder, once))
+        runner.run(_serve(distributed, scheduler, folder, once, told))
+    told.raise_again()
 
 
-async def _serve(distributed: Any, scheduler: str, folder: Path, once: bool) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+async def _serve(distributed: Any, scheduler: str, folder: Path, once: bool, told: _Told) -> None:
+    stopped = told.stopped
+    told.listen()
     while not stopped.is_set():
         try:
             await _serve_one(distributed, scheduler, folder, stopped)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from seam.data.problems import TargetProblem
 from seam.errors import SeamError, SuspectResultWarning
+from tasks.project import stopping
 from tasks.project.advice import advising, doubt
 from tasks.project.alone import TIMES, WAITS, alone
 from tasks.project.code_digests import note_own_code
@@ -161,6 +162,11 @@ def main(body: Callable[[StageContext], StageResult], description: str | None) -
     `python -m tasks.<stage>`, with the flags of a subject where the stage has one. Exits non-zero on
     failure.
     """
+    with stopping.interruptible():
+        _run_alone(body, description)
+
+
+def _run_alone(body: Callable[[StageContext], StageResult], description: str | None) -> None:
     stage = body.__name__
     arguments = _arguments(stage, description)
     log_to_terminal()

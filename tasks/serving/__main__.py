@@ -51,6 +51,7 @@ def main() -> None:
         limit_concurrency=_AT_MOST,
         log_level="warning",
         server_header=False,
+        timeout_graceful_shutdown=2,  # seconds for requests that are being answered
     )
 
 

@@ -2,7 +2,8 @@
 
 The main thread unwinds by the exception of its signal handler. Inside a library that runs for
 minutes without returning to Python, or at a server that does not answer, it cannot: then a thread
-that the signal wakes ends the process, with all processes it started.
+that the signal wakes ends the process, with all processes it started. Before a program has begun, while
+it imports what it needs, it is ended at once (`guard`); so nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-import psutil
-
-BY_HAND_SECONDS = 2.5
+LINE = "interrupted; run again to continue"
+BY_HAND_SECONDS = 2.0
 DEPLOYED_SECONDS = 5.0
 """Least time to unwind in; a worker needs a few seconds more to see that the run is to be cancelled, and to say that
 it is."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_CLEARED = "\r\x1b[2K\x1b[?25h"
+"""In place of a progress bar, which hides the cursor."""
+_said = threading.Event()
 
 
 class Terminated(KeyboardInterrupt):
@@ -37,18 +40,58 @@ def status_of(interrupt: KeyboardInterrupt) -> int:
     return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
 
 
+def guard() -> None:
+    """From now on end this process at once, with one line, when it is told to; what it ignores it goes on to ignore."""
+    for number in _heard():
+        signal.signal(number, _end_at_once)
+
+
+def say(line: str = LINE) -> None:
+    """The line of a program that was told to stop, on standard error, once a process."""
+    if not _said.is_set():
+        _said.set()
+        with contextlib.suppress(OSError):
+            cleared = _CLEARED if os.isatty(2) else ""
+            os.write(2, f"{cleared}{line}\n".encode())
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise `Terminated` in the block on SIGTERM."""
+    """Raise in the block: `Terminated` on SIGTERM, a KeyboardInterrupt on SIGINT."""
 
     def terminate(*_: object) -> NoReturn:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    raising = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
+    before = {number: signal.signal(number, raising[number]) for number in _heard()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Exit with one line and status 130 on Ctrl-C, 143 on SIGTERM, within seconds; what was finished is kept."""
+    try:
+        with terminable(), ends_within(BY_HAND_SECONDS, last=say):
+            yield
+    except KeyboardInterrupt as e:
+        say()
+        sys.exit(status_of(e))
+
+
+def _heard() -> tuple[signal.Signals, ...]:
+    """The signals to stop that this thread is told of and does not ignore."""
+    if threading.current_thread() is not threading.main_thread():
+        return ()
+    return tuple(number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+
+
+def _end_at_once(number: int, _frame: object) -> NoReturn:
+    say()
+    os._exit(128 + number)
 
 
 @contextmanager
@@ -79,6 +122,18 @@ def ends_within(seconds: float, last: Callable[[], None] = lambda: None, reporte
     finally:
         signal.set_wakeup_fd(before)
         woken.close()
+
+
+def end_soon(number: int) -> None:
+    """End this process by force unless it ends itself within seconds: for loops that hear of signals themselves."""
+    timer = threading.Timer(BY_HAND_SECONDS, _end, (number, say))
+    timer.daemon = True
+    timer.start()
+
+
+def raise_for(number: int) -> NoReturn:
+    """What a signal to stop raises, where a loop has heard of it."""
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _leave(status: int) -> NoReturn:
@@ -112,6 +167,8 @@ def _end(number: int, last: Callable[[], None]) -> NoReturn:
 
 def end_children() -> None:
     """End the processes that this one started, and those that they started."""
+    import psutil
+
     children = psutil.Process().children(recursive=True)
     for process in children:
         with contextlib.suppress(psutil.Error):
