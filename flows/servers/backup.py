@@ -45,7 +45,7 @@ def make_backup(settings: Settings, folder: Path) -> tuple[Path, str]:
     making.mkdir(mode=0o700)
     databases = {database: _dump(settings, database, making) for database in DATABASES}
     contents = {bucket: _copy(settings, bucket, making, before) for bucket in BUCKETS}
-    models = databases["mlflow"].pop("models")
+    models, versions = (databases["mlflow"].pop(key) for key in ("models", "versions"))
     said, doubt = _answers(settings, models)
     content = {"made": name, "databases": databases, "buckets": contents, "models": models, "answers": said}
     write_json(making / LIST, content)
@@ -53,8 +53,8 @@ def make_backup(settings: Settings, folder: Path) -> tuple[Path, str]:
     making.rename(folder / name)
     size = sum(found["size"] for found in (*contents["mlflow"], *contents["dvc"]))
     words = (
-        f"{databases['mlflow']['rows'].get('runs', 0)} runs, {databases['mlflow']['rows'].get('model_versions', 0)}"
-        f" versions of models, {sum(map(len, contents.values()))} objects of {size / 2**20:.1f} MiB"
+        f"{databases['mlflow']['rows'].get('runs', 0)} runs, {versions} versions of models,"
+        f" {sum(map(len, contents.values()))} objects of {size / 2**20:.1f} MiB"
     )
     return folder / name, f"{words}{doubt}"
 
@@ -105,6 +105,7 @@ def _dump(settings: Settings, database: str, into: Path) -> dict[str, Any]:
         found: dict[str, Any] = {"file": file.name, "rows": rows}
         if database == "mlflow":
             found["models"] = _models(cursor) if "registered_model_aliases" in rows else []
+            found["versions"] = _versions(cursor) if "model_versions" in rows else 0
         where: list[str | Path] = ["-h", HOST, "-p", str(settings.port("postgres")), "-U", ADMIN, "-d", database]
         how: list[str | Path] = [
             "--format",
@@ -135,6 +136,12 @@ def _models(cursor: Any) -> list[dict[str, Any]]:
     """Which version each alias stands for."""
     cursor.execute("SELECT name, alias, version FROM registered_model_aliases ORDER BY name, alias")
     return [{"name": name, "alias": alias, "version": int(version)} for name, alias, version in cursor.fetchall()]
+
+
+def _versions(cursor: Any) -> int:
+    """How many versions of models there are; MLflow keeps the rows of those that were deleted."""
+    cursor.execute("SELECT count(*) FROM model_versions WHERE current_stage <> 'Deleted_Internal'")
+    return int(cursor.fetchone()[0])
 
 
 def _copy(settings: Settings, bucket: str, into: Path, before: Path | None) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from seam.errors import ConfigError
 from seam.files import write_bytes, write_text
+from tasks.project.adopted import adopted, copy
 from tasks.project.names_as_text import are_misread, names_as_text
 from tasks.project.params import SUBJECTS, Params, class_names, flat, parse_params, read_document, round_trip
 
@@ -31,10 +32,13 @@ class Change:
     """One per changed value: "search.alpha: 1.0 -> 0.5"."""
     params: Params
     """What it says then."""
+    copies: Mapping[Path, Path] = field(default_factory=dict)
+    """Made file that becomes a source -> where it is copied to."""
 
     def write(self) -> None:
-        """Have the file as it is to be; where nothing changes it is left alone."""
+        """Have the file as it is to be, and the sources that it names; where nothing changes it is left alone."""
         if self.lines:
+            copy(self.copies)
             write_bytes(self.path, self.after)
 
 
@@ -64,6 +68,7 @@ def proposed(path: Path, overrides: Sequence[str] = (), overlay: Path | None = N
     if overlay is not None:
         _merge(document, read_document(overlay))
     with_overrides(document, overrides)
+    copies = adopted(path.parent, document) if overlay or overrides else {}
     params = parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
     lines = _lines(before, flat(document, empty=True))
     if are_misread(content.decode()):  # DVC reads the file too, and would not see one become the other
@@ -72,7 +77,7 @@ def proposed(path: Path, overrides: Sequence[str] = (), overlay: Path | None = N
         return Change(path, content, content, (), params)
     buffer = io.StringIO()
     round_trip().dump(document, buffer)
-    return Change(path, content, buffer.getvalue().encode(), tuple(lines), params)
+    return Change(path, content, buffer.getvalue().encode(), tuple(lines), params, copies)
 
 
 def _lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -178,7 +178,13 @@ def round_trip() -> YAML:
     yaml = YAML()
     yaml.width = 200
     yaml.preserve_quotes = True
+    yaml.representer.add_representer(type(None), _null)
     return yaml
+
+
+def _null(representer: Any, _: None) -> Any:
+    """As it is typed by hand: DVC, other readers and people see that there is a value."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def read_document(path: Path) -> Any:
