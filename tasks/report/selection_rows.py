@@ -56,7 +56,7 @@ def _estimates(choice: Mapping[str, Any]) -> list[str]:
     low, high = choice["probe_interval"]
     values = choice["estimates"]
     probe = f"{100 * values['probe']:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
-    return [probe if name == "probe" else f"{values[name]:.3f}" for name in LABELS]
+    return [probe if name == "probe" else f"{values[name]:z.3f}" for name in LABELS]
 
 
 def _costs(choice: Mapping[str, Any]) -> dict[str, str]:

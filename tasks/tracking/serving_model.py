@@ -8,6 +8,7 @@ Runtime, and Pillow only to resize.
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+# MLflow has no type hint for images, and would ask every consumer for one
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 Uint8Array = npt.NDArray[np.uint8]
 MAX_BATCH = 256
 """Images per run of the network; a bigger request is answered in pieces, so memory stays

@@ -24,6 +24,7 @@ from tasks.project.stages import SELECTION
 from tasks.project.subject import StageRun, Subject
 from tasks.select import KEPT, select
 from tasks.validate_data import validate_data
+from tests.tasks.report.browser import DESK, PHONE, in_browser, opened_browser
 from tests.tasks.transfer_project import CLASSES, NETWORK, make_images
 
 VALUES: dict[str, Any] = {
@@ -78,6 +79,25 @@ def test_the_ranking_and_its_page(project: Path) -> None:
     show_closing(project, context(project).params, SELECTION, [Subject("selection", "best")], console, finished=True)
     said = console.export_text()
     assert "by probe, likelihood in" in said and "seam run --params artifacts/best/select/source.yaml" in said
+
+
+@in_browser
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_long_names_are_read_on_a_phone_and_on_a_desk(project: Path, width: int) -> None:
+    folder = project / "networks_of_the_team" / "photographs_of_the_shop_2026"
+    folder.mkdir(parents=True)
+    for name in ("given.safetensors", "weights/notes.pth"):
+        (folder / Path(name).name).write_bytes((project / name).read_bytes())
+    names = [
+        f"tiny.py:tiny={folder.relative_to(project)}/given.safetensors",
+        f"{folder.relative_to(project)}/notes.pth",
+    ]
+    select(context(project, candidates=names))
+    with opened_browser() as screen:
+        page, outside = screen((project / "artifacts/best/select/report.html").as_uri(), width=width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width and outside == []
+        heights = page.evaluate("[...document.querySelectorAll('th')].map(cell => cell.getBoundingClientRect().height)")
+    assert max(heights) < 200
 
 
 def test_its_winner_is_a_source(project: Path) -> None:

@@ -1,22 +1,21 @@
 """The report in a real browser: on a phone, in the dark, with the network off."""
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from tasks.project.stage import StageContext
 from tasks.report.card import build_card, read_evidence
 from tasks.report.problem import plots, render_report
 from tasks.tracking.gates import judge
 from tasks.tracking.policy import POLICY, load_policy
+from tests.tasks.report.browser import Screen, in_browser, opened_browser
 from tests.tasks.report.one_pass import plant
 from tests.tasks.report.page import REGISTRATION, Edit
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH")
+pytestmark = in_browser
 
 
 @pytest.fixture
@@ -33,22 +32,9 @@ def report(registry_project: StageContext, edit_json: Edit, tmp_path: Any) -> st
 
 
 @pytest.fixture
-def phone() -> Iterator[Any]:
-    """A function that opens an address on a phone's screen, and the requests that left the page."""
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-
-        def show(address: str, scheme: Any) -> tuple[Page, list[str]]:
-            page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-            outside: list[str] = []
-            page.on("request", lambda request: outside.append(request.url) if request.url.startswith("http") else None)
-            page.goto(address)
-            return page, outside
-
+def screen() -> Iterator[Screen]:
+    with opened_browser() as show:
         yield show
-        browser.close()
 
 
 def _brightness(page: Page, what: str) -> float:
@@ -56,16 +42,16 @@ def _brightness(page: Page, what: str) -> float:
     return float(sum(channels) / 3)
 
 
-def test_nothing_is_cut_off_on_a_phone_and_nothing_is_fetched(report: str, phone: Any) -> None:
-    page, outside = phone(report, "light")
+def test_nothing_is_cut_off_on_a_phone_and_nothing_is_fetched(report: str, screen: Screen) -> None:
+    page, outside = screen(report, "light")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("svg").count() >= 4
     assert "seam-zero" in page.inner_text("body") or "champion" in page.inner_text("body")
     assert outside == []
 
 
-def test_it_is_dark_in_the_dark(report: str, phone: Any) -> None:
-    light, _ = phone(report, "light")
-    dark, _ = phone(report, "dark")
+def test_it_is_dark_in_the_dark(report: str, screen: Screen) -> None:
+    light, _ = screen(report, "light")
+    dark, _ = screen(report, "dark")
     assert _brightness(light, "backgroundColor") > 200 > 80 > _brightness(dark, "backgroundColor")
     assert _brightness(light, "color") < 80 < 180 < _brightness(dark, "color")

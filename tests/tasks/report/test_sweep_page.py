@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from playwright.sync_api import Page, sync_playwright
 
 from tasks.report.sweep import render_sweep
 from tasks.report.sweep_tables import safe_link
+from tests.tasks.report.browser import CHROMIUM, in_browser
 from tests.tasks.report.made_up_sweep import figures, made_up, row
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH")
 PLAN = {"name": "nightly", "subjects": ["digit-1", "digit-2"], "every_class": False, "grid": {"search.target": [0.3]}}
 BASE = {"seed": 0, "search.target": 0.1}
 BAD_GATE = {"gate": "accuracy_drop", "passed": False, "text": "accuracy 40.00% against 99.00% of source"}
