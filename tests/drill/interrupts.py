@@ -11,6 +11,7 @@ there are results. Then it is stopped while it starts.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -100,7 +101,9 @@ def stage_of(project: Path) -> str | None:
 
 def stopped(project: Path, process: subprocess.Popen[str], number: signal.Signals, where: str) -> Stop:
     """Send the signal to all processes of a command, as a terminal does, and see how it ends."""
-    children = psutil.Process(process.pid).children(recursive=True)
+    children: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
     begin = time.monotonic()
     if process.poll() is None:
         os.killpg(process.pid, number)
@@ -165,6 +168,7 @@ def main() -> int:
     arguments = parser.parse_args()
     number = signal.Signals[f"SIG{arguments.signal}"]
     random.seed(arguments.seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts with & ignore it
     with tempfile.TemporaryDirectory() as name:
         project = cloned(Path(name).resolve())
         bad, stages = stop_in_every_stage(project, number, arguments.longest)
