@@ -13,7 +13,7 @@ from seam.configs.runtime import RuntimeConfig
 from seam.errors import ConfigError
 from seam.hardware import cores
 
-_WORTH_THREADS = 32 * 32
+_WORTH_THREADS = 16 * 16
 """Pixels of an image (`benchmarks/contention.py`)."""
 
 

@@ -51,6 +51,11 @@ class Stop:
     out: str
     left: tuple[str, ...]
 
+    @property
+    def too_early(self) -> bool:
+        """Python itself had not started yet: nothing of ours had been asked."""
+        return "KeyboardInterrupt" in self.err and not any(name in self.err for name in ("/flows/", "/tasks/"))
+
     def faults(self, number: signal.Signals) -> list[str]:
         found = [word for word in _CRASHES if word in self.err + self.out]
         if self.seconds > LIMIT_SECONDS:
@@ -142,9 +147,9 @@ def stop_while_it_starts(project: Path, number: signal.Signals, moment: float) -
 
 def say(stop: Stop, faults: list[str]) -> int:
     """Print how it went; 1 if not well."""
-    mark = "FAULT" if faults else "ok"
+    mark = "early" if stop.too_early else "FAULT" if faults else "ok"
     print(f"{mark:6}{stop.seconds:5.1f} s  {stop.where}  {'; '.join(faults)}", flush=True)
-    return int(bool(faults))
+    return int(bool(faults) and not stop.too_early)
 
 
 def stop_in_every_stage(project: Path, number: signal.Signals, longest: float) -> tuple[int, int]:
