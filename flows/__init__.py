@@ -2,8 +2,9 @@
 
 import os
 
-from flows.project import find_root, package_root
-from tasks.project import environment as _environment
+from tasks.project import environment as _environment  # first: with it a program can be told to stop
+
+from flows.project import find_root, package_root  # isort: skip
 
 _environment.quiet()
 os.environ.setdefault("PREFECT_HOME", str((find_root() or package_root()) / ".prefect"))

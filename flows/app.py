@@ -17,6 +17,7 @@ from rich.console import Console
 from flows.project import log_to_file, project_root, state_folder
 from seam.errors import SeamError
 from tasks.project import stopping
+from tasks.project.guard import guard
 from tasks.project.stages import Kind
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point: every error a user can mend is one line on stderr and exit status 1; Ctrl-C is 130."""
-    stopping.guard()
+    guard()
     # the libraries make a million objects that stay: looking through them again and again costs seconds
     gc.set_threshold(100_000, 20, 100)
     # until the project's log file is open, the terminal shows our one line only

@@ -1,15 +1,12 @@
-"""The program `seam`: told to stop while it still imports what it needs, it ends like any time later."""
+"""The program `seam`: the package has seen to it that it can be stopped while it imports what it needs."""
 
 from __future__ import annotations
-
-from tasks.project import stopping
 
 
 def main() -> None:
     """Entry point."""
-    stopping.guard()
     import flows.app
-    import flows.cli
+    import flows.cli  # the commands; takes half a second
 
     flows.app.main()
 

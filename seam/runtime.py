@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -12,6 +11,10 @@ from torch.utils import deterministic
 
 from seam.configs.runtime import RuntimeConfig
 from seam.errors import ConfigError
+from seam.hardware import cores
+
+_WORTH_THREADS = 16 * 16
+"""Pixels of an image (`benchmarks/contention.py`)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def start(config: RuntimeConfig, pixels: int) -> Runtime:
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("expected a CUDA device, got none on this machine", hint="device")
-    threads = config.threads or len(os.sched_getaffinity(0))
+    threads = config.threads or threads_for(pixels)
     np.finfo(np.float32), np.finfo(np.float64)  # numpy measures these once, and warns if denormals are already flushed
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
@@ -53,6 +56,15 @@ def start(config: RuntimeConfig, pixels: int) -> Runtime:
     device = torch.device("cuda" if on_cuda else "cpu")
     precision = config.precision if config.precision != "auto" else _precision(device, pixels)
     return Runtime(device, precision, threads)
+
+
+def threads_for(pixels: int) -> int:
+    """CPU threads for images of so many pixels, by the work and the machine alone: with other threads, other results.
+
+    Below `_WORTH_THREADS` an operator takes less time than threads take to meet: one is as fast, and
+    waits for none that does not get its turn beside other work.
+    """
+    return 1 if 0 < pixels < _WORTH_THREADS else cores()
 
 
 def _precision(device: torch.device, pixels: int) -> str:

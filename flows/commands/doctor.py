@@ -23,6 +23,7 @@ from flows.servers.supervision import addresses, states
 from flows.stage_cache import shared_cache
 from flows.temporary_server import answers, configured_url
 from seam.errors import SeamError
+from seam.hardware import cores
 from seam.inference.engines import ENGINES
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.environment import NO_TELEMETRY, tracking_uri
@@ -64,7 +65,7 @@ def show_health(root: Path, console: Console) -> int:
 def _machine(root: Path) -> Iterator[Finding]:
     right = (3, 11) <= sys.version_info[:2] < (3, 12)
     yield Finding("python", platform.python_version(), "" if right else "the pinned requirements are for Python 3.11")
-    yield Finding("cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()))
+    yield Finding("cores", str(cores()))
     memory = psutil.virtual_memory()
     few = memory.available < LEAST_MEMORY_GIB * 2**30
     yield Finding(

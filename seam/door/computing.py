@@ -12,19 +12,22 @@ from torch.utils import deterministic
 from seam.configs.runtime import RuntimeConfig
 from seam.door.arguments import Device
 from seam.errors import SuspectResultWarning
-from seam.runtime import Runtime, start
+from seam.runtime import Runtime, start, threads_for
 
 
 @contextmanager
 def computing(device: Device, pixels: int, seed: int) -> Iterator[Runtime]:
-    """Set the process up, and leave its threads and its random generators as they were found."""
+    """Set the process up, and leave its threads and its random generators as they were found.
+
+    With as many threads as it has, but no more than pay.
+    """
     threads, alike = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
-            yield start(RuntimeConfig(device=device, threads=threads), pixels)
+            yield start(RuntimeConfig(device=device, threads=min(threads, threads_for(pixels))), pixels)
         finally:
             torch.set_num_threads(threads)
             torch.set_flush_denormal(False)

@@ -2,8 +2,7 @@
 
 The main thread unwinds by the exception of its signal handler. Inside a library that runs for
 minutes without returning to Python, or at a server that does not answer, it cannot: then a thread
-that the signal wakes ends the process, with all processes it started. Before a program has begun, while
-it imports what it needs, it is ended at once (`guard`); so nothing heavy is imported here.
+that the signal wakes ends the process, with all processes it started.
 """
 
 from __future__ import annotations
@@ -20,15 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-LINE = "interrupted; run again to continue"
+from tasks.project.guard import SIGNALS, say
+
 BY_HAND_SECONDS = 2.0
 DEPLOYED_SECONDS = 5.0
 """Least time to unwind in; a worker needs a few seconds more to see that the run is to be cancelled, and to say that
 it is."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_CLEARED = "\r\x1b[2K\x1b[?25h"
-"""In place of a progress bar, which hides the cursor."""
-_said = threading.Event()
 
 
 class Terminated(KeyboardInterrupt):
@@ -38,21 +34,6 @@ class Terminated(KeyboardInterrupt):
 def status_of(interrupt: KeyboardInterrupt) -> int:
     """The exit status of a program that a signal ended."""
     return 128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
-
-
-def guard() -> None:
-    """From now on end this process at once, with one line, when it is told to; what it ignores it goes on to ignore."""
-    for number in _heard():
-        signal.signal(number, _end_at_once)
-
-
-def say(line: str = LINE) -> None:
-    """The line of a program that was told to stop, on standard error, once a process."""
-    if not _said.is_set():
-        _said.set()
-        with contextlib.suppress(OSError):
-            cleared = _CLEARED if os.isatty(2) else ""
-            os.write(2, f"{cleared}{line}\n".encode())
 
 
 @contextmanager
@@ -86,12 +67,7 @@ def _heard() -> tuple[signal.Signals, ...]:
     """The signals to stop that this thread is told of and does not ignore."""
     if threading.current_thread() is not threading.main_thread():
         return ()
-    return tuple(number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
-
-
-def _end_at_once(number: int, _frame: object) -> NoReturn:
-    say()
-    os._exit(128 + number)
+    return tuple(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
 
 
 @contextmanager
@@ -149,7 +125,7 @@ def _look_on(signals: socket.socket, seconds: float, last: Callable[[], None]) -
     """Wait for a signal to stop, or for the end of the block; after a signal look on to the end of the process."""
     with signals:
         while received := signals.recv(1):
-            if received[0] in _SIGNALS:
+            if received[0] in SIGNALS:
                 time.sleep(seconds)
                 _end(received[0], last)
 

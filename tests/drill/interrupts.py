@@ -11,6 +11,7 @@ there are results. Then it is stopped while it starts.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -49,6 +50,11 @@ class Stop:
     err: str
     out: str
     left: tuple[str, ...]
+
+    @property
+    def too_early(self) -> bool:
+        """Python itself had not started yet: nothing of ours had been asked."""
+        return "KeyboardInterrupt" in self.err and not any(name in self.err for name in ("/flows/", "/tasks/"))
 
     def faults(self, number: signal.Signals) -> list[str]:
         found = [word for word in _CRASHES if word in self.err + self.out]
@@ -100,7 +106,9 @@ def stage_of(project: Path) -> str | None:
 
 def stopped(project: Path, process: subprocess.Popen[str], number: signal.Signals, where: str) -> Stop:
     """Send the signal to all processes of a command, as a terminal does, and see how it ends."""
-    children = psutil.Process(process.pid).children(recursive=True)
+    children: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
     begin = time.monotonic()
     if process.poll() is None:
         os.killpg(process.pid, number)
@@ -139,9 +147,9 @@ def stop_while_it_starts(project: Path, number: signal.Signals, moment: float) -
 
 def say(stop: Stop, faults: list[str]) -> int:
     """Print how it went; 1 if not well."""
-    mark = "FAULT" if faults else "ok"
+    mark = "early" if stop.too_early else "FAULT" if faults else "ok"
     print(f"{mark:6}{stop.seconds:5.1f} s  {stop.where}  {'; '.join(faults)}", flush=True)
-    return int(bool(faults))
+    return int(bool(faults) and not stop.too_early)
 
 
 def stop_in_every_stage(project: Path, number: signal.Signals, longest: float) -> tuple[int, int]:
@@ -165,6 +173,7 @@ def main() -> int:
     arguments = parser.parse_args()
     number = signal.Signals[f"SIG{arguments.signal}"]
     random.seed(arguments.seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts with & ignore it
     with tempfile.TemporaryDirectory() as name:
         project = cloned(Path(name).resolve())
         bad, stages = stop_in_every_stage(project, number, arguments.longest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from seam.data.prepared import Split
 from seam.data.raw import RawData, RawImage, same_mode
 from seam.data.resize import resize_and_crop
 from seam.data.scratch import Scratch
+from seam.hardware import cores
 
 _AT_ONCE = 128
 """Decoded images that are held in memory, at most."""
@@ -57,7 +57,7 @@ def read_images(listing: Listing, image_size: int | None, scratch: Scratch) -> R
         scratch: where the pixels go.
     """
     Image.init()  # formats register themselves when first needed, which threads must not do at once
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         found = _in_turn(pool, listing, image_size)
         bar = tqdm(found, total=len(listing.images), desc="images", unit="image", disable=None)
         images = tuple(i if i.pixels is None else replace(i, kept=scratch.put(i.pixels)) for i in bar)
@@ -90,7 +90,3 @@ def _is_turned(image: Image.Image) -> bool:
         return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except (ValueError, SyntaxError, struct.error, OSError):  # a damaged note, beside pixels that are whole
         return False
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
