@@ -29,7 +29,7 @@ from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import dumps_yaml, load_path
 
 from flows import dvc_travel
-from flows.lock_sections import Locks, LockSections
+from flows.lock_sections import Locks, LockSections, stage_in
 from seam.errors import CacheError
 from tasks.project.subject import Address
 
@@ -61,7 +61,8 @@ class DvcStages:
         stages, section = self._stages_of(stage.file, lock), lock.text_of(stage.name)
         known = self._loaded.get(stage)
         if known is None or known[0] is not stages or known[1] != section:
-            known = self._loaded[stage] = (stages, section, stages[stage.name])
+            entry = stage_in(stages, stage.name, self._root / stage.lock)
+            known = self._loaded[stage] = (stages, section, entry)
         return known[2]
 
     def _stages_of(self, file: str, lock: LockSections) -> Any:

@@ -22,7 +22,7 @@ from tasks.project.subject import PIPELINE, Address
 from tasks.serving.app import Served, make_app
 from tasks.serving.asked import Limits, Takes
 from tests.defaults import write_params
-from tests.fuzz.judge import Verdict, judged, quietly
+from tests.fuzz.judge import Verdict, judged
 from tests.fuzz.mutate import WORDS, WRONG, damaged_bytes, damaged_text
 from tests.fuzz.targets import said_so
 from tests.stub_stages import sitecustomize
@@ -59,12 +59,12 @@ class Overrides:
     def _set(self, override: str) -> str:
         try:
             change_params(self._path, [override])
-        except SeamError:
+        except SeamError as e:
             if self._path.read_bytes() != self._content:
                 return f"refused, and changed the file: {override!r}"
-            raise
+            raise type(e)(" ".join(str(e).split())) from e  # as `seam` says it
         key, _, value = override.partition("=")
-        said = YAML(typ="safe", pure=True).load(value) if value.strip() else None
+        said = YAML(typ="safe", pure=True).load(value)
         found: Any = load_params(self._path).model_dump(mode="json")
         for part in key.strip().split("."):
             found = found.get(part) if isinstance(found, dict) else None
@@ -96,7 +96,7 @@ class Locks:
     def _ask(self) -> str:
         cache = StageCache(self._root)
         try:
-            stale = [bool(quietly(lambda _: cache.staleness(a), self._root)) for a in self._addresses]
+            stale = [bool(cache.staleness(address)) for address in self._addresses]
         finally:
             cache.close()
         return "read" if all(stale) else "up to date, and nothing was ever made"

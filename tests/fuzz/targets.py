@@ -218,6 +218,8 @@ def said_so(read: Any, said: Any) -> bool:
         return read is said
     if isinstance(said, (int, float)) and isinstance(read, (int, float)):
         return math.isclose(read, said, rel_tol=1e-12)
+    if isinstance(read, (int, float)):
+        return math.isclose(read, float(said), rel_tol=1e-12)  # 1e-3 without a point is text to YAML
     return str(read) == str(said)
 
 
