@@ -5,7 +5,6 @@ Importing DVC takes a second: `flows.stage_cache` does so only where its own rec
 
 from __future__ import annotations
 
-import errno
 import logging
 import sys
 from collections.abc import Iterable, Iterator
@@ -31,6 +30,7 @@ from dvc.utils.serialize import dumps_yaml, load_path
 from flows import dvc_travel
 from flows.lock_sections import Locks, LockSections, stage_in
 from seam.errors import CacheError
+from tasks.project.machine import why_not
 from tasks.project.subject import Address
 
 # DVC prints to the terminal as soon as it is imported; its records go where ours go
@@ -214,10 +214,10 @@ def clear_errors(what: str) -> Iterator[None]:
     except DvcException as e:
         raise CacheError(f"{what}: DVC failed: {_line(e)}") from e
     except OSError as e:
-        if e.errno != errno.ENOSPC:
+        if (why := why_not(e)) is None:
             raise
         raise CacheError(
-            f"{what}: the disk is full while DVC recorded the outputs; free some space and run again, finished stages"
+            f"{what}: {why} while DVC recorded the outputs; mend that (free some space) and run again, finished stages"
             " are kept."
         ) from e
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import tasks  # noqa: E402, F401  switches telemetry off
+from tests.fuzz import values  # noqa: E402
 from tests.fuzz.judge import Case, Verdict  # noqa: E402
 from tests.fuzz.programs import PROGRAMS, Program  # noqa: E402
 from tests.fuzz.targets import TARGETS  # noqa: E402
@@ -67,7 +68,9 @@ def main() -> None:
         if asked.only is not None:
             print(begun(names[0], Path(temporary) / "it").tried(seed, asked.only).outcome)
             return
-        wrong = _all(names, asked.inputs, seed, Path(temporary))
+        drawn = asked.inputs // 10 if asked.target is None else 0
+        wrong = _all(names, asked.inputs - drawn, seed, Path(temporary))
+        wrong += _values(drawn, seed, Path(temporary)) if drawn else 0
     sys.exit(wrong > 0)
 
 
@@ -83,6 +86,21 @@ def _all(names: Sequence[str], count: int, seed: int, folder: Path) -> int:
     _line(*list(found.items())[-1])
     tried = sum(sum(counts.values()) for counts in found.values())
     print(f"{tried:,} inputs, {wrong} wrong, {time.monotonic() - began:.0f} s")
+    return wrong
+
+
+def _values(count: int, seed: int, folder: Path) -> int:
+    """Values that Hypothesis draws; of each kind its share."""
+    wrong = 0
+    for name in values.NAMES:
+        try:
+            values.tried(name, folder / name.replace(" ", "_"), seed, count // len(values.NAMES))
+            print(f"{name}: {count // len(values.NAMES)} drawn", flush=True)
+        except Exception as e:
+            wrong += 1
+            print(
+                f"  {name}: {type(e).__name__}: {e}\n    again: python tests/fuzz/fuzz.py --seed {seed} --inputs {count * 10}"
+            )
     return wrong
 
 

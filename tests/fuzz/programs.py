@@ -127,9 +127,10 @@ class Requests:
         draw = Random(f"request:{seed}:{number}")
         kind = draw.choice([*self._bodies, "application/json"])
         damage = draw.choice([damaged_bytes, damaged_text, _other_numbers] if "json" in kind else [damaged_bytes])
-        return judged(lambda: self._asked(kind, damage(self._bodies[kind], draw)), self._folder)
+        return judged(lambda: self.asked(kind, damage(self._bodies[kind], draw)), self._folder)
 
-    def _asked(self, kind: str, body: bytes) -> str:
+    def asked(self, kind: str, body: bytes) -> str:
+        """What became of a body."""
         response = self._server.post("/invocations", content=body, headers={"Content-Type": kind})
         if response.status_code != 200:
             line = response.json()["message"]

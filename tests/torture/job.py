@@ -89,7 +89,11 @@ class Job:
     @contextmanager
     def ready(self) -> Iterator[str]:
         """With its servers; the address of Prefect's."""
-        with operators.server(self.project, self.environment, self.logs) as self.api:
+        self.api = self.environment["PREFECT_API_URL"]
+        port = self.api.split(":")[2].split("/")[0]
+        command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--host", "127.0.0.1", "--port", port]
+        with operators.background(command, self.folder, self.environment, self.logs / "prefect.log"):
+            operators.wait_for(lambda: httpx.get(f"{self.api}/health").is_success, _PATIENCE, "Prefect", self.logs)
             try:
                 self.begin_zygote()
                 yield self.api

@@ -1,4 +1,4 @@
-"""A run that is killed in every stage, and resumed, again and again: afterwards nothing tells it from one that was not."""
+"""A run that is killed in every stage, and resumed, again and again: afterwards nothing tells that it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small real job that is ended in every stage, and resumed; `make torture` has hundreds of moments, and bad weather."""
+"""A small real job that is ended in every stage, and resumed; `make torture` has more moments, and bad weather."""
 
 from __future__ import annotations
 

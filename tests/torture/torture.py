@@ -1,4 +1,4 @@
-"""A small real job that is ended at hundreds of random moments, and put in bad weather; one run more, and nothing shows.
+"""A small real job that is ended at hundreds of random moments, and put in bad weather: nothing of it shows afterwards.
 
     make torture                                   # 100 moments, then the weather
     make torture ARGS="--moments 500 --folder F"   # begun again with the same folder it goes on

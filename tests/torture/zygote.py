@@ -2,8 +2,8 @@
 
     python zygote.py LOG     # in a project; its own code is run
 
-A line of standard input is the words of a command (`run`), after `fsize=BYTES` where no file may be larger; the answers are the process's number, and,
-when it has ended, its status.
+A line of standard input is the words of a command (`run`), after `fsize=BYTES` where no file may be
+larger; the answers are the process's number, and, when it has ended, its status.
 """
 
 from __future__ import annotations
@@ -60,5 +60,5 @@ def begin(words: list[str], log: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     main()
