@@ -98,9 +98,8 @@ def _values(count: int, seed: int, folder: Path) -> int:
             print(f"{name}: {count // len(values.NAMES)} drawn", flush=True)
         except Exception as e:
             wrong += 1
-            print(
-                f"  {name}: {type(e).__name__}: {e}\n    again: python tests/fuzz/fuzz.py --seed {seed} --inputs {count * 10}"
-            )
+            print(f"  {name}: {type(e).__name__}: {e}")
+            print(f"    again: python tests/fuzz/fuzz.py --seed {seed} --inputs {count * 10}", flush=True)
     return wrong
 
 

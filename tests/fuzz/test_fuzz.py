@@ -109,11 +109,11 @@ def test_damage_is_the_same_for_the_same_draw_and_changes_something(damage: Any)
     content = b"key: value\nother:\n  - 1\n  - 2\n" * 20
     made = [damage(content, Random(number)) for number in range(200)]
     assert made == [damage(content, Random(number)) for number in range(200)]
-    assert len(set(made)) > 150 and sum(m == content for m in made) < 10
+    assert len(set(made)) > 150 and sum(m == content for m in made) < 20
 
 
 def test_values_are_damaged_at_every_depth() -> None:
     content = {"a": {"b": [1, {"c": 2}]}, "d": 3}
     made = [repr(damaged_values(content, Random(number))) for number in range(400)]
     assert any("'d': 3" not in m for m in made) and any("'c': 2" not in m and "'d': 3" in m for m in made)
-    assert repr(content) not in made
+    assert sum(m == repr(content) for m in made) < 20  # a value that is drawn may be the one that was there
