@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules reproduce-select networks drill storm flips clean
+.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules reproduce-select networks drill storm fuzz torture flips clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
@@ -50,6 +50,12 @@ drill: servers-install ## A sweep while workers, scheduler, servers and network 
 
 storm: servers-install ## Many processes register at once, some are killed; ARGS="--processes 8" (docs/registry.md).
 	$(BIN)/python tests/drill/storm.py $(ARGS)
+
+fuzz: install ## Read 3,000 damaged inputs of every kind; ARGS="--inputs 30000 --seed 7" (docs/development.md).
+	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
+
+torture: install ## End a small run at random moments, put it in bad weather; ARGS="--moments 500" (docs/development.md).
+	$(BIN)/python tests/torture/torture.py $(ARGS)
 
 flips: install ## Flip 2,000 bits of a registered version, each to be found; ARGS="models:/NAME@champion" (docs/trust.md).
 	$(BIN)/python benchmarks/flips.py $(ARGS)

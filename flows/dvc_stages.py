@@ -5,7 +5,6 @@ Importing DVC takes a second: `flows.stage_cache` does so only where its own rec
 
 from __future__ import annotations
 
-import errno
 import logging
 import sys
 from collections.abc import Iterable, Iterator
@@ -30,8 +29,9 @@ from dvc.utils.serialize import dumps_yaml, load_path
 from dvc_data.hashfile.hash_info import HashInfo
 
 from flows import dvc_travel
-from flows.lock_sections import Locks, LockSections
+from flows.lock_sections import Locks, LockSections, stage_in
 from seam.errors import CacheError
+from tasks.project.machine import why_not
 from tasks.project.subject import Address
 
 # DVC prints to the terminal as soon as it is imported; its records go where ours go
@@ -62,7 +62,8 @@ class DvcStages:
         stages, section = self._stages_of(stage.file, lock), lock.text_of(stage.name)
         known = self._loaded.get(stage)
         if known is None or known[0] is not stages or known[1] != section:
-            known = self._loaded[stage] = (stages, section, stages[stage.name])
+            entry = stage_in(stages, stage.name, self._root / stage.lock)
+            known = self._loaded[stage] = (stages, section, entry)
         return known[2]
 
     def _stages_of(self, file: str, lock: LockSections) -> Any:
@@ -233,10 +234,10 @@ def clear_errors(what: str) -> Iterator[None]:
     except DvcException as e:
         raise CacheError(f"{what}: DVC failed: {_line(e)}") from e
     except OSError as e:
-        if e.errno != errno.ENOSPC:
+        if (why := why_not(e)) is None:
             raise
         raise CacheError(
-            f"{what}: the disk is full while DVC recorded the outputs; free some space and run again, finished stages"
+            f"{what}: {why} while DVC recorded the outputs; mend that (free some space) and run again, finished stages"
             " are kept."
         ) from e
 

@@ -11,8 +11,29 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from seam.errors import CacheError, words
 from tasks.project.lock_text import check_merged, split, write_sections
 from tasks.project.subject import Address
+
+
+def damaged(path: Path, error: BaseException) -> CacheError:
+    """What to say of a dvc.lock that is not as DVC writes it."""
+    return CacheError(
+        f"{path}: expected what DVC records, got something else ({words(error)}); restore it from version control, or"
+        " remove it: stages are then looked for in DVC's cache."
+    )
+
+
+def stage_in(stages: Mapping[str, Any], name: str, lock: Path) -> Any:
+    """One of DVC's stages, whose lock may be damaged.
+
+    Raises:
+        CacheError: it is.
+    """
+    try:
+        return stages[name]
+    except (TypeError, KeyError, ValueError, AttributeError) as e:  # DVC takes a section for what it should be
+        raise damaged(lock, e) from e
 
 
 class LockSections(Mapping[str, Any]):
@@ -34,7 +55,10 @@ class LockSections(Mapping[str, Any]):
             self._read_at, self._texts, self._foreign = None, {}, ""
             return
         if (stat.st_mtime_ns, stat.st_size) != self._read_at:
-            text = self._path.read_text(encoding="utf-8")
+            try:
+                text = self._path.read_text(encoding="utf-8")
+            except (UnicodeDecodeError, IsADirectoryError) as e:
+                raise damaged(self._path, e) from e
             sections = split(text)
             self._texts, self._foreign = sections or {}, text if sections is None else ""
             self._read_at = (stat.st_mtime_ns, stat.st_size)

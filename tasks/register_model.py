@@ -154,6 +154,7 @@ def served_model(context: StageContext, evidence: Evidence, description: str) ->
         classes=classes,
         image_shape=(height, width, channels),
         image_size=params.data.image_size,
+        exif=params.data.exif,
         example=load_prepared(context.artifact("validate_data", "dataset.safetensors")).x_train[:2],
         description=f"{context.name} ({', '.join(classes)}). {description}",
         tags={f"seam.{name}": evidence.hashes[name] for name in ("source_sha256", "mask_sha256", "weights_sha256")}

@@ -100,7 +100,7 @@ def served_student(context: StageContext, chosen: Mapping[str, Any], description
     """
     source, data = transfer_source(context), target_data(context)
     name = StudentName(chosen["method"], chosen["seed"])
-    image_size = context.params.targets[context.name].image_size
+    images = context.params.targets[context.name]
     counted = context.folder("transfer", name) / "metrics.json"
     return ServedModel(
         name=context.whole.registered_name(context.params),
@@ -109,14 +109,15 @@ def served_student(context: StageContext, chosen: Mapping[str, Any], description
             **{key: getattr(source.info, key) for key in ("architecture", "mean", "std")},
             "image_shape": data.image_shape,
             "classes": data.classes,
-            "image_size": image_size,
+            "image_size": images.image_size,
         },
         network=load_student(context, name, chosen["student_sha256"], source, data),
         claim=Claim(read_json(counted), str(counted), "run the stages transfer and compare_transfers again"),
         preprocess=source.preprocess(),
         classes=data.classes,
         image_shape=data.image_shape,
-        image_size=image_size,
+        image_size=images.image_size,
+        exif=images.exif,
         example=data.x_train[:2],
         description=(
             f"{context.name}: {source.info.architecture} transferred by {chosen['method']}, {len(data.classes)}"

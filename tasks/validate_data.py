@@ -46,7 +46,7 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
     fetch(config.kind, path)
     if not config.follow_links:
         check_links(config.kind, path)
-    found = load_raw(config.kind, path, config.image_size, Scratch(context.root))
+    found = load_raw(config.kind, path, config.image_size, Scratch(context.root), config.exif)
     raw = without_copies(found) if config.drop_copies else found
     dropped = len(found.images) - len(raw.images)
     if dropped:
@@ -64,7 +64,9 @@ def validate(context: StageContext, config: DataConfig) -> StageResult:
         with context.publish() as out:
             save_prepared(data, out / "dataset.safetensors")
             write_bytes(out / "manifest.parquet", _parquet(images[COLUMNS]))
-            known = {"dropped_copies": dropped, **({"warnings": doubts} if doubts else {})}
+            noted = sum(image.is_turned for image in raw.images)
+            known = {"dropped_copies": dropped, "exif": {"orientations": noted, "handling": config.exif}}
+            known |= {"warnings": doubts} if doubts else {}
             write_json(out / "validation.json", {**_report(data, classes, outcomes), **known})
             shutil.copytree(docs, out / "data_docs")
     context.progress(1.0, "done")

@@ -11,6 +11,10 @@ DataKind = Literal[
 ]
 """Of raw data; what reads it is in `seam.data.formats.load`."""
 
+Exif = Literal["ignore", "apply"]
+"""What is done about an orientation that a camera noted: pixels stay as they lie in the file, or are
+turned upright."""
+
 ValFrom = Literal["train", "test", "given"]
 """Where val comes from: carved out of the training or the test images, or given by the data set."""
 
@@ -30,6 +34,10 @@ class DataConfig:
     follow_links: bool = False
     """Read images that links lead to outside of the folder too, instead of refusing the data; links to
     DVC's cache are always followed."""
+    exif: Exif = "ignore"
+    """What is done about an EXIF orientation of a picture: `ignore`, as the loaders of torchvision and
+    timm do, or `apply`: turn the pixels upright. As the network was trained; the server of a
+    registered model does the same."""
     drop_copies: bool = False
     """Leave out training images that are identical to a test image (CIFAR-100 has some) or to a given
     val image, and val images identical to a test image, instead of refusing the data."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 import warnings
 from collections.abc import Sequence
 
@@ -21,7 +22,9 @@ def doubt_images(data: RawData, image_size: int | None) -> None:
         image_size: side that its images were brought to; None: they were not.
     """
     _doubt_labels(data)
+    _doubt_names(data)
     _doubt_turned(data)
+    _doubt_several(data)
     _doubt_transparent(data)
     if image_size is not None:
         _doubt_sizes(data, image_size)
@@ -48,13 +51,33 @@ def _doubt_labels(data: RawData) -> None:
 
 def _doubt_turned(data: RawData) -> None:
     """Images that viewers show otherwise than they are read: right only for a network trained on them so."""
-    turned = [image.path for image in data.images if image.is_turned]
+    turned = [image.path for image in data.images if image.is_turned and not image.is_upright]
     if turned:
         _doubt(
             f"{len(turned)} images have an EXIF orientation, which is ignored: {_some(turned, 3)}; the loaders of"
             " torchvision and timm ignore it too, so leave them if the network was trained with these on such files; if"
-            " it saw upright images, turn the pixels (PIL.ImageOps.exif_transpose, or mogrify -auto-orient)."
+            " it saw upright images, set `exif` of the data to apply, or turn the pixels (mogrify -auto-orient)."
         )
+
+
+def _doubt_several(data: RawData) -> None:
+    """Animations, and files of several pages: nobody knows which picture was meant."""
+    several = [image.path for image in data.images if image.is_first_of_several]
+    if several:
+        _doubt(
+            f"{len(several)} files hold several pictures, of which the first is read: {_some(several, 3)}; where"
+            " another one is meant, save it alone."
+        )
+
+
+def _doubt_names(data: RawData) -> None:
+    """Classes that a file system or a person may take for one."""
+    alike: dict[str, list[str]] = {}
+    for name in data.classes:
+        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+    pairs = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    if pairs:
+        _doubt(f"classes are called almost alike: {_some(pairs, 3)}; where they are one, put their images together.")
 
 
 def _doubt_transparent(data: RawData) -> None:

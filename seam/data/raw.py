@@ -33,7 +33,11 @@ class RawImage:
     size: tuple[int, int] | None = None
     """(height, width) as found, before it is brought to a size; None: not known."""
     is_turned: bool = False
-    """Whether its file says (EXIF) that the pixels are to be turned or mirrored; they are as they lie there."""
+    """Whether its file says (EXIF) that the pixels are to be turned or mirrored to be seen upright."""
+    is_upright: bool = False
+    """Whether they were; otherwise they are as they lie there."""
+    is_first_of_several: bool = False
+    """Whether its file has more pictures: an animation, or pages."""
     is_transparent: bool = False
     """Whether any of its pixels is not opaque in the file; here all are."""
 

@@ -223,6 +223,15 @@ def _read_source(path: Path, weights: Path) -> Source:
     with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and replaced
         network = build(info.architecture, info.num_classes)
     source = Source(network.eval(), info)
-    plain_scores(network, source.example(), info.num_classes)
+    try:
+        plain_scores(network, source.example(), info.num_classes)
+    except SourceError:
+        raise
+    except (RuntimeError, ValueError, IndexError, TypeError) as e:  # whatever a network says of other images
+        raise SourceError(
+            f"{path}: expected a network for images of shape {info.image_shape}, got {words(e)}",
+            hint="rerun_producer",
+            path=path,
+        ) from e
     load_weights(network, weights)
     return source

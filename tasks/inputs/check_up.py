@@ -77,6 +77,6 @@ def _given(root: Path, params: Params) -> tuple[npt.NDArray[np.uint8], tuple[str
     if prepared.is_file() and not is_there:
         found = load_prepared(prepared)
         return found.x_train[:3], found.classes
-    raw = read_some(data.kind, path, data.image_size)
+    raw = read_some(data.kind, path, data.image_size, data.exif)
     images = one_array(raw, path)
     return images[[0, len(images) // 2, len(images) - 1]], raw.classes

@@ -15,9 +15,10 @@ from seam.data.raw import RawData, RawImage
 from seam.data.scratch import together
 from seam.data.stored import IN_MEMORY
 
-COLUMNS = ["path", "split", "label", "class", "width", "height", "mode", "sha256", "mean", "std", "decodes"]
+COLUMNS = ["path", "split", "label", "class", "width", "height", "mode", "sha256", "mean", "std", "decodes", "exif"]
 """Columns of the published manifest. `sha256` is of shape and pixels; `mean` and `std` are of
-pixels in [0, 1]."""
+pixels in [0, 1]; `exif` says what was done about an orientation that the file notes: `ignored` or
+`applied`, null where it notes none."""
 
 
 def image_table(data: RawData, root: Path) -> pd.DataFrame:
@@ -31,7 +32,7 @@ def image_table(data: RawData, root: Path) -> pd.DataFrame:
     """
     rows = tqdm(data.images, desc="manifest", unit="image", disable=None)
     table = pd.DataFrame([_row(image, data.classes, root) for image in rows], columns=[*COLUMNS, "error"])
-    table = table.astype({"width": "Int64", "height": "Int64", "mean": "float64", "std": "float64"})
+    table = table.astype({"width": "Int64", "height": "Int64", "mean": "float64", "std": "float64", "exif": "string"})
     table["twin"] = _same_in(table, ["train", "val"]).where(table["split"] == "test")
     if has_val(table):
         table["twin"] = table["twin"].where(table["split"] != "val", _same_in(table, ["train"]))
@@ -79,6 +80,7 @@ def _row(image: RawImage, classes: tuple[str, ...], root: Path) -> dict[str, Any
         "label": image.label,
         "class": classes[image.label] if 0 <= image.label < len(classes) else None,
         "decodes": image.kept is not None,
+        "exif": ("applied" if image.is_upright else "ignored") if image.is_turned else None,
         "error": image.error,
     }
     pixels = image.pixels

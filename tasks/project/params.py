@@ -24,6 +24,7 @@ from seam.configs.runtime import RuntimeConfig
 from seam.configs.search import SearchConfig
 from seam.configs.training import FinetuneConfig
 from seam.errors import ConfigError
+from tasks.project.mixed_kinds import check_kinds
 from tasks.project.names_as_text import names_as_text
 from tasks.project.stage_configs import (
     CompositionConfig,
@@ -152,9 +153,11 @@ def _read_once(text: str, path: Path) -> Params:
 def parse_params(values: Mapping[str, Any], where: str) -> Params:
     """Check parameters already read; `where` names them in errors."""
     try:
-        return Params.model_validate(values)
+        params = Params.model_validate(values)
     except ValidationError as e:
         raise ConfigError("; ".join(_explain(error, where) for error in e.errors())) from e
+    check_kinds(values, params.model_dump(), where)
+    return params
 
 
 def flat(sections: Mapping[str, Any], prefix: str = "", *, empty: bool = False) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from tasks.project.advice import advising, doubt
 from tasks.project.alone import TIMES, WAITS, alone
 from tasks.project.code_digests import note_own_code
 from tasks.project.last_good import bring_back
+from tasks.project.machine import refusal
 from tasks.project.params import Params, load_params
 from tasks.project.stages import KINDS, all_stages, kind_of
 from tasks.project.students import StudentName, parse_method
@@ -129,13 +129,10 @@ def execute(body: Callable[[StageContext], StageResult], context: StageContext) 
         with advising(context.run), alone([TIMES], waits) if takes_times else nullcontext():
             return body(context)
     except OSError as e:
-        if e.errno != errno.ENOSPC and "No space left" not in str(e):
+        refused = refusal(e, context.stage, context.root)
+        if refused is None:
             raise
-        free = shutil.disk_usage(context.root).free
-        raise SeamError(
-            f"{context.stage}: the disk is full ({free / 2**20:.0f} MiB free under {context.root}) while writing"
-            f" {e.filename or 'its outputs'}; free some space and run again, finished stages are kept."
-        ) from e
+        raise SeamError(refused) from e
 
 
 @contextmanager

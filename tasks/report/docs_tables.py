@@ -19,6 +19,7 @@ from seam.inference.engines import ENGINES, Engine
 from tasks.report.markdown import table
 from tasks.report.methods import markdown_table, modules_table
 from tasks.report.parameters import parameters
+from tasks.report.taken import pictures_and_folders, requests
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n)(?P<text>.*?)(<!-- /generated -->)", re.DOTALL)
@@ -51,6 +52,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "methods": markdown_table,
     "module methods": modules_table,
     "data kinds": data_kinds,
+    "pictures and folders": pictures_and_folders,
+    "requests": requests,
     "engines": engines,
     "parameters": parameters,
 }

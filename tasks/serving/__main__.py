@@ -10,16 +10,19 @@ import ipaddress
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mlflow.pyfunc
 import uvicorn
 from mlflow.version import VERSION
+from PIL import Image
 
+from seam.configs.data import Exif
 from tasks.serving.app import Served, make_app
 from tasks.serving.asked import Limits, Takes, Uint8Array
-from tasks.tracking.store import LOST, SETTINGS, one_line
+from tasks.tracking.store import EXIF, LOST, SETTINGS, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ _AT_MOST = 64
 def main() -> None:
     """Load the model and serve it until it is stopped; one line and status 1 where it cannot be."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such a picture is refused, in one line
     given = parse(sys.argv[1:])
     token = os.environ.pop(TOKEN, None) or None
     for name, value in SETTINGS.items():
@@ -75,7 +79,8 @@ def load(model: str) -> Served:
         rows: list[Mapping[str, Any]] = loaded.predict(images).to_dict("records")
         return rows
 
-    return Served(predict, Takes(_side(height), _side(width), channels), VERSION)
+    exif: Exif = "apply" if (loaded.metadata.metadata or {}).get(EXIF) == "apply" else "ignore"
+    return Served(predict, Takes(_side(height), _side(width), channels, exif), VERSION)
 
 
 def _side(size: int) -> int | None:

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 _BODY_SECONDS = 60.0
 """In which a request has to have arrived."""
+_BOUNDARY = re.compile(r"boundary=\"?([^\";,\s]+)", re.IGNORECASE)
+_END = 128
+"""Bytes of the end of a form that are looked at."""
 _DRAINED = 8
 """Times the limit: so much of a body that is too long is thrown away, that its sender hears the answer."""
 _CODES = {400: "BAD_REQUEST", 401: "UNAUTHENTICATED", 404: "ENDPOINT_NOT_FOUND", 500: "INTERNAL_ERROR"}
@@ -113,6 +117,9 @@ def _check_token(request: Request, token: str | None) -> None:
 
 async def _batches(request: Request, takes: Takes, limits: Limits) -> list[Uint8Array]:
     """The images of a request, in batches."""
+    packed = request.headers.get("content-encoding", "identity")
+    if packed.strip().lower() not in ("", "identity"):
+        raise Refused(415, f"expected content as it is, got it encoded as {ascii(packed)[:40]}; send it unpacked.")
     kind, _, rest = request.headers.get("content-type", "").partition(";")
     kind = kind.strip().lower()
     try:
@@ -135,7 +142,8 @@ async def _batches(request: Request, takes: Takes, limits: Limits) -> list[Uint8
 
 async def _form(request: Request, limits: Limits) -> list[File]:
     """The files of a form, in their order."""
-    limited = Request(request.scope, _limited(request, limits.body_bytes))
+    last = bytearray()
+    limited = Request(request.scope, _limited(request, limits.body_bytes, last))
     try:
         async with limited.form(max_files=limits.images + 1, max_fields=1, max_part_size=1024) as form:
             sent = list(form.multi_items())
@@ -144,6 +152,9 @@ async def _form(request: Request, limits: Limits) -> list[File]:
         if "Too many files" in str(e.detail):
             limits.check_count(limits.images + 1)
         raise Refused(400, f"expected a form of files, got: {str(e.detail).rstrip('.')}.") from None
+    boundary = _BOUNDARY.search(request.headers.get("content-type", ""))
+    if boundary and not last.rstrip(b"\r\n\t ").endswith(b"--" + boundary[1].encode("latin-1") + b"--"):
+        raise Refused(400, "expected a whole form, got one without its end; send it again.")
     if len(files) != len(sent):
         raise Refused(400, "expected a form of files alone, got a field that is none; curl -F image=@a.png sends one.")
     return files
@@ -153,14 +164,16 @@ def _named(name: str | None) -> str:
     return ascii(name or "a file")[1:-1][:80]
 
 
-def _limited(request: Request, most: int) -> Receive:
-    """What a request receives, refused when it is longer."""
+def _limited(request: Request, most: int, last: bytearray | None = None) -> Receive:
+    """What a request receives, refused when it is longer; `last` has its last bytes afterwards."""
     seen = 0
 
     async def receive() -> Message:
         nonlocal seen
         message: Message = await request.receive()
         seen += len(message.get("body", b""))
+        if last is not None:
+            last[:] = (last + message.get("body", b"")[-_END:])[-_END:]
         declared = request.headers.get("content-length", "")
         if seen > most or (declared.isdecimal() and int(declared) > most):
             await _drain(request, message, most * _DRAINED)

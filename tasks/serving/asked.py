@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from seam.configs.data import Exif
+
 Uint8Array = npt.NDArray[np.uint8]
 AT_ONCE = 256
 """Images that the network is given at once."""
@@ -53,6 +55,8 @@ class Takes:
     """None: any, the model brings them to its size."""
     width: int | None
     channels: int
+    exif: Exif = "ignore"
+    """What is done about an EXIF orientation of a picture file: what was done in training."""
 
     @property
     def words(self) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seam.data.pictures import UNREADABLE, decode, opened
+from seam.data.pictures import DEEP, GREY, UNREADABLE, decode, opened, orientation, upright
 from tasks.serving.asked import AT_ONCE, Limits, Refused, Takes, Uint8Array
 
 _FORMATS = ("PNG", "JPEG")
@@ -51,13 +51,15 @@ def _decoded(file: File, takes: Takes, most_pixels: int) -> Uint8Array:
         with opened(BytesIO(file.content), most_pixels, _FORMATS) as image:
             if getattr(image, "is_animated", False):
                 raise ValueError("expected one picture, got several in one file")
-            if not takes.fits((image.height, image.width, takes.channels)):
-                raise ValueError(f"expected a picture of {takes.words}, got {image.height} x {image.width} pixels")
-            pixels = decode(image)
+            turned = orientation(image) if takes.exif == "apply" else 1
+            height, width = (image.width, image.height) if turned >= 5 else (image.height, image.width)
+            if not takes.fits((height, width, takes.channels)):
+                raise ValueError(f"expected a picture of {takes.words}, got {height} x {width} pixels")
+            if takes.channels == 1 and image.mode not in GREY | DEEP:
+                raise ValueError("expected a grey picture, got one in colour; convert it")
+            pixels = upright(decode(image), turned)
     except UNREADABLE as e:
         raise Refused(400, f"{file.name}: {_reason(e)}; send PNG or JPEG pictures.") from None
-    if pixels.shape[2] > takes.channels:
-        raise Refused(400, f"{file.name}: expected a grey picture, got one in colour; convert it.")
     return np.repeat(pixels, takes.channels, 2) if pixels.shape[2] < takes.channels else pixels
 
 

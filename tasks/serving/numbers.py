@@ -6,8 +6,10 @@ network was trained on, and are refused.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +19,16 @@ from tasks.serving.asked import Limits, Refused, Takes, Uint8Array
 _DEEPEST = 8
 """Brackets within brackets; images need five."""
 _FORM = re.compile(rb'\s*\{\s*"(?:inputs|instances)"\s*:\s*(\[.*\])\s*\}\s*', re.DOTALL)
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _KEY = re.compile(rb'"\s*:')
 _WHOLE_NUMBERS = b"0123456789[], \t\r\n"
 _ASKED = 'expected {"inputs": [...]} with images of shape (n, height, width, channels)'
-_NO_NUMBER = re.compile(rb"[\[,]\s*[\],]|\d\s+\d|\d\s*\[|\]\s*\d|(?<!\d)0\d")
+_ONES = bytes.maketrans(b"23456789", b"11111111")
+_NO_NUMBER = (b"[,", b"[]", b",]", b",,", b"1[", b"0[", b"]1", b"]0", b"[01", b"[00", b",01", b",00")
+"""What follows each other, spaces aside, nowhere in lists with one number between commas; 1 is any digit but 0."""
+_APART = re.compile(rb"\d\s+\d")
+_MOST_DESCRIBED = 1 << 20
+"""Bytes of a body that is parsed to say what it is."""
 _PIECE = 1 << 20
 
 
@@ -38,8 +46,7 @@ def images_in_json(body: bytes, takes: Takes, limits: Limits) -> Uint8Array:
     numbers = match[1]
     if numbers.translate(None, _WHOLE_NUMBERS):
         raise _not_whole(_first_other(numbers))
-    shape = _shape(numbers)
-    limits.check_count(shape[0])
+    shape = _shape(numbers, limits)
     if len(shape) != 4 or not takes.fits(shape[1:]):
         raise Refused(
             400,
@@ -63,18 +70,20 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-def _shape(numbers: bytes) -> tuple[int, ...]:
+def _shape(numbers: bytes, limits: Limits) -> tuple[int, ...]:
     """Of lists of numbers; known before any number is read.
 
     Raises:
-        Refused: lists of different lengths, or between brackets and commas is not always a number.
+        Refused: too many or no images, lists of different lengths, or between brackets and commas is not
+            always a number.
     """
     form = numbers.translate(None, b"0123456789 \t\r\n")
     if form == b"[]" and form == numbers.translate(None, b" \t\r\n"):
-        return (0,)
+        limits.check_count(0)
     depth = len(form) - len(form.lstrip(b"["))
     counts = [form.count(b"]" * level + b"," + b"[" * level) + 1 for level in reversed(range(depth))]
     shape = tuple(count // before for count, before in zip(counts, [1, *counts[:-1]], strict=True))
+    limits.check_count(shape[0])
     wanted = b""
     for size in reversed(shape):
         wanted = b"[" + b",".join([wanted] * size) + b"]"
@@ -82,7 +91,9 @@ def _shape(numbers: bytes) -> tuple[int, ...]:
             break
     if wanted != form:
         raise Refused(400, f"{_ASKED}, got lists of different lengths.")
-    if _NO_NUMBER.search(numbers):
+    compact = numbers.translate(_ONES, b" \t\r\n")
+    apart = len(compact) < len(numbers) and _APART.search(numbers)
+    if apart or any(pair in compact for pair in _NO_NUMBER):
         raise Refused(400, f"{_ASKED}, got no JSON: one number, without zeros before it, is expected between commas.")
     return shape
 
@@ -111,11 +122,17 @@ def _first_other(numbers: bytes) -> str:
 def _described(body: bytes) -> str:
     """What else a body is."""
     try:
-        content = json.loads(body)
+        if body.startswith(_MARKS):
+            return "text with a byte order mark, or in another encoding than UTF-8"
+        content = json.loads(body) if len(body) <= _MOST_DESCRIBED else f"something else of {len(body):,} bytes"
     except UnicodeDecodeError:
         return "text that is not UTF-8"
     except (ValueError, RecursionError):
         return "no JSON" if body.strip() else "nothing"
+    return content if len(body) > _MOST_DESCRIBED else _described_json(content)
+
+
+def _described_json(content: Any) -> str:
     if not isinstance(content, dict):
         return f"a {type(content).__name__}"
     if {"inputs", "instances"} & content.keys() and len(content) == 1:

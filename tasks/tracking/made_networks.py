@@ -151,6 +151,7 @@ def _served(
         classes=made.classes,
         image_shape=data.image_shape,
         image_size=images.config.image_size,
+        exif=images.config.exif,
         example=data.x_test[:2],
         description=f"{context.name}: {made.about}. {description}",
         tags={tag_name(name): value for name, value in made.hashes.items()},

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from seam.errors import ConfigError
 from seam.methods.catalogue import STUDENTS, YARDSTICK, find
 from tasks.project.measured import Compared, ComparedUnderAttack
+from tasks.project.mixed_kinds import check_kinds
 from tasks.project.yaml_file import read_yaml
 
 _REFERENCES = tuple(m for m in STUDENTS if m.role != "ours")
@@ -189,11 +190,13 @@ def load_policy(path: Path) -> RegistryPolicy:
             or no gate at all.
     """
     try:
-        policy = RegistryPolicy.model_validate(read_yaml(path))
+        content = read_yaml(path)
+        policy = RegistryPolicy.model_validate(content)
     except FileNotFoundError as e:
         raise ConfigError(f"{path}: no such registry policy; restore the file from version control.") from e
     except ValidationError as e:
         raise ConfigError("; ".join(_explain(error, path) for error in e.errors())) from e
+    check_kinds(content, policy.model_dump(), str(path))
     if not policy.gates.model_fields_set:
         raise ConfigError(
             f"{path}: expected at least one gate under 'gates', got none; known: {', '.join(Gates.model_fields)}."

@@ -31,6 +31,8 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Of the client, unless the user set them."""
+EXIF = "exif"
+"""In the metadata of a model: what is done about an EXIF orientation, where that is not `ignore`."""
 LOST = (MlflowException, requests.RequestException, SQLAlchemyError, sqlite3.Error, OSError)
 """What a client raises when its store fails."""
 _LOCK = 7_326

@@ -27,11 +27,13 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Map
 from torch import nn
 
+from seam.configs.data import Exif
 from seam.files import sha256_file
 from seam.inference.export import export_serving_onnx
 from seam.measures.shipped import Claim, check_shipped
 from seam.networks.source import Preprocess
 from tasks.tracking.owner import owner_of, owner_tags
+from tasks.tracking.store import EXIF
 from tasks.tracking.turns import unless_code
 
 SERVING_CODE = Path(__file__).with_name("serving_model.py")
@@ -60,15 +62,22 @@ class ServedModel:
     example: npt.NDArray[np.uint8]
     """Two or more images, uint8 NHWC."""
     description: str
+    exif: Exif = "ignore"
+    """What was done about the EXIF orientation of the training images, and is for picture files."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of the version."""
     attest: Callable[[Path], None] | None = None
     """Adds to the folder that is published where it comes from, and signs it."""
 
+    @property
+    def about_files(self) -> dict[str, str]:
+        """What servers of picture files have to know, unless it is what they do anyway."""
+        return {} if self.exif == "ignore" else {EXIF: self.exif}
+
     @cached_property
     def result_sha256(self) -> str:
         """Identifies the version: of what it is made of, and of the code that serves it."""
-        content = {**self.made_of, "serving_code_sha256": sha256_file(SERVING_CODE)}
+        content = {**self.made_of, "serving_code_sha256": sha256_file(SERVING_CODE), **self.about_files}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -186,6 +195,7 @@ def save_serving_model(served: ServedModel, path: Path, about: Model | None = No
             input_example=served.example,
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in _NEEDS],
             mlflow_model=about,
+            metadata=served.about_files or None,
         )
     for cache in path.rglob("__pycache__"):
         shutil.rmtree(cache)

@@ -207,7 +207,10 @@ def test_what_cannot_work_is_one_line_and_changes_nothing(project: Path, entry: 
     ("data", "message"),
     [
         ({"kind": "npz"}, "modularizations.good.data: data must have a path, got none"),
-        ({**LEAVES, "sise": 8}, "unknown parameter 'modularizations.good.data.sise'; known: drop_copies, follow_links"),
+        (
+            {**LEAVES, "sise": 8},
+            "unknown parameter 'modularizations.good.data.sise'; known: drop_copies, exif, follow_links",
+        ),
         ({**LEAVES, "image_size": 2}, "modularizations.good.data.image_size: image_size must be null or >= 8, got 2"),
     ],
 )

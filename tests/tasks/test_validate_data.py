@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from seam.configs.data import DataConfig
 from seam.data.prepared import load_prepared
@@ -313,6 +313,23 @@ def test_truncated_file_leaves_no_artifact(tmp_path: Path) -> None:
     lines = failure(context(tmp_path))
     assert len(lines) == 1
     assert "d.npz" in lines[0]
+
+
+@pytest.mark.parametrize(("handling", "said"), [("ignore", "ignored"), ("apply", "applied")])
+def test_an_orientation_is_in_the_manifest(folder: Path, tmp_path: Path, handling: Any, said: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    pixels = np.random.default_rng(7).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "train" / "dog" / "9.png", exif=exif)
+    checked = context(tmp_path, "image_folder", "data/pets", exif=handling)
+    validate_data(checked)
+    manifest = pd.read_parquet(checked.artifact("validate_data", "manifest.parquet")).set_index("path")["exif"]
+    assert manifest["data/pets/train/dog/9.png"] == said and manifest.isna().sum() == len(manifest) - 1
+    report = read_json(checked.artifact("validate_data", "validation.json"))
+    assert report["exif"] == {"orientations": 1, "handling": handling}
+    assert len(report.get("warnings", [])) == (handling == "ignore")
+    (found,) = load_prepared(checked.artifact("validate_data", "dataset.safetensors")).x_train[[8]]
+    assert np.array_equal(found, pixels if handling == "ignore" else np.rot90(pixels))
 
 
 def test_doubts_about_images_are_published(folder: Path, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from seam.configs.data import DataKind
+from seam.configs.data import DataKind, Exif
 from seam.data.formats.actions40 import ACTIONS40, list_actions40
 from seam.data.formats.cifar import CifarKind, cifar_classes, fetch_cifar, load_cifar
 from seam.data.formats.cub200 import CUB200, list_cub200
@@ -16,7 +18,7 @@ from seam.data.formats.dogs120 import DOGS120, list_dogs120
 from seam.data.formats.flowers102 import FLOWERS102, list_flowers102
 from seam.data.formats.image_folder import image_folder_classes, list_image_folder, say_skipped
 from seam.data.formats.links import check_inside
-from seam.data.formats.listing import Listing, read_images
+from seam.data.formats.listing import Listing, is_plain, read_images
 from seam.data.formats.mit67 import MIT67, list_mit67
 from seam.data.formats.npz import load_npz, npz_classes
 from seam.data.formats.published import Published
@@ -24,6 +26,7 @@ from seam.data.raw import RawData, resize_all, same_mode
 from seam.data.scratch import Scratch
 from seam.errors import DataError
 
+_NOT_READABLE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 _FEW = 64
 """Images that are looked at, at most, where a few will do."""
 _Image = TypeVar("_Image")
@@ -33,8 +36,8 @@ _Image = TypeVar("_Image")
 class Format:
     """One kind of raw data."""
 
-    read: Callable[[Path, int | None, Scratch], RawData]
-    """Of (path, side of the images in pixels or None, where pixels go)."""
+    read: Callable[[Path, int | None, Scratch, Exif], RawData]
+    """Of (path, side of the images in pixels or None, where pixels go, what is done about an orientation)."""
     classes: Callable[[Path], tuple[str, ...]]
     """Of the path; no image is decoded."""
     listed: Callable[[Path], Listing] | None = None
@@ -49,17 +52,19 @@ class Format:
     """Where it comes from, of the data sets of the published transfer experiments."""
 
 
-def _resized(read: Callable[[Path, Scratch], RawData], path: Path, image_size: int | None, scratch: Scratch) -> RawData:
-    """What is read as it is, and then resized."""
+def _resized(
+    read: Callable[[Path, Scratch], RawData], path: Path, image_size: int | None, scratch: Scratch, exif: Exif
+) -> RawData:
+    """What is read as it is, and then resized; pixels in arrays have no orientation."""
     data = read(path, scratch)
     return data if image_size is None else resize_all(data, image_size, scratch)
 
 
-def _read_folder(path: Path, image_size: int | None, scratch: Scratch) -> RawData:
+def _read_folder(path: Path, image_size: int | None, scratch: Scratch, exif: Exif) -> RawData:
     """A data set in folders; a line of the log counts what was skipped."""
     listing = list_image_folder(path)
-    say_skipped(path, listing.skipped)
-    return read_images(listing, image_size, scratch)
+    say_skipped(path, listing.skipped, listing.not_read)
+    return read_images(listing, image_size, scratch, exif)
 
 
 def _cifar(kind: CifarKind, title: str) -> Format:
@@ -73,14 +78,14 @@ def _cifar(kind: CifarKind, title: str) -> Format:
 
 
 def _published(about: Published, list_images: Callable[[Path], Listing], order: str, note: str = "") -> Format:
-    def read(path: Path, image_size: int | None, scratch: Scratch) -> RawData:
+    def read(path: Path, image_size: int | None, scratch: Scratch, exif: Exif) -> RawData:
         listing = list_images(path)
         if image_size is None:
             raise DataError(
                 f"{path}: the images of {about.title} have many sizes, expected one to bring them to (published: 224)",
                 hint="image_size",
             )
-        return read_images(listing, image_size, scratch)
+        return read_images(listing, image_size, scratch, exif)
 
     return Format(
         read=read,
@@ -123,16 +128,24 @@ PUBLISHED: tuple[DataKind, ...] = tuple(kind for kind, found in FORMATS.items() 
 """Data sets of the published transfer experiments, in their official files and splits."""
 
 
-def load_raw(kind: DataKind, path: Path, image_size: int | None = None, scratch: Scratch | None = None) -> RawData:
+def load_raw(
+    kind: DataKind,
+    path: Path,
+    image_size: int | None = None,
+    scratch: Scratch | None = None,
+    exif: Exif = "ignore",
+) -> RawData:
     """Read a raw data set, resized to `image_size` (short side, then centre crop) unless that is None.
 
-    Pixels go to `scratch`, or to a temporary file.
+    Pixels go to `scratch`, or to a temporary file. `exif` says what is done about an orientation.
 
     Raises:
         DataError: the data set is not there or has another structure, or its images have many sizes
             and `image_size` is None. One bad image is no error here: it is part of the result.
     """
-    return FORMATS[kind].read(path, image_size, scratch or Scratch())
+    with _readable(path):
+        data = FORMATS[kind].read(path, image_size, scratch or Scratch(), exif)
+    return replace(data, classes=_plain_names(data.classes, path))
 
 
 def check_links(kind: DataKind, path: Path) -> None:
@@ -143,10 +156,11 @@ def check_links(kind: DataKind, path: Path) -> None:
     """
     listed = FORMATS[kind].listed
     if listed is not None:
-        check_inside(listed(path), path)
+        with _readable(path):
+            check_inside(listed(path), path)
 
 
-def read_some(kind: DataKind, path: Path, image_size: int | None = None) -> RawData:
+def read_some(kind: DataKind, path: Path, image_size: int | None = None, exif: Exif = "ignore") -> RawData:
     """A few images of a raw data set, spread over it; the others are not decoded where each has a file of its own.
 
     Raises:
@@ -154,8 +168,9 @@ def read_some(kind: DataKind, path: Path, image_size: int | None = None) -> RawD
     """
     scratch, listed = Scratch(), FORMATS[kind].listed
     if listed is not None:
-        listing = listed(path)
-        return read_images(replace(listing, images=_spread(listing.images)), image_size, scratch)
+        with _readable(path):
+            listing = listed(path)
+            return read_images(replace(listing, images=_spread(listing.images)), image_size, scratch, exif)
     data = load_raw(kind, path, None, scratch)
     some = same_mode(replace(data, images=_spread(data.images)))
     return some if image_size is None else resize_all(some, image_size, scratch)
@@ -183,4 +198,29 @@ def class_names(kind: DataKind, path: Path) -> tuple[str, ...]:
     Raises:
         DataError: the data set is not there or has another structure.
     """
-    return FORMATS[kind].classes(path)
+    with _readable(path):
+        return _plain_names(FORMATS[kind].classes(path), path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise a DataError where the system does not let a data set be read; a full disk is another matter."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in _NOT_READABLE:
+            raise
+        raise DataError(
+            f"{e.filename or path}: expected a data set that can be read, got: {e.strerror}; mend its rights or path."
+        ) from e
+
+
+def _plain_names(classes: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """The names of classes, which are shown, and written as text."""
+    for name in classes:
+        if not name.strip() or not is_plain(name):
+            raise DataError(
+                f"{path}: expected names of classes in plain text (UTF-8, no line breaks), got {ascii(name)[:80]};"
+                " rename it."
+            )
+    return classes

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seam.data.pictures import check_plain
 from seam.data.prepared import Split
 from seam.data.raw import RawData, RawImage
 from seam.data.scratch import Scratch, Spilled
@@ -71,6 +72,7 @@ def _splits(arrays: Mapping[str, Any], path: Path) -> tuple[Split, ...]:
 def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS, *OPTIONAL)) -> dict[str, Any]:
     """The arrays by name; of images, those in `scratch`."""
     try:
+        check_plain(path)
         if not zipfile.is_zipfile(path):
             path.open("rb").close()
             raise DataError(

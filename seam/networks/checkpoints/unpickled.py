@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from seam.files import check_archive
+from seam.files import check_archive, check_sums
 from seam.networks.checkpoints.pickled import File, examine
 
 _MOST_RATIO = 8
@@ -46,6 +46,7 @@ def _check_sizes(file: File) -> None:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             check_archive(archive, "it", _MOST_RATIO)
+            check_sums(archive)  # torch does not look at them
             there = {e.filename.rpartition("/data/")[2]: e.file_size for e in archive.infolist()}
         short = [key for key, nbytes in said.items() if nbytes > there.get(key, 0)]
     else:

@@ -10,7 +10,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 
 from seam.errors import SourceError
-from seam.files import read_json, sha256_file
+from seam.files import read_json, sha256_file, write_json
 from seam.networks import source as module
 from seam.networks.build import build
 from seam.networks.source import Preprocess, SourceInfo, load_source, save_source
@@ -127,3 +127,17 @@ def test_its_network_is_run_once_to_be_made_plain_and_give_its_scores(tmp_path: 
     with hook:
         load_source(tmp_path)
     assert len(runs) == 1
+
+
+def test_a_record_of_other_images_than_the_network_takes_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef net(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(192, num_classes))\n"
+    )
+    info = replace(INFO, architecture=f"{tmp_path}/net.py:net", image_shape=(8, 8, 3))
+    save_source(build(info.architecture, 2), info, tmp_path)
+    assert load_source(tmp_path).info.image_shape == (8, 8, 3)
+    record = read_json(tmp_path / "source.json")
+    write_json(tmp_path / "source.json", {**record, "image_shape": [4, 4, 3]})
+    with pytest.raises(SourceError, match=r"source\.json: expected a network for images of shape \(4, 4, 3\), got"):
+        load_source(tmp_path)

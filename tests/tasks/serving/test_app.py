@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from starlette.testclient import TestClient
 
 from tasks.serving import app
 from tasks.serving.app import Served, make_app
-from tasks.serving.asked import AT_ONCE, Limits, Takes
+from tasks.serving.asked import AT_ONCE, Limits, Refused, Takes
+from tasks.serving.numbers import images_in_json
 
 GREY = Takes(4, 4, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), dtype=np.uint8)
@@ -116,6 +119,21 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "no number": (b'{"inputs": [[]]}', 400, "is expected between commas"),
     "mixed depths": (b'{"inputs": [1, [2]]}', 400, "lists of different lengths"),
     "nothing": (b"", 400, "got nothing"),
+    "a byte order mark": (b"\xef\xbb\xbf" + inputs(IMAGES.tolist()), 400, "a byte order mark"),
+    "UTF-16": (inputs(IMAGES.tolist()).decode().encode("utf-16"), 400, "another encoding than UTF-8"),
+    "two documents": (inputs(IMAGES.tolist()) * 2, 400, "got no JSON"),
+    "one number apart": (b'{"inputs": [[[[1\t0]]]]}', 400, "is expected between commas"),
+    "hexadecimal": (b'{"inputs": [[[[0x1]]]]}', 400, "got 0x1;"),
+    "a plus": (b'{"inputs": [[[[+1]]]]}', 400, "got +1;"),
+    "minus zero": (b'{"inputs": [[[[-0]]]]}', 400, "got -0;"),
+    "infinity": (b'{"inputs": [[[[Infinity]]]]}', 400, "got Infinity;"),
+    "channels first": (inputs(IMAGES.transpose(0, 3, 1, 2).tolist()), 400, "the channels come last"),
+    "a batch of batches": (inputs([IMAGES.tolist()]), 400, "got an array of shape (1, 3, 4, 4, 1)"),
+    "one image alone": (inputs(IMAGES[0].tolist()), 400, "in a list, got an array of shape (4, 4, 1)"),
+    "columns": (json.dumps({"dataframe_split": {"columns": [0], "data": [[1]]}}).encode(), 400, "'dataframe_split'"),
+    "an object of images": (b'{"inputs": {"image": [1]}}', 400, "got a dict in it"),
+    "base64": (b'{"inputs": ["aGVsbG8="]}', 400, 'got "aGVsbG8=";'),
+    "many keys": (b"{" + b",".join(b'"k%d": 1' % i for i in range(150_000)) + b"}", 400, "something else of 1,"),
     "not UTF-8": (b'{"\xff": 1}', 400, "not UTF-8"),
     "deep": (b"[" * 100_000, 400, "more than 8 deep"),
     "deep objects": (b'{"a":' * 100_000, 400, "more than 8 deep"),
@@ -130,7 +148,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
 def test_everything_else_is_one_line(means: Means, name: str, caplog: pytest.LogCaptureFixture) -> None:
     body, status, words = BODIES[name]
     with caplog.at_level(logging.INFO):
-        limits = {"images": 10, "body_bytes": 600_000 if name.startswith("deep") else 100_000}
+        limits = {"images": 10, "body_bytes": 100_000 if status == 413 else 2_000_000}
         assert words in refused(post(client(means, **limits), body), status)
     assert means.batches == []
     assert all(record.exc_info is None for record in caplog.records)
@@ -247,6 +265,100 @@ def test_damaged_requests_are_answered_or_refused(means: Means) -> None:
             response = post(to, bytes(damaged), kind)
             if response.status_code != 200:
                 refused(response, 400)
+
+
+@pytest.mark.parametrize("name", ["commas", "lists", "rows", "digits", "spaces", "numbers", "keys", "quotes"])
+def test_a_long_body_takes_no_longer_than_its_bytes(name: str) -> None:
+    bodies = {
+        "commas": b'{"inputs": [' + b"," * 200_000 + b"]}",
+        "lists": b'{"inputs": [' + b"[1]," * 50_000 + b"[1]]}",
+        "rows": b'{"inputs": [[[[' + b"1," * 100_000 + b"1]]]]}",
+        "digits": b'{"inputs": [[[[' + b"1" * 200_000 + b"]]]]}",
+        "spaces": b'{"inputs": [[[[' + b" " * 200_000 + b"1]]]]}",
+        "numbers": b'{"inputs": [[[[' + b"1 " * 100_000 + b"1]]]]}",
+        "keys": b"{" + b'"k":' * 50_000 + b"}",
+        "quotes": b'{"inputs": ["' + b'\\"' * 100_000 + b'"]}',
+    }
+
+    def steps(body: bytes) -> int:
+        """Lines of Python that are run, none of which goes through a body twice."""
+        seen = 0
+
+        def count(frame: Any, event: str, arg: Any) -> Any:
+            nonlocal seen
+            seen += event == "line"
+            return count
+
+        sys.settrace(count)
+        try:
+            with pytest.raises(Refused):
+                images_in_json(body, GREY, Limits())
+        finally:
+            sys.settrace(None)
+        return seen
+
+    assert steps(bodies[name]) < 200
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n%b\r\n'
+
+
+@pytest.mark.parametrize("cut", [1, 2, 4, 5, 6, 20, 60, 90])
+def test_a_form_that_breaks_off_is_not_answered_in_part(means: Means, cut: int) -> None:
+    body = PART % file(IMAGES[0]) + PART % file(IMAGES[1]) + b"--b--"
+    kind = "multipart/form-data; boundary=b"
+    assert len(answered(post(client(means), body, kind))) == 2
+    means.batches.clear()
+    refused(post(client(means), body[:-cut], kind), 400)
+    assert means.batches == []
+
+
+def test_two_fields_of_files_are_answered_in_their_order(means: Means) -> None:
+    files = [("one", ("a.png", file(IMAGES[1]))), ("other", ("b.png", file(IMAGES[0])))]
+    found = answered(client(means).post("/invocations", files=files))
+    assert found == [float(IMAGES[1].mean()), float(IMAGES[0].mean())]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip"])
+def test_packed_content_is_refused_whatever_it_is(means: Means, encoding: str) -> None:
+    for body in (inputs(IMAGES.tolist()), gzip.compress(inputs(IMAGES.tolist()))):
+        headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+        response = client(means).post("/invocations", content=body, headers=headers)
+        assert "send it unpacked" in refused(response, 415)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_a_picture_is_decoded_as_the_training_images_were(means: Means, mode: str) -> None:
+    colours = np.random.default_rng(1).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    stream, kind = BytesIO(), "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
+    Image.fromarray(colours).convert(mode).save(stream, kind)
+    seen: list[np.ndarray] = []
+
+    def sees(images: np.ndarray) -> Sequence[Mapping[str, Any]]:
+        seen.append(images)
+        return [{"probability": 0.0} for _ in images]
+
+    answered(post(client(sees, Takes(4, 4, 3)), stream.getvalue(), f"image/{kind.lower()}"))
+    ((decoded,),) = seen
+    assert np.array_equal(decoded, np.array(Image.open(stream).convert("RGB")))
+
+
+@pytest.mark.parametrize("noted", range(1, 9))
+def test_an_orientation_is_treated_as_in_training(noted: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = noted
+    stream = BytesIO()
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (4, 8, 3), dtype=np.uint8)).save(stream, "PNG", exif=exif)
+    seen: list[np.ndarray] = []
+
+    def sees(images: np.ndarray) -> Sequence[Mapping[str, Any]]:
+        seen.extend(images)
+        return [{"probability": 0.0} for _ in images]
+
+    answered(post(client(sees, Takes(4, 8, 3)), stream.getvalue(), "image/png"))
+    shown = np.array(ImageOps.exif_transpose(Image.open(stream)))
+    answered(post(client(sees, Takes(*shown.shape[:2], 3, exif="apply")), stream.getvalue(), "image/png"))
+    assert np.array_equal(seen[0], np.array(Image.open(stream))) and np.array_equal(seen[1], shown)
 
 
 def test_forms_of_too_many_files_or_of_something_else(means: Means) -> None:
