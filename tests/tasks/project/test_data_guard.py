@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from benchmarks.digits import write_digits
 from seam.configs.data import DataConfig
 from seam.errors import DataError
-from benchmarks.digits import write_digits
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.params import Params
 from tasks.project.stage import StageContext
