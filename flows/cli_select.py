@@ -50,7 +50,7 @@ def select(
 ) -> None:
     """Rank trained networks for a problem before anything is trained: estimates, cost, licence, inherited defects.
 
-    `seam select best --candidates weights,torchvision:squeezenet1_1 --for digit-0` writes `selections`
+    `seam select best --candidates weights,torchvision:squeezenet1_1 --for shirt` writes `selections`
     in params.yaml and runs it; without options what stands there is run. Stop it any time: the next
     run continues.
     """

@@ -93,7 +93,7 @@ def _forget(document: Any, before: Mapping[str, Any], given: Collection[str]) ->
             continue
 
         def is_other(key: str, name: str = name, section: Mapping[str, Any] = section) -> bool:
-            return section.get(key) != before.get(f"{name}.{key}", section.get(key))
+            return bool(section.get(key) != before.get(f"{name}.{key}", section.get(key)))
 
         if name == "prepare_source" and is_other("architecture") and f"{name}.checkpoint" not in given:
             section["checkpoint"] = None
