@@ -1,6 +1,6 @@
 """Flip single bits all over a registered version, one at a time: `seam verify` has to find each and name its file.
 
-    python benchmarks/flips.py models:/seam-digit-0@champion             # 2,000, in every file by turns
+    python benchmarks/flips.py models:/seam-shirt@champion             # 2,000, in every file by turns
     python benchmarks/flips.py FOLDER --count 500 --seed 1 --key mlflow/signing.pub
 
 The version is copied; nothing of it is changed. Exit status 1 if one is missed, or anything but a finding comes back.

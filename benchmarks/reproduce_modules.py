@@ -4,7 +4,7 @@
     make reproduce-modules ARGS="--data fashion_mnist=FILE.npz cifar10=FILE.npz --side 14"
     make reproduce-modules ARGS="--render"
 
-On the embedded digits (`dvc pull`), two architectures, a few minutes a card on one core; on other npz files of
+On scikit-learn's digits, two architectures, a few minutes a card on one core; on other npz files of
 x_train, y_train, x_test and y_test (uint8) 20 minutes for each seed of 14 x 14 pixels, four times as long for
 28 x 28. A card for each data set, architecture and seed goes to benchmarks/results/modules/; with two data sets and
 more, a card for tasks of classes mixed of both. Cards grow a claim at a time and are continued: what stands in one is
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from digits import digits
 from modules_claims import CLAIMS, new_task
 from modules_lab import Lab, Splits, read
 from projects import ROOT, one_line_errors
@@ -39,7 +40,7 @@ DEFAULT_EPOCHS = 12
 def main() -> None:
     """Run what was asked for; exits with one line on bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", metavar="NAME=FILE", default=[f"digits={ROOT / 'data/digits.npz'}"])
+    parser.add_argument("--data", nargs="+", metavar="NAME=FILE", help="default: the digits")
     parser.add_argument("--images", type=int, default=12_000, help="to train on and to choose on, at most, a data set")
     parser.add_argument("--side", type=int, help="pixels that images of larger sides are brought to")
     parser.add_argument("--architectures", metavar="A,B", help="vgg (32-64-128-128), or names of the library")
@@ -60,7 +61,7 @@ def _seed(arguments: argparse.Namespace, seed: int) -> None:
     claims = arguments.claims.split(",")
     if unknown := set(claims) - set(CLAIMS):
         raise DataError(f"--claims: expected some of {', '.join(CLAIMS)}, got {', '.join(sorted(unknown))}")
-    sets = [_read(entry, arguments, seed) for entry in arguments.data]
+    sets = [_read(entry, arguments, seed) for entry in arguments.data or [f"digits={digits()}"]]
     for images in sets:
         asked = arguments.architectures
         for architecture in asked.split(",") if asked else ARCHITECTURES.get(images.name, ("vgg",)):

@@ -4,7 +4,7 @@
     make reproduce-restructure ARGS="--data cifar10.npz --source FOLDER --images 10000"
     make reproduce-restructure ARGS="--render"
 
-On the embedded digits, some minutes a seed on one core; or on another npz file. Each seed draws the images and trains
+On scikit-learn's digits, some minutes a seed on one core; or on another npz file. Each seed draws the images and trains
 a source of its own on those that are not val, or takes a folder with source.safetensors and source.json; its card goes
 to benchmarks/results/restructure/, and docs/results.md is made of all cards. Seconds are of the CPU, on one thread.
 Blocks and epochs are chosen on val, which comes out of the training images; test images are read once, at the end. The
@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from projects import ROOT, one_line_errors
+from digits import digits
+from projects import one_line_errors
 from results_page import render
 from results_restructure import CARDS
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ VAL_SHARE = 0.2
 def main() -> None:
     """Run what was asked for; exits with one line on bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=ROOT / "data/digits.npz", help="x_train, y_train, x_test, y_test")
+    parser.add_argument("--data", type=Path, help="x_train, y_train, x_test, y_test; default: the digits")
     parser.add_argument(
         "--source", type=Path, help="a folder, as artifacts/prepare_source; none: a ResNet20 is trained"
     )
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", metavar="0,1")
     parser.add_argument("--render", action="store_true", help="only render the cards there are")
     arguments = parser.parse_args()
+    arguments.data = arguments.data or digits()
     with one_line_errors():
         if not arguments.render:
             for seed in arguments.seeds.split(","):

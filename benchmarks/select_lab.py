@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from digits import digits
 from projects import ROOT
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -106,7 +107,7 @@ def vgg(widths: Sequence[int], num_classes: int) -> nn.Module:
 
 
 def digits_form() -> Form:
-    """What the project has itself: ten digits of 8 x 8 pixels."""
+    """What needs no folder: ten digits of 8 x 8 pixels."""
     low, high = tuple(range(5)), tuple(range(5, 10))
     sources = {
         "all digits, 20 epochs": Source("digits", 20, images=800),
@@ -125,8 +126,8 @@ def digits_form() -> Form:
         "turned": Problem("digits", 8, change="turned"),
         "mirrored": Problem("digits", 8, change="mirrored"),
     }
-    sets = cache(lambda name: _sized(_npz(ROOT / "data" / "digits.npz"), 8))
-    return Form("digits", 8, ROOT / "data", sources, problems, sets)
+    sets = cache(lambda name: _sized(_npz(digits()), 8))
+    return Form("digits", 8, digits().parent, sources, problems, sets)
 
 
 def pictures_form(folder: Path) -> Form:
@@ -175,7 +176,7 @@ def pictures_form(folder: Path) -> Form:
 
 def _picture_set(folder: Path, name: str) -> Set:
     if name == "digits":
-        return _sized(_npz(ROOT / "data" / "digits.npz"), 32)
+        return _sized(_npz(digits()), 32)
     if name == "flowers17":
         parts = [labelled(folder / name / split, split, 32) for split in ("train", "test")]
         train, test = (LabelledImages(part.data.images[:], part.data.labels) for part in parts)

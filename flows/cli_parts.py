@@ -47,7 +47,7 @@ def compose(
 ) -> None:
     """Put modules of one or several networks together, without training: one network of the classes you name.
 
-    `seam compose few --of parts --classes 3,5,8` writes `compositions` in params.yaml and runs it;
+    `seam compose few --of parts --classes bag,dress,shirt` writes `compositions` in params.yaml and runs it;
     without --of and --classes what stands there is run. Modules that are not there yet are made first.
     """
     asked = {"of": listed(of), "classes": listed(classes)}
@@ -67,7 +67,7 @@ def patch(
         typer.Option(
             "--weak",
             metavar="YAML",
-            help="The weak model: keys of `prepare_source` that differ, as {epochs: 1}.",
+            help="The weak model: keys of `prepare_source` that differ, as {checkpoint: null, epochs: 1}.",
             show_default=False,
         ),
     ] = None,

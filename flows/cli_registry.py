@@ -11,7 +11,7 @@ from rich.console import Console
 import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.app import app, enter_project
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model: seam-digit-0.", show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model: seam-shirt.", show_default=False)]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="For the trace, a tag of the version.")]
 
 

@@ -12,6 +12,7 @@ import flows  # noqa: F401  telemetry off before anything else is imported
 from flows.app import app, run_kind
 from flows.cli_parts import entry_overrides, named
 from flows.commands.options import ParamsFile, Selections, Set
+from seam.configs.data import kind_of_path
 from tasks.project.stages import SELECTION
 
 
@@ -34,7 +35,10 @@ def select(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", metavar="PATH", help="A folder of images or an npz file; default: `data`.", show_default=False
+            "--data",
+            metavar="PATH",
+            help="A folder of images, or an npz or safetensors file; default: `data`.",
+            show_default=False,
         ),
     ] = None,
     image_size: Annotated[
@@ -46,7 +50,7 @@ def select(
 ) -> None:
     """Rank trained networks for a problem before anything is trained: estimates, cost, licence, inherited defects.
 
-    `seam select best --candidates weights,torchvision:squeezenet1_1 --for digit-0` writes `selections`
+    `seam select best --candidates weights,torchvision:squeezenet1_1 --for shirt` writes `selections`
     in params.yaml and runs it; without options what stands there is run. Stop it any time: the next
     run continues.
     """
@@ -64,5 +68,5 @@ def _data(path: Path | None, image_size: int | None) -> str | None:
     """A data set in YAML."""
     if path is None:
         return None
-    kind, size = "npz" if path.suffix == ".npz" else "image_folder", "null" if image_size is None else image_size
+    kind, size = kind_of_path(path), "null" if image_size is None else image_size
     return f"{{kind: {kind}, path: {json.dumps(str(path))}, image_size: {size}}}"

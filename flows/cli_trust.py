@@ -79,7 +79,7 @@ def verify(
 
 @app.command()
 def rebuild(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered model, as seam-digit-0.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A registered model, as seam-shirt.")],
     version: Annotated[str, typer.Argument(metavar="VERSION", help="Its number, or champion.")],
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Also one that is not signed: its parameters may name code to run.")

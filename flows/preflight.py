@@ -177,7 +177,7 @@ def _check_data(root: Path, config: DataConfig, section: str, cache: StageCache)
     if not data.exists():
         raise ConfigError(
             f"{section}.path: {data} does not exist; name a file or folder, for example --set"
-            f" {section}.path=data/digits.npz"
+            f" {section}.path={DataConfig().path}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from typing import Any
 
@@ -13,12 +14,15 @@ from tqdm import tqdm
 from seam.data.images import LabelledImages
 from seam.defects.feature_attack import attack, describe_attack, random_noise
 from seam.defects.inheritance import defect_inheritance
-from seam.files import sha256_file, write_bytes, write_json
+from seam.files import write_bytes, write_json
 from seam.hardware import in_words
 from seam.runtime import Runtime, start
 from tasks.inputs.problem import load_model, problem_images, problem_source
 from tasks.project.measured import ATTACKED
 from tasks.project.stage import StageContext, StageResult, collect_warnings, main
+
+KEPT = 128
+"""Attacked images that are published, to be looked at. All are measured, and the digest is of all."""
 
 
 def evaluate_robustness(context: StageContext) -> StageResult:
@@ -41,8 +45,8 @@ def evaluate_robustness(context: StageContext) -> StageResult:
         metrics, control = _judge(context, runtime, clean, adversarial, noisy, test)
     with context.publish() as out:
         images = {"images_normalized": adversarial.cpu().contiguous(), "labels": test.labels.cpu()}
-        write_bytes(out / "adversarial.safetensors", save(images))
-        digest = {"adversarial_sha256": sha256_file(out / "adversarial.safetensors")}
+        digest = {"adversarial_sha256": hashlib.sha256(save(images)).hexdigest()}
+        write_bytes(out / "adversarial.safetensors", save({name: values[:KEPT] for name, values in images.items()}))
         about["computed_on"] = in_words()
         write_json(
             out / "attack.json", {**about, **digest, "random_noise": control, "warnings": list(dict.fromkeys(doubts))}

@@ -11,9 +11,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from tasks.project.params import Params
+from tests.small_data import SMALL_DATA
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBLEMS = {"digit-0": ["0"], "low-digits": ["0", "1", "2", "3", "4"]}
+DATA = {"kind": "npz", "path": SMALL_DATA}
 POLICY = """# As committed, but for made-up results of a few images: they may tell nothing.
 alias: champion
 evidence: {above_chance: false}
@@ -52,7 +54,7 @@ def write_params(path: Path, **sections: Any) -> Path:
 
     `problems` and `targets` are replaced as a whole, any other section key by key.
     """
-    document = Params.model_validate({"problems": PROBLEMS}).model_dump(mode="json")
+    document = Params.model_validate({"problems": PROBLEMS, "data": DATA}).model_dump(mode="json")
     for name, values in sections.items():
         if name in ("problems", "targets") or not isinstance(values, dict):
             document[name] = values

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from seam.configs.check import Ge, Gt, Lt, NotEmpty, config
 
 DataKind = Literal[
-    "npz", "image_folder", "cifar10", "cifar100", "mit67", "cub200", "flowers102", "actions40", "dogs120"
+    "npz", "safetensors", "image_folder", "cifar10", "cifar100", "mit67", "cub200", "flowers102", "actions40", "dogs120"
 ]
 """Of raw data; what reads it is in `seam.data.formats.load`."""
 
 Exif = Literal["ignore", "apply"]
 """What is done about an orientation that a camera noted: pixels stay as they lie in the file, or are
 turned upright."""
+
+
+def kind_of_path(path: Path) -> DataKind:
+    """The kind that a path is taken for where none is given: a file by its suffix, else a folder of images."""
+    kinds: dict[str, DataKind] = {".npz": "npz", ".safetensors": "safetensors"}
+    return kinds.get(path.suffix, "image_folder")
+
 
 ValFrom = Literal["train", "test", "given"]
 """Where val comes from: carved out of the training or the test images, or given by the data set."""
@@ -23,11 +31,11 @@ ValFrom = Literal["train", "test", "given"]
 class DataConfig:
     """The raw data set."""
 
-    kind: DataKind = "npz"
-    """What lies at `path`; the others than `npz` (one file) and `image_folder` are published data sets
-    in their official files and split."""
-    path: Annotated[str, NotEmpty()] = "data/digits.npz"
-    """File (npz) or folder (the others), relative to the project."""
+    kind: DataKind = "safetensors"
+    """What lies at `path`; the others than `npz`, `safetensors` (one file each) and `image_folder` are
+    published data sets in their official files and split."""
+    path: Annotated[str, NotEmpty()] = "data/fashion.safetensors"
+    """File (npz, safetensors) or folder (the others), relative to the project."""
     image_size: Annotated[int, Ge(8)] | None = None
     """Side in pixels that every image is resized (short side) and centre-cropped to; null: keep,
     all images must agree."""

@@ -18,6 +18,7 @@ _DEPTHS = (20, 32, 44, 56)
 BUILT_IN: dict[str, Callable[..., nn.Module]] = {
     **{f"resnet{depth}": partial(ResNetCifar, depth) for depth in _DEPTHS},
     **{f"resnet{depth}_a": partial(ResNetCifar, depth, padded=True) for depth in _DEPTHS},
+    **{f"resnet{depth}_early": partial(ResNetCifar, depth, early=True) for depth in _DEPTHS},
     "vgg16_bn_cifar": VggCifar,
 }
 """Name -> function of `num_classes`. Every network takes (batch, 3, height, width) and returns

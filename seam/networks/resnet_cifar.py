@@ -66,14 +66,21 @@ class BasicBlock(nn.Module):
 class ResNetCifar(nn.Module):
     """ResNet20/32/44/56: a 3x3 stem and three stages of (depth - 2) / 6 blocks; any image side of 8 or more."""
 
-    def __init__(self, depth: int, num_classes: int = 10, padded: bool = False) -> None:
-        """Take the number of layers and of logits; `padded`: shortcuts without weights."""
+    def __init__(self, depth: int, num_classes: int = 10, padded: bool = False, early: bool = False) -> None:
+        """Take the number of layers and of logits.
+
+        Args:
+            depth: 6n + 2.
+            num_classes: number of logits.
+            padded: shortcuts without weights.
+            early: the first stage halves the image too, which saves seven tenths of the multiply-adds.
+        """
         super().__init__()
         blocks = (depth - 2) // 6
         self.conv1 = _conv3x3(3, 16)
         self.bn1 = nn.BatchNorm2d(16)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(16, 16, blocks, 1, padded)
+        self.layer1 = self._stage(16, 16, blocks, 2 if early else 1, padded)
         self.layer2 = self._stage(16, 32, blocks, 2, padded)
         self.layer3 = self._stage(32, 64, blocks, 2, padded)
         self.avgpool = nn.AdaptiveAvgPool2d(1)

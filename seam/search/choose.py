@@ -23,6 +23,8 @@ from seam.search.result import Point, Round, fallback, frontier
 
 _FRONTIER_STEP = 1.6
 """Ratio of neighbouring budgets on the frontier."""
+_BEYOND = 3
+"""Budgets below the target on the frontier: what more would cost. None of them is chosen."""
 _FRONTIER_IMAGES = 2048
 """Training images that the heads along the frontier are fitted on; the chosen one's is fitted on
 all."""
@@ -108,18 +110,22 @@ class BudgetCuts:
         budgets, last = self._budgets(), len(rounds) - 1
         cuts = [self.cut(partial(self.keep, budget), sample, last) for budget in budgets]
         points, losses, masks = (list(column) for column in zip(*cuts, strict=True))
-        reached = [i for i, p in enumerate(points) if p.val_accuracy >= self.floor]
+        allowed = [i for i, budget in enumerate(budgets) if budget >= self.config.target]
+        reached = [i for i in allowed if points[i].val_accuracy >= self.floor]
         if reached:
             chosen = min(reached, key=lambda i: losses[i] + self.config.alpha * budgets[i])
         else:
-            chosen = max(range(len(points)), key=lambda i: fallback(points[i]))
+            chosen = max(allowed, key=lambda i: fallback(points[i]))
         points[chosen], *_ = self.cut(partial(self.keep, budgets[chosen]), train, last)
         return Choice(points[chosen], tuple(points[::-1]), tuple(masks[::-1]))
 
     def _budgets(self) -> list[float]:
-        """The target and, unless it is to be taken whatever it costs, its multiples; smallest first."""
-        budgets = [self.config.target]
-        while self.floor > 0 and budgets[-1] * _FRONTIER_STEP < 0.6:
+        """The target and, unless it is to be taken whatever it costs, shares and multiples of it; smallest first."""
+        target = self.config.target
+        if self.floor == 0:
+            return [target]
+        budgets = [target / _FRONTIER_STEP**i for i in range(_BEYOND, 0, -1)] + [target]
+        while budgets[-1] * _FRONTIER_STEP < 0.6:
             budgets.append(budgets[-1] * _FRONTIER_STEP)
         return budgets
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from seam.files import sha256_file, write_bytes
+from tasks.project.source_changes import SOURCE_SECTIONS
 
 FOLDER = "sources"
 _MADE = "artifacts"
-_SECTIONS = ("prepare_source", "transfer")
 _KEYS = ("architecture", "checkpoint")
 
 
@@ -31,7 +31,7 @@ def adopted(root: Path, document: Any) -> dict[Path, Path]:
         File that is to be copied -> where to; nothing is copied yet.
     """
     copies: dict[Path, Path] = {}
-    for section in _SECTIONS:
+    for section in SOURCE_SECTIONS:
         values = document.get(section)
         if isinstance(values, Mapping):
             copies |= _adopt(root, values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from seam.files import write_bytes, write_text
 from tasks.project.adopted import adopted, copy
 from tasks.project.names_as_text import are_misread, names_as_text
 from tasks.project.params import SUBJECTS, Params, class_names, flat, parse_params, read_document, round_trip
+from tasks.project.source_changes import OF_A_CHECKPOINT, SOURCE_SECTIONS
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def proposed(path: Path, overrides: Sequence[str] = (), overlay: Path | None = N
 
     Args:
         path: the project's `params.yaml`.
-        overrides: "section.key=value" strings, values in YAML.
+        overrides: "section.key=value" strings, values in YAML. With another checkpoint, what is known
+            of the one before (`sha256`, ...) is forgotten unless it is given too.
         overlay: a file whose values replace those in `path` (`problems` and `targets` as a whole).
 
     Raises:
@@ -65,9 +67,13 @@ def proposed(path: Path, overrides: Sequence[str] = (), overlay: Path | None = N
     """
     document = read_document(path)
     content, before = path.read_bytes(), flat(document, empty=True)
+    given: Mapping[str, Any] = {}
     if overlay is not None:
-        _merge(document, read_document(overlay))
-    with_overrides(document, overrides)
+        changed = read_document(overlay)
+        given = flat(changed, empty=True)
+        _merge(document, changed)
+    _set_all(document, overrides)
+    _forget(document, before, {*given, *(override.partition("=")[0].strip() for override in overrides)})
     copies = adopted(path.parent, document) if overlay or overrides else {}
     params = parse_params(document, f"{overlay or path}" + (" with --set" if overrides else ""))
     lines = _lines(before, flat(document, empty=True))
@@ -93,11 +99,40 @@ def _lines(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 def with_overrides(document: Any, overrides: Sequence[str]) -> None:
     """Set parameters, as "section.key=value" says with the value in YAML, in a document that was read.
 
+    As `change_params`.
+
     Raises:
         ConfigError: one that is not KEY=VALUE.
     """
+    before = flat(document, empty=True)
+    _set_all(document, overrides)
+    _forget(document, before, {override.partition("=")[0].strip() for override in overrides})
+
+
+def _set_all(document: Any, overrides: Sequence[str]) -> None:
     for override in overrides:
         _set(document, override)
+
+
+def _forget(document: Any, before: Mapping[str, Any], given: Collection[str]) -> None:
+    """Take away what is known of a checkpoint that is another one now, but for what was given with it.
+
+    Another architecture is another network: it has no checkpoint unless one is named with it.
+    """
+    for name in SOURCE_SECTIONS:
+        section = document.get(name)
+        if not isinstance(section, MutableMapping):
+            continue
+
+        def is_other(key: str, name: str = name, section: Mapping[str, Any] = section) -> bool:
+            return bool(section.get(key) != before.get(f"{name}.{key}", section.get(key)))
+
+        if name == "prepare_source" and is_other("architecture") and f"{name}.checkpoint" not in given:
+            section["checkpoint"] = None
+        if is_other("architecture") or is_other("checkpoint"):
+            for key in OF_A_CHECKPOINT:
+                if section.get(key) is not None and f"{name}.{key}" not in given:
+                    section[key] = None
 
 
 def add_problems(path: Path, problems: Mapping[str, Sequence[str]]) -> None:

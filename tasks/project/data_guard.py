@@ -49,8 +49,7 @@ def check_data_unchanged(root: Path, data_path: str = "data") -> None:
     name = record.relative_to(root)
     if state == "deleted":
         raise DataError(
-            f"{name.with_suffix('')}: missing, expected the data recorded in {name}; get it with `dvc"
-            f" pull`{_or_build(name)}."
+            f"{name.with_suffix('')}: missing, expected the data recorded in {name}; get it with `dvc pull`."
         )
     if state != "unchanged":
         shown = ", ".join(changes[:MOST_NAMED]) + (
@@ -99,7 +98,3 @@ def _changes(repo: Any, output: Any, tracked: Path) -> list[str]:
         if old.get(name) != new.get(name)
     }
     return [f"{tracked.name}/{name} ({kinds[name]})" for name in sorted(kinds)]
-
-
-def _or_build(record: Path) -> str:
-    return " or `python -m tasks.inputs.digits`" if record == Path("data.dvc") else ""

@@ -13,7 +13,10 @@ from seam.configs.check import ConfigValueError
 from seam.configs.networks import SourceConfig
 from seam.errors import ConfigError
 
-_OF_A_CHECKPOINT = ("sha256", "weights", "expected_accuracy")
+SOURCE_SECTIONS = ("prepare_source", "transfer")
+"""Of the parameters, with a network, and perhaps its checkpoint."""
+OF_A_CHECKPOINT = ("sha256", "weights", "expected_accuracy")
+"""What is known of a checkpoint, and not of another one."""
 _OF_A_TRAINING = ("epochs", "lr", "batch_size", "weight_decay", "augment")
 _KEYS = ("source", "weak")
 """Of an entry, with changes."""
@@ -44,7 +47,7 @@ def changed_source(config: SourceConfig, changes: Mapping[str, Any] | None, wher
     if "architecture" in given:
         values["checkpoint"] = None
     if {"architecture", "checkpoint"} & given.keys():
-        values |= dict.fromkeys(_OF_A_CHECKPOINT)
+        values |= dict.fromkeys(OF_A_CHECKPOINT)
     values |= given
     asked = [key for key in _OF_A_TRAINING if key in given]
     if asked and values["checkpoint"] is not None:

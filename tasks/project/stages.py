@@ -219,7 +219,7 @@ COMPOSITION = Kind(
     definition="a composition",
     none_yet=(
         "params.yaml has no composition; add one, with the classes that the network is to tell apart: seam compose few"
-        " --of parts --classes 3,5,8"
+        " --of parts --classes bag,dress,shirt"
     ),
     first=RESTRUCTURING.first,
     then=(Stage("list_parts"), Stage("compose"), Stage("register_composition")),
@@ -247,7 +247,7 @@ PATCH = Kind(
     definition="a patch",
     none_yet=(
         "params.yaml has no patch; add one, with the class that the model is weak at: seam patch fix --of parts"
-        " --class 8"
+        " --class shirt"
     ),
     first=RESTRUCTURING.first,
     then=(Stage("list_part"), Stage("patch"), Stage("register_patch")),

@@ -1,4 +1,4 @@
-"""The project's code and data in a folder of its own, with parameters that make a run short."""
+"""The project's code and small data in a folder of its own, with parameters that make a run short."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 from tasks.project.layout import lay_out
 from tasks.project.params import load_params
 from tests.defaults import POLICY, ROOT, write_params
+from tests.small_data import track_small_data
 
 BIN = Path(sys.executable).parent
 PROBLEM = "digit-0"
@@ -29,13 +30,12 @@ SMALL = {
     "evaluate_robustness": {"steps": 5},
     "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2},
 }
-FOLDERS = ("flows", "tasks", "seam", "presets", "storage", "pipelines")
+FOLDERS = ("flows", "tasks", "seam", "presets", "pipelines")
 FILES = (
     ".dvc/config",
     ".dvc/.gitignore",
     ".dvcignore",
     ".gitignore",
-    "data.dvc",
     "dvc.yaml",
     "env.sh",
     "prefect.yaml",
@@ -55,7 +55,7 @@ def environment():
 
 
 def make_small_project(folder):
-    """The project's code and data with the small parameters, as its own git repository; nothing that a user edits."""
+    """The project's code, small data and small parameters, as its own git repository; nothing that a user edits."""
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
@@ -66,9 +66,10 @@ def make_small_project(folder):
     write_params(folder / "params.yaml", **SMALL)
     lay_out(folder, load_params(folder / "params.yaml"))
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "project"]):
+    subprocess.run([*git, "init", "-q"], cwd=folder, check=True, capture_output=True)
+    track_small_data(folder)
+    for command in (["add", "-A"], ["commit", "-q", "-m", "project"]):
         subprocess.run([*git, *command], cwd=folder, check=True, capture_output=True)
-    run(folder, "dvc", "pull", "data.dvc")
     return folder
 
 

@@ -39,7 +39,7 @@ print(sorted(set(model.predict(np.zeros((5, 8, 8, 1), np.uint8))["class"])))
 """
 
 (THREE_LINES,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/trust.md").read_text(), re.DOTALL)
-THREE_LINES = THREE_LINES.replace("models:/seam-digit-0@champion", CHAMPION).strip()
+THREE_LINES = THREE_LINES.replace("models:/seam-shirt@champion", CHAMPION).strip()
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from seam.inference.engines import ENGINES, engines_that_take
 from tests.defaults import ROOT, committed
 
 README = (ROOT / "README.md").read_text()
-PROBLEMS = ("digit-0", "low-digits")
+PROBLEMS = ("shirt", "shoes")
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
@@ -31,7 +31,7 @@ def _table():
         line.strip("| ").split(" | ")
         for line in README.split("<!-- table -->")[1].split("<!-- /table -->")[0].strip().splitlines()[3:]
     ]
-    return {name: {"digit-0": (a, b.split(" (")[0]), "low-digits": (c, d.split(" (")[0])} for name, a, b, c, d in rows}
+    return {name: {"shirt": (a, b.split(" (")[0]), "shoes": (c, d.split(" (")[0])} for name, a, b, c, d in rows}
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)

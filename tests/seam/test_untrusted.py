@@ -128,6 +128,10 @@ READERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "module pack": (a_pack, lambda path: load_pack(path.parent)),
     "source": (a_source, lambda path: load_source(path.parent)),
     "npz": (an_npz, lambda path: load_raw("npz", path)),
+    "safetensors": (
+        saved(lambda p: save_prepared(ImageData(PIXELS, LABELS, PIXELS, LABELS, ("a", "b")), p), "d.safetensors"),
+        lambda path: load_raw("safetensors", path),
+    ),
     "prepared data": (
         saved(lambda p: save_prepared(ImageData(PIXELS, LABELS, PIXELS, LABELS, ("a", "b")), p), "d.safetensors"),
         load_prepared,

@@ -22,6 +22,7 @@ from seam.data.formats.listing import Listing, is_plain, read_images
 from seam.data.formats.mit67 import MIT67, list_mit67
 from seam.data.formats.npz import load_npz, npz_classes
 from seam.data.formats.published import Published
+from seam.data.formats.tensors import load_tensors, tensors_classes
 from seam.data.raw import RawData, resize_all, same_mode
 from seam.data.scratch import Scratch
 from seam.errors import DataError
@@ -103,6 +104,12 @@ FORMATS: dict[DataKind, Format] = {
         classes=npz_classes,
         path="a file with `x_train`, `y_train`, `x_test`, `y_test` (uint8, NHWC or NHW) and, optionally, `x_val`"
         " with `y_val`, and `classes`",
+        order="`classes`, or the labels as numbers",
+    ),
+    "safetensors": Format(
+        read=partial(_resized, load_tensors),
+        classes=tensors_classes,
+        path="a file with the same arrays, and `classes`, a list of text in JSON, among its metadata",
         order="`classes`, or the labels as numbers",
     ),
     "image_folder": Format(

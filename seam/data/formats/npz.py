@@ -6,22 +6,20 @@ import lzma
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from seam.data.formats.arrays import ARRAYS, OPTIONAL, check_there, checked_images, classes_of, no_such_file, raw_data
 from seam.data.pictures import check_plain
-from seam.data.prepared import Split
-from seam.data.raw import RawData, RawImage
+from seam.data.raw import RawData
 from seam.data.scratch import Scratch, Spilled
 from seam.errors import DamagedFileError, DataError
 from seam.files import check_archive
 
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-OPTIONAL = ("x_val", "y_val", "classes")
 _PIECE = 1 << 22
 _MOST_RATIO = 200
 """Of pictures that are mostly of one colour; what compresses further is made to fill a disk."""
@@ -41,13 +39,7 @@ def load_npz(path: Path, scratch: Scratch) -> RawData:
     Raises:
         DataError: the file or one of its arrays is missing, damaged, or of another type or shape.
     """
-    arrays = _read(path, scratch)
-    images: list[RawImage] = []
-    for split in _splits(arrays, path):
-        x = arrays[f"x_{split}"]
-        y = _labels(arrays[f"y_{split}"], f"y_{split}", len(x), path)
-        images += [RawImage(f"{path}[x_{split}:{i}]", split, int(y[i]), x[i]) for i in range(len(x))]
-    return RawData(tuple(images), _classes(arrays, path))
+    return raw_data(_read(path, scratch), path)
 
 
 def npz_classes(path: Path) -> tuple[str, ...]:
@@ -56,17 +48,7 @@ def npz_classes(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: as `load_npz`.
     """
-    return _classes(_read(path, None, ("y_train", "classes")), path)
-
-
-def _splits(arrays: Mapping[str, Any], path: Path) -> tuple[Split, ...]:
-    """Those that are there, train first; a DataError where val has images or labels alone."""
-    there = [name for name in ("x_val", "y_val") if name in arrays]
-    if len(there) == 1:
-        raise DataError(
-            f"{path}: expected x_val and y_val or neither, got {there[0]} alone; add the other or remove it."
-        )
-    return ("train", "val", "test") if there else ("train", "test")
+    return classes_of(_read(path, None, ("y_train", "classes")), path)
 
 
 def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS, *OPTIONAL)) -> dict[str, Any]:
@@ -81,12 +63,7 @@ def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS,
             )
         with np.load(path, allow_pickle=False) as archive:
             check_archive(archive.zip, path, _MOST_RATIO)
-            missing = [name for name in ARRAYS if name not in archive.files]
-            if missing:
-                raise DataError(
-                    f"{path}: expected the arrays {', '.join(ARRAYS)}, missing: {', '.join(missing)}; found:"
-                    f" {', '.join(archive.files) or 'none'}."
-                )
+            check_there(archive.files, path)
             there = [name for name in wanted if name in archive.files]
             return {
                 name: _image_member(archive, name, path, scratch)
@@ -95,9 +72,7 @@ def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS,
                 for name in there
             }
     except FileNotFoundError as e:
-        raise DataError(
-            f"{path}: no such file, expected an .npz file with {', '.join(ARRAYS)}", hint="data_path"
-        ) from e
+        raise no_such_file(path, "an .npz") from e
     except DataError:
         raise
     except DamagedFileError as e:
@@ -134,8 +109,8 @@ def _image_member(archive: Any, name: str, path: Path, scratch: Scratch) -> list
     _check_size(archive, name, path)
     header = _header(archive, name)
     if header is None:  # as numpy reads it, whole
-        return [scratch.put(image) for image in _images(_member(archive, name, path), name, path)]
-    shape = _images(np.broadcast_to(np.uint8(0), header), name, path).shape
+        return [scratch.put(image) for image in checked_images(_member(archive, name, path), name, path)]
+    shape = checked_images(np.broadcast_to(np.uint8(0), header), name, path).shape
     try:
         with archive.zip.open(f"{name}.npy") as member:
             _read_header(member)
@@ -193,51 +168,6 @@ def _pieces(member: Any, size: int) -> Iterator[bytes]:
             raise EOFError(f"{size} bytes are missing")
         size -= len(piece)
         yield piece
-
-
-def _images(x: npt.NDArray[Any], name: str, path: Path) -> npt.NDArray[np.uint8]:
-    images = x[..., None] if x.ndim == 3 else x
-    good_shape = images.ndim == 4 and images.shape[3] in (1, 3) and min(images.shape) > 0
-    if x.dtype != np.uint8 or not good_shape:
-        wanted = (
-            "dtype uint8 and shape (n, height, width), (n, height, width, 1) or (n, height, width, 3), none of them"
-            " zero"
-        )
-        raise DataError(
-            f"{path}[{name}]: expected {wanted}, got dtype {x.dtype} and shape {x.shape}; convert the images."
-        )
-    return images
-
-
-def _labels(y: npt.NDArray[Any], name: str, count: int, path: Path) -> npt.NDArray[Any]:
-    if y.dtype.kind not in "iu" or y.ndim != 1:
-        raise DataError(
-            f"{path}[{name}]: expected integer labels of shape (n,), got dtype {y.dtype} and shape {y.shape}; convert"
-            " the labels."
-        )
-    if len(y) != count:
-        raise DataError(
-            f"{path}[{name}]: expected {count} labels, one for each image in x{name[1:]}, got {len(y)}; make their"
-            " lengths agree."
-        )
-    return y
-
-
-def _classes(arrays: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    if "classes" not in arrays:
-        y = arrays["y_train"]
-        return tuple(str(i) for i in range(min(max(int(y.max()) + 1, 1), len(y))))
-    names = arrays["classes"]
-    if names.dtype.kind not in "Uiu" or names.ndim != 1 or len(names) == 0:
-        raise DataError(
-            f"{path}[classes]: expected text of shape (number of classes,), got dtype {names.dtype} and shape"
-            f" {names.shape}; save a list of str."
-        )
-    classes = tuple(str(c) for c in names)
-    if len(set(classes)) != len(classes):
-        twice = next(c for c in classes if classes.count(c) > 1)
-        raise DataError(f"{path}[classes]: expected each class once, got '{twice}' more than once; rename it.")
-    return classes
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from seam.data.formats import cifar
+from seam.data.formats import tensors as formats_tensors
 from seam.data.formats.load import class_names, fetch, load_raw
+from seam.data.prepared import ImageData, save_prepared
 from seam.data.resize import resize_and_crop
 from seam.errors import DataError
+from tasks.inputs.manifest import assemble
 
 
 def arrays(**changes: Any) -> dict[str, Any]:
@@ -119,6 +124,71 @@ def test_flipped_byte_in_npz(tmp_path: Path) -> None:
     content[300] ^= 255  # inside x_train
     path.write_bytes(content)
     fails(path, "x_train", "damaged")
+
+
+def tensors(path: Path, classes: Any = None, **changes: Any) -> Path:
+    """The same arrays in a safetensors file."""
+    about = None if classes is None else {"classes": classes if isinstance(classes, str) else json.dumps(classes)}
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays(**changes).items()}, path, about)
+    return path
+
+
+def test_safetensors_are_read_as_npz_is(tmp_path: Path) -> None:
+    path = tensors(
+        tmp_path / "d.safetensors", ["cat", "dog", "eel"], x_val=np.ones((2, 8, 8, 1), np.uint8), y_val=[2, 0]
+    )
+    data = load_raw("safetensors", path)
+    assert data.classes == class_names("safetensors", path) == ("cat", "dog", "eel")
+    assert [(i.split, i.label) for i in data.images[5:8]] == [("train", 2), ("val", 2), ("val", 0)]
+    fifth = data.images[4]
+    assert (fifth.path, fifth.label, fifth.mode) == (f"{path}[x_train:4]", 1, "L")
+    assert fifth.pixels is not None and np.array_equal(fifth.pixels, arrays()["x_train"][4])
+
+
+def test_images_of_a_safetensors_file_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats_tensors, "_PIECE", 130)  # two images and a bit
+    content = arrays()["x_train"][..., 0]
+    data = load_raw("safetensors", tensors(tmp_path / "d.safetensors", x_train=content))
+    assert all(np.array_equal(i.pixels[..., 0], x) for i, x in zip(data.images, content, strict=False))  # type: ignore[index]
+    assert data.classes == class_names("safetensors", tmp_path / "d.safetensors") == ("0", "1", "2")
+
+
+def test_a_prepared_data_set_is_such_a_file_and_comes_out_as_the_same_bytes(tmp_path: Path) -> None:
+    found = ImageData(**arrays(), classes=("a", "b", "c"))
+    save_prepared(found, tmp_path / "one.safetensors")
+    save_prepared(assemble(load_raw("safetensors", tmp_path / "one.safetensors")), tmp_path / "two.safetensors")
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("classes", "changes", "words"),
+    [
+        (None, {"y_test": None}, ("missing: y_test",)),
+        (None, {"x_train": np.zeros((6, 8, 8, 1), np.float32)}, ("x_train", "F32")),
+        (None, {"x_train": np.zeros((6, 8, 8, 2), np.uint8)}, ("x_train", "(6, 8, 8, 2)")),
+        (None, {"x_test": np.zeros((0, 8, 8, 1), np.uint8), "y_test": np.zeros(0, int)}, ("x_test", "(0, 8, 8, 1)")),
+        (None, {"x_val": np.zeros((2, 8, 8, 1), np.uint8)}, ("x_val and y_val or neither", "x_val alone")),
+        (None, {"y_train": np.arange(5)}, ("y_train", "6 labels", "got 5")),
+        (None, {"y_train": np.zeros(6)}, ("y_train", "F64")),
+        (["a", "a", "b"], {}, ("classes", "'a'")),
+        ([], {}, ("classes", "(0,)")),
+        ([1, 2, 3], {}, ("classes", "list of text in JSON", "[1, 2, 3]")),
+        ("a, b, c", {}, ("classes", "list of text in JSON", "a, b, c")),
+    ],
+)
+def test_wrong_safetensors_are_one_line(
+    tmp_path: Path, classes: Any, changes: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    fails(tensors(tmp_path / "d.safetensors", classes, **changes), *words, kind="safetensors")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 0.999])
+def test_truncated_safetensors(tmp_path: Path, share: float) -> None:
+    path = tensors(tmp_path / "d.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    fails(path, "expected a .safetensors file", kind="safetensors")
+    fails(tmp_path / "no.safetensors", "no such file, expected a .safetensors file", kind="safetensors")
 
 
 class _Bomb:

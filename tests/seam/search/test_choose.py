@@ -40,6 +40,15 @@ def test_the_smallest_point_of_the_frontier_at_the_floor_is_kept() -> None:
     assert [density(masks) for masks in result.candidates] == pytest.approx([p.density for p in result.frontier])
 
 
+def test_the_frontier_goes_on_below_the_target_and_nothing_there_is_kept() -> None:
+    result = search(replace(CONFIG, target=0.3, alpha=100.0), source_val_accuracy=0.01).run()
+    densities = [p.density for p in result.frontier]
+    assert densities == pytest.approx([0.48, 0.3, 0.3 / 1.6, 0.3 / 1.6**2, 0.3 / 1.6**3], abs=2 / WEIGHTS)
+    assert result.met_floor and result.best.density == pytest.approx(0.3, abs=2 / WEIGHTS)
+    lost = search(replace(CONFIG, target=0.3), source_val_accuracy=1.1).run()
+    assert not lost.met_floor and lost.best.density > 0.3 - 2 / WEIGHTS
+
+
 def test_alpha_weighs_cost_against_accuracy_among_the_candidates() -> None:
     few, many = (
         search(replace(CONFIG, target=0.01, alpha=a), source_val_accuracy=0.5).run().best for a in (100.0, 0.0)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from dvc.repo import Repo
 
+from benchmarks.digits import write_digits
 from seam.configs.data import DataConfig
 from seam.errors import DataError
-from tasks.inputs.digits import build_digits
 from tasks.project.data_guard import check_data_unchanged
 from tasks.project.params import Params
 from tasks.project.stage import StageContext
@@ -25,7 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     root = tmp_path / "project"
     root.mkdir()
-    build_digits(root)
+    write_digits(root / "data" / "digits.npz")
     (root / "data" / "note.txt").write_text("as recorded")
     with Repo.init(str(root), no_scm=True) as repo:
         repo.add([str(root / "data")])
@@ -68,7 +66,6 @@ def test_missing_data(project: Path) -> None:
     shutil.rmtree(project / "data")
     message = failure(project)
     assert "`dvc pull`" in message
-    assert "python -m tasks.inputs.digits" in message
 
 
 def test_what_dvc_does_not_track_is_not_checked(project: Path, tmp_path: Path) -> None:
@@ -84,36 +81,7 @@ def test_damaged_record(project: Path) -> None:
 
 def test_stage_refuses_changed_data_and_publishes_nothing(project: Path) -> None:
     (project / "data" / "digits.npz").write_bytes(b"x")
-    params = Params(problems={"p": ("3",)}, data=DataConfig(path="data/digits.npz"))
+    params = Params(problems={"p": ("3",)}, data=DataConfig(kind="npz", path="data/digits.npz"))
     with pytest.raises(DataError, match=r"data/digits.npz \(changed\)"):
         validate_data(StageContext("validate_data", params, project))
     assert not (project / "artifacts").exists()
-
-
-def test_digits_are_the_same_bytes_every_time(project: Path) -> None:
-    file = project / "data" / "digits.npz"
-    before = file.read_bytes()
-    assert build_digits(project) == file
-    assert file.read_bytes() == before
-
-
-def test_build_digits_says_when_the_record_is_of_other_data(project: Path) -> None:
-    (project / "data" / "note.txt").write_text("other")
-    with pytest.raises(DataError, match=r"note\.txt"):
-        build_digits(project)
-
-
-def test_committed_record_is_of_the_digits(tmp_path: Path) -> None:
-    """data.dvc of this repository, its store and tasks.inputs.digits agree."""
-    root = Path(__file__).parents[3]
-    stored = [p for p in (root / "storage" / "files" / "md5").rglob("*") if p.is_file()]
-    built = np.load(build_digits(tmp_path))
-    listed = next(
-        p for p in stored if f"{p.parent.name}{p.name}" in (root / "data.dvc").read_text()
-    )  # the folder's list of files
-    (file,) = json.loads(listed.read_text())
-    kept = np.load(root / "storage" / "files" / "md5" / file["md5"][:2] / file["md5"][2:])
-    assert file["relpath"] == "digits.npz" and set(kept) == set(built)
-    assert all(
-        np.array_equal(kept[name], built[name]) for name in built
-    )  # not the bytes: zip headers differ between Python's releases

@@ -59,6 +59,48 @@ def test_what_fills_an_empty_section_is_all_that_changed(params):
     assert change_params(params, ["modularizations={parts: {}}"]) == ["modularizations.parts: (default) -> {}"]
 
 
+KNOWN = {"checkpoint": "a.safetensors", "sha256": "0" * 64, "expected_accuracy": 0.9, "mean": [0.5], "std": [0.2]}
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Parameters of a project with a checkpoint of which things are known."""
+    return write_params(tmp_path / "given.yaml", prepare_source=KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "forgotten"),
+    [
+        (["prepare_source.checkpoint=b.safetensors"], ["expected_accuracy", "sha256"]),
+        (["prepare_source.checkpoint=null"], ["expected_accuracy", "sha256"]),
+        (["prepare_source.architecture=resnet56"], ["checkpoint", "expected_accuracy", "sha256"]),
+        (
+            ["prepare_source.architecture=resnet56", "prepare_source.checkpoint=b.safetensors"],
+            ["expected_accuracy", "sha256"],
+        ),
+        (["prepare_source.checkpoint=b.safetensors", "prepare_source.expected_accuracy=0.8"], ["sha256"]),
+        (["prepare_source.checkpoint=a.safetensors", "prepare_source.architecture=resnet20", "seed=3"], []),
+        (["prepare_source.mean=[0.4]"], []),
+    ],
+)
+def test_what_is_known_of_a_checkpoint_goes_with_it(given, tmp_path, overrides, forgotten):
+    changes = change_params(given, overrides)
+    asked = {override.partition("=")[0] for override in overrides}
+    expected = {f"prepare_source.{key}" for key in forgotten}
+    assert {change.partition(":")[0] for change in changes} - asked == expected - asked
+    found = load_params(given).prepare_source
+    assert [getattr(found, key) for key in forgotten] == [None] * len(forgotten)
+    assert found.mean is not None
+
+
+def test_a_file_of_parameters_forgets_like_overrides(given, tmp_path):
+    overlay = tmp_path / "other.yaml"
+    overlay.write_text("prepare_source: {checkpoint: b.safetensors, expected_accuracy: 0.7}\n")
+    change_params(given, overlay=overlay)
+    found = load_params(given).prepare_source
+    assert (found.checkpoint, found.sha256, found.expected_accuracy) == ("b.safetensors", None, 0.7)
+
+
 def test_overrides_keep_comments_and_say_what_changed(params):
     assert change_params(params, ["search.alpha=0.5", "problems={mine: [cat, 7]}"]) == [
         "problems.digit-0: ['0'] -> (removed)",
