@@ -1,6 +1,6 @@
 """Write README's table of the default problems from the results of a run: `artifacts/` of this project.
 
-    python benchmarks/readme_table.py
+python benchmarks/readme_table.py
 """
 
 from __future__ import annotations

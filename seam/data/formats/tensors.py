@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from seam.data.formats.arrays import ARRAYS, OPTIONAL, check_there, checked_shape, classes_of, no_such_file, raw_data
+from seam.data.pictures import check_plain
 from seam.data.raw import RawData
 from seam.data.scratch import Scratch, Spilled
 from seam.errors import DataError
@@ -54,6 +55,7 @@ def tensors_classes(path: Path) -> tuple[str, ...]:
 def _read(path: Path, scratch: Scratch | None) -> dict[str, Any]:
     """The arrays by name; of images, those in `scratch`; without one, what tells the classes."""
     try:
+        check_plain(path)
         with safe_open(path, framework="numpy") as opened:
             there = list(opened.keys())
             check_there(there, path)
