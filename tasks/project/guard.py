@@ -18,7 +18,7 @@ _said: list[str] = []
 
 
 def guard_program() -> None:
-    """Guard this process if it is a program of ours, `seam`, or `python -m flows...` and `tasks...`; not if imported."""
+    """Guard this process if it is a program of ours: `seam`, or `python -m flows...` and `tasks...`."""
     module = sys.orig_argv[sys.orig_argv.index("-m") + 1] if sys.argv[:1] == ["-m"] else ""
     if sys.argv[:1] and (sys.argv[0].rpartition(os.sep)[2] == "seam" or module.partition(".")[0] in ("flows", "tasks")):
         guard()
