@@ -20,7 +20,6 @@ from dvc.dvcfile import load_file
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
 from dvc.repo import Repo, lock_repo
-from dvc.rwlock import rwlock
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.exceptions import StageNotFound
 from dvc.stage.loader import StageLoader
@@ -29,6 +28,7 @@ from dvc.utils.serialize import dumps_yaml, load_path
 from dvc_data.hashfile.hash_info import HashInfo
 
 from flows import dvc_travel
+from flows.dvc_reservations import reservation
 from flows.lock_sections import Locks, LockSections, stage_in
 from seam.errors import CacheError
 from tasks.project.machine import why_not
@@ -192,7 +192,7 @@ class DvcStages:
         command = " ".join(sys.argv)  # as DVC's decorators name us, so that they recognise our own lock
         reads = [dep.fs_path for dep in entry.deps]
         writes = [out.fs_path for out in entry.outs]
-        with clear_errors(entry.addressing), rwlock(self._repo.tmp_dir, self._repo.fs, command, reads, writes, False):
+        with clear_errors(entry.addressing), reservation(self._repo, command, reads, writes):
             yield
 
 

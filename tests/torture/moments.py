@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from random import Random
 
 from tests.torture.job import Job, killed, until_kept
@@ -57,14 +56,15 @@ def undisturbed(job: Job) -> Undisturbed:
 class Chain:
     """Kill, resume, kill, resume until every stage was hit; then to the end, and a look at all that there is."""
 
-    def __init__(self, job: Job, seed: int) -> None:
-        self.job, self.seed = job, seed
+    def __init__(self, job: Job, seed: int, times: int = 1) -> None:
+        """A job, and how often each stage is hit before a run comes to its end."""
+        self.job, self.seed, self.times = job, seed, times
         self.right = undisturbed(job)
         self._records = job.folder / "moments.jsonl"
         self.done = [Moment(**json.loads(line)) for line in self._lines()]
         self.ended = 0
         """Chains that came to their end."""
-        self._hit = {moment.stage for moment in self.done} if self.job.kept() else set[str]()
+        self._hit = Counter(moment.stage for moment in self.done) if self.job.kept() else Counter[str]()
 
     def _lines(self) -> list[str]:
         return self._records.read_text().splitlines() if self._records.is_file() else []
@@ -75,6 +75,7 @@ class Chain:
             moment = self._next()
             if moment is None:
                 self.end()
+                self.job.fresh()
                 continue
             self.done.append(moment)
             with self._records.open("a") as file:
@@ -86,7 +87,7 @@ class Chain:
         number = len(self.done)
         draw = Random(f"{self.seed}:{number}")
         how, share, left = draw.choice(HOW), draw.random(), self.job.left()
-        wanted = next((stage for stage in [BEFORE, *left] if stage not in self._hit), None)
+        wanted = next((stage for stage in [BEFORE, *left] if self._hit[stage] < self.times), None)
         if wanted is None:
             return None
         run = self.job.begin()
@@ -95,25 +96,19 @@ class Chain:
         began, after = time.monotonic(), share * 1.1 * self.right.seconds[wanted]
         while reached and time.monotonic() - began < after and self.job.is_going_on(run):
             time.sleep(0.002)
-        self._hit.add(wanted)
+        self._hit[wanted] += 1
         wrong = killed(self.job, run, how) if reached else f"ended by itself: {self.job.end(run)}: {self.job.said()}"
         wrong = "; ".join(filter(None, [wrong, *self.job.half_made()]))
         return Moment(number, how, wanted, round(time.monotonic() - began, 2), wrong)
 
-    def end(self) -> list[str]:
-        """One run to the end; what is wrong then. The job is fresh afterwards."""
+    def end(self) -> None:
+        """One run to the end, after which nothing may be wrong."""
         status = self.job.finish()
         wrong = [] if status == 0 else [f"the run afterwards: status {status}: {self.job.said()}"]
         wrong += self.job.faults(self.right.digests)
         self.ended += 1
         self._hit.clear()
-        if wrong:
-            with (self.job.folder / "wrong.txt").open("a") as file:
-                file.write(f"chain {self.ended}, after {len(self.done)} moments, seed {self.seed}: {wrong}\n")
-        else:
-            self.job.fresh()
-        assert not wrong, wrong
-        return wrong
+        assert not wrong, f"chain {self.ended}, after {len(self.done)} moments: {wrong}"
 
 
 def table(done: list[Moment], stages: list[str]) -> str:
@@ -124,8 +119,3 @@ def table(done: list[Moment], stages: list[str]) -> str:
     rows += [f"{stage:22}{''.join(cell(stage, how) for how in HOW)}" for stage in [BEFORE, *stages]]
     wrong = [moment for moment in done if moment.wrong]
     return "\n".join([*rows, f"{len(done)} moments, {len(wrong)} wrong", *(str(moment) for moment in wrong)])
-
-
-def kept_in(folder: Path) -> bool:
-    """Whether a folder has the records of an earlier call."""
-    return (folder / "moments.jsonl").is_file()

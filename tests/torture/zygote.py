@@ -42,7 +42,7 @@ def main() -> None:
 def begin(words: list[str], log: Path) -> None:
     """Be `seam WORDS`, in a session of its own."""
     os.setsid()
-    nothing, output = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    nothing, output = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for number, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(number, target)
     logging.getLogger().handlers.clear()  # Prefect's, which a program that imports it later does not have yet

@@ -21,9 +21,10 @@ from seam.data.formats.image_folder import VAL_FOLDERS
 from seam.data.formats.load import check_links, load_raw
 from seam.errors import DataError, SuspectResultWarning
 from tasks.report.taken import FOLDERS, PICTURES, REQUESTS
+from tasks.serving.asked import Takes
 from tests.seam.data.pictures import deep_png, noise, picture
 from tests.seam.data.test_strange_folders import add, as_somebody, both, cut, file_at, link, move
-from tests.tasks.serving.test_app import IMAGES, PART, Means, Takes, animated, client, file, inputs, sixteen_bits
+from tests.tasks.serving.test_app import IMAGES, PART, Means, animated, client, file, inputs, sixteen_bits
 
 Make = Callable[[Path], object]
 SIDE = 32

@@ -357,7 +357,7 @@ def test_an_orientation_is_treated_as_in_training(noted: int) -> None:
 
     answered(post(client(sees, Takes(4, 8, 3)), stream.getvalue(), "image/png"))
     shown = np.array(ImageOps.exif_transpose(Image.open(stream)))
-    answered(post(client(sees, Takes(*shown.shape[:2], 3, exif="apply")), stream.getvalue(), "image/png"))
+    answered(post(client(sees, Takes(len(shown), shown.shape[1], 3, exif="apply")), stream.getvalue(), "image/png"))
     assert np.array_equal(seen[0], np.array(Image.open(stream))) and np.array_equal(seen[1], shown)
 
 
