@@ -30,8 +30,10 @@ def table(artifacts: Path) -> str:
     columns = [list(_column(artifacts / name)) for name in PROBLEMS]
     head = " | ".join(f"`{name}` ({words}) |" for name, words in PROBLEMS.items())
     lines = [f"| | {head} |", "|---|---|---|---|---|", "| | original | re-engineered | original | re-engineered |"]
-    for cells in zip(*columns, strict=True):
-        lines.append(f"| {cells[0][0]} | {' | '.join(f'{before} | {after}' for _, before, after in cells)} |")
+    lines += [
+        f"| {cells[0][0]} | {' | '.join(f'{before} | {after}' for _, before, after in cells)} |"
+        for cells in zip(*columns, strict=True)
+    ]
     return "\n".join(lines) + "\n"
 
 
