@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules reproduce-select networks drill storm fuzz torture flips clean
+.PHONY: help install run test check docs format benchmark gpu-check servers servers-install servers-settings servers-stop servers-status servers-upgrade backup restore duel reproduce-rq1 reproduce-rq3 reproduce-restructure reproduce-modules reproduce-select networks drill interrupts storm fuzz torture flips clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ gpu-check: ## Measure the search on one GPU in 8 minutes (benchmarks/README.md).
 drill: servers-install ## A sweep while workers, scheduler, servers and network are taken away in turn (docs/operator.md).
 	$(BIN)/python tests/drill/drill.py $(ARGS)
 	$(BIN)/python tests/drill/automations.py
+
+interrupts: install ## Ctrl-C in every stage of the default job, and while it starts; ARGS="--signal TERM" (docs/operator.md).
+	$(BIN)/python tests/drill/interrupts.py $(ARGS)
 
 storm: servers-install ## Many processes register at once, some are killed; ARGS="--processes 8" (docs/registry.md).
 	$(BIN)/python tests/drill/storm.py $(ARGS)
