@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from dvc.lock import make_lock
+from dvc.repo import lock_repo
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA, rwlock
 from voluptuous import Invalid
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def repo_lock(repo: Any) -> Iterator[None]:
+    """DVC's own lock on a project, in which it may reserve files for stages that it runs itself."""
+    with lock_repo(repo):
+        drop_half_written(Path(repo.tmp_dir))
+        yield
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from dvc.dependency.param import ParamsDependency, read_param_file
 from dvc.dvcfile import load_file
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.lock import LockError
-from dvc.repo import Repo, lock_repo
+from dvc.repo import Repo
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.exceptions import StageNotFound
 from dvc.stage.loader import StageLoader
@@ -28,7 +28,7 @@ from dvc.utils.serialize import dumps_yaml, load_path
 from dvc_data.hashfile.hash_info import HashInfo
 
 from flows import dvc_travel
-from flows.dvc_reservations import reservation
+from flows.dvc_reservations import repo_lock, reservation
 from flows.lock_sections import Locks, LockSections, stage_in
 from seam.errors import CacheError
 from tasks.project.machine import why_not
@@ -183,7 +183,7 @@ class DvcStages:
     @contextmanager
     def locked(self, what: str) -> Iterator[None]:
         """DVC's own lock."""
-        with clear_errors(what), lock_repo(self._repo), self._repo.scm_context(quiet=True):
+        with clear_errors(what), repo_lock(self._repo), self._repo.scm_context(quiet=True):
             yield
 
     @contextmanager
