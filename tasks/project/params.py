@@ -150,15 +150,12 @@ def _read_once(text: str, path: Path) -> Params:
     return parse_params(_document_of(text, path), str(path))
 
 
-_LONGEST = 1_200  # characters of a line, whatever is in the file
-
-
 def parse_params(values: Mapping[str, Any], where: str) -> Params:
     """Check parameters already read; `where` names them in errors."""
     try:
         params = Params.model_validate(values)
     except ValidationError as e:
-        raise ConfigError("; ".join(_explain(error, where) for error in e.errors())[:_LONGEST]) from e
+        raise ConfigError("; ".join(_explain(error, where) for error in e.errors())[:1_200]) from e
     check_kinds(values, params.model_dump(), where)
     return params
 
