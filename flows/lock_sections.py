@@ -32,7 +32,13 @@ def stage_in(stages: Mapping[str, Any], name: str, lock: Path) -> Any:
     """
     try:
         return stages[name]
-    except (TypeError, KeyError, ValueError, AttributeError) as e:  # DVC takes a section for what it should be
+    except (
+        TypeError,
+        KeyError,
+        ValueError,
+        AttributeError,
+        AssertionError,
+    ) as e:  # DVC takes a section for what it should be
         raise damaged(lock, e) from e
 
 

@@ -155,7 +155,7 @@ def parse_params(values: Mapping[str, Any], where: str) -> Params:
     try:
         params = Params.model_validate(values)
     except ValidationError as e:
-        raise ConfigError("; ".join(_explain(error, where) for error in e.errors())) from e
+        raise ConfigError("; ".join(_explain(error, where) for error in e.errors())[:1_200]) from e
     check_kinds(values, params.model_dump(), where)
     return params
 

@@ -59,3 +59,9 @@ def test_a_gate_is_a_number(tmp_path: Path) -> None:
     path.write_text(POLICY.replace("above_chance: false", "above_chance: 0"))
     with pytest.raises(ConfigError, match=r"evidence\.above_chance: expected true or false, got 0"):
         load_policy(path)
+
+
+def test_a_value_of_thousands_of_letters_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match=r"data\.exif: Input should be 'ignore' or 'apply', got 'xxx") as caught:
+        parse_params({"problems": PROBLEMS, "data": {"exif": "x" * 5000}}, "params.yaml")
+    assert len(str(caught.value)) < 1_500
