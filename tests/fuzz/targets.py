@@ -214,10 +214,12 @@ def said_so(read: Any, said: Any) -> bool:
         return isinstance(read, dict) and all(str(k) in read and said_so(read[str(k)], v) for k, v in said.items())
     if isinstance(said, list):
         return isinstance(read, list) and len(read) == len(said) and all(map(said_so, read, said))
+    if isinstance(read, bool) and isinstance(said, str):  # `on` is text to YAML 1.2, and means what it meant before
+        return said.lower() in (("true", "on", "yes", "y", "t", "1") if read else ("false", "off", "no", "n", "f", "0"))
     if isinstance(said, bool) or isinstance(read, bool) or said is None or read is None:
         return read is said
     if isinstance(said, (int, float)) and isinstance(read, (int, float)):
-        return math.isclose(read, said, rel_tol=1e-12)
+        return read == said or (abs(said) < 1e300 and math.isclose(read, said, rel_tol=1e-12))
     if isinstance(read, (int, float)):
         return math.isclose(read, float(said), rel_tol=1e-12)  # 1e-3 without a point is text to YAML
     return str(read) == str(said)
