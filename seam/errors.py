@@ -95,7 +95,6 @@ class _Hinted(Exception):  # noqa: N818  warnings too
             hint: `ADVICE` has the sentence; None: `what` says all there is to say.
             path: of the file that is wrong, where making it anew is the remedy.
         """
-        what = " ".join(what.splitlines())  # names that come with a file may have line breaks
         super().__init__(what if hint is None else f"{what}; {ADVICE[hint]}.")
         self.what = what
         self.hint = hint

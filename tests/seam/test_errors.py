@@ -85,7 +85,3 @@ def test_what_is_wrong_survives_another_process(kind: type[errors._Hinted]) -> N
     error = pickle.loads(pickle.dumps(kind("wrong", hint="rerun_producer", path=Path("a"))))
     assert (str(error), error.what) == ("wrong; make it anew.", "wrong")
     assert (error.hint, error.path) == ("rerun_producer", Path("a"))
-
-
-def test_a_line_break_in_a_name_does_not_break_the_line() -> None:
-    assert str(SearchError("a\nb: expected none")) == "a b: expected none"
