@@ -30,6 +30,7 @@ PARAMS = """\
 # mine
 seed: 1
 data:
+  kind: npz
   path: d.npz  # here
 problems:
   # two of them
