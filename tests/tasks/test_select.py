@@ -97,7 +97,7 @@ def test_long_names_are_read_on_a_phone_and_on_a_desk(project: Path, width: int)
         page, outside = screen((project / "artifacts/best/select/report.html").as_uri(), width=width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width and outside == []
         heights = page.evaluate("[...document.querySelectorAll('th')].map(cell => cell.getBoundingClientRect().height)")
-    assert max(heights) < 200
+    assert max(heights) < 400  # a letter a line would be a thousand
 
 
 def test_its_winner_is_a_source(project: Path) -> None:
