@@ -33,7 +33,7 @@ def test_full_size_images_are_never_held_together(root: Path, monkeypatch: pytes
         return pixels
 
     monkeypatch.setattr(listing, "decode", decode)
-    monkeypatch.setattr(listing, "_cores", lambda: 3)
+    monkeypatch.setattr(listing, "cores", lambda: 3)
     data = load_raw("image_folder", root, SIZE)
     assert len(decoded) == 80
     assert max(alive) <= 3
@@ -50,7 +50,7 @@ def test_an_image_folder_is_the_same_with_any_number_of_cores(
         jpeg(root / ("test" if i > 3 else "train") / "cat" / f"{i}.jpg", 30 * i + 10, mode)
     (root / "train" / "cat" / "bad.jpg").write_bytes(b"no image")
     for cores in (1, 4):
-        monkeypatch.setattr(listing, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(listing, "cores", lambda cores=cores: cores)
         data = load_raw("image_folder", root, image_size)
         assert [Path(i.path).name for i in data.images] == [
             "0.jpg",
