@@ -151,7 +151,10 @@ def _shell(folder, commands):
 
 
 def test_the_readmes_commands_for_the_consumer(resumed):
-    program = "import numpy as np\nimages = np.zeros((3, 8, 8, 1), np.uint8)\n" + _readme_block("For the consumer")
+    lines = _readme_block("For the consumer")
+    assert "models:/seam-shirt@champion" in lines
+    lines = lines.replace("seam-shirt", f"seam-{PROBLEM}")  # of this project
+    program = "import numpy as np\nimages = np.zeros((3, 8, 8, 1), np.uint8)\n" + lines
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=resumed[0],
