@@ -25,7 +25,7 @@ from tests.defaults import POLICY, ROOT, write_params
 BIN = Path(sys.executable).parent
 COPIED, NEW = find("magnitude"), "smallest_gone"
 LABEL, WORDS, MARK = "smallest gone", "What is small is gone, then fine-tuned; made up.", "<"
-FILES = ("dvc.yaml", "data.dvc", "pyproject.toml", ".dvc/config", ".gitignore", ".dvcignore")
+FILES = ("benchmarks/digits.py", "dvc.yaml", "data.dvc", "pyproject.toml", ".dvc/config", ".gitignore", ".dvcignore")
 NETWORK = """
 from torch import nn
 
