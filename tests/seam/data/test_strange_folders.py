@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seam.configs.data import DataKind
 from seam.data.doubts import doubt_images
 from seam.data.formats.load import check_links, class_names, load_raw
 from seam.data.raw import RawData
@@ -145,6 +146,15 @@ def cut(path: Path, by: float) -> None:
     path.write_bytes(content[: int(len(content) / by)])
 
 
+def flip_a_checksum(path: Path) -> None:
+    """Of the pixels of a PNG; Pillow decodes them all the same."""
+    noise(1).save(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IEND") - 5] ^= 1
+    path.write_bytes(content)
+    assert Image.open(path).convert("RGB").size == (8, 8)
+
+
 NO_IMAGES: dict[str, tuple[Change, str]] = {
     "nothing in it": (lambda root: (root / "train/cat/x.png").touch(), "cannot identify"),
     "a link to itself": (link("train/cat/x.png", "train/cat/x.png"), "symbolic links"),
@@ -152,6 +162,10 @@ NO_IMAGES: dict[str, tuple[Change, str]] = {
     "a pipe": (lambda root: os.mkfifo(root / "train/cat/x.png"), "expected a file, got a pipe or device"),
     "cut off": (lambda root: cut(root / "train/cat/x.jpg", 2), "truncated"),
     "cut off at the end": (lambda root: cut(root / "train/cat/x.jpg", 1.02), "truncated"),
+    "pixels of another checksum": (
+        lambda root: flip_a_checksum(root / "train/cat/x.png"),
+        "checksum",
+    ),
     "grey of 16 bits": (lambda root: deep_png(root / "train/cat/x.png", 0), "mode I;16; convert it to 8 bits (mogrify"),
 }
 
@@ -265,8 +279,10 @@ def test_of_colours_of_16_bits_the_upper_8_are_read(colour_type: int, folder: Pa
     assert np.array_equal(found, np.broadcast_to(colours, found.shape))
 
 
-def test_a_pipe_in_place_of_an_npz_is_refused(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "d.npz")
-    for call in (lambda: load_raw("npz", tmp_path / "d.npz"), lambda: class_names("npz", tmp_path / "d.npz")):
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_a_pipe_in_place_of_a_file_of_arrays_is_refused(kind: DataKind, tmp_path: Path) -> None:
+    path = tmp_path / f"d.{kind}"
+    os.mkfifo(path)
+    for call in (lambda: load_raw(kind, path), lambda: class_names(kind, path)):
         with pytest.raises(DataError, match="expected a file, got a pipe or device"):
             call()

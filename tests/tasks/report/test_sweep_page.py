@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from tasks.report.sweep import render_sweep
 from tasks.report.sweep_tables import safe_link
-from tests.tasks.report.browser import CHROMIUM, in_browser
+from tests.tasks.report.browser import in_browser, launched
 from tests.tasks.report.made_up_sweep import figures, made_up, row
 
 PLAN = {"name": "nightly", "subjects": ["digit-1", "digit-2"], "every_class": False, "grid": {"search.target": [0.3]}}
@@ -35,10 +35,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
     """A function that opens the page of rows on a screen of some width."""
     folder: Path = tmp_path_factory.mktemp("pages")
     wrong: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
+    with launched() as browser:
 
         def show(rows: Any = ROWS, width: int = 1280, scheme: Any = "light", script: bool = True) -> Page:
             path = folder / f"{len(list(folder.iterdir()))}.html"
@@ -53,7 +50,6 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
             return page
 
         yield show
-        browser.close()
     assert wrong == [], "errors of the script, and addresses that were asked for"
 
 
