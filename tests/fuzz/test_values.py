@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.fuzz.values import NAMES, checks, tried
 
@@ -21,6 +22,11 @@ def _quiet() -> Iterator[None]:
 @pytest.mark.parametrize("name", NAMES)
 def test_any_value_is_read_for_what_it_is_or_refused(name: str, tmp_path: Path) -> None:
     tried(name, tmp_path / "it", seed=11, count=25)
+
+
+def test_values_are_drawn_after_a_training_in_the_same_process(tmp_path: Path) -> None:
+    torch.set_flush_denormal(True)
+    tried(NAMES[1], tmp_path / "it", seed=11, count=5)
 
 
 def test_every_check_is_tried(tmp_path: Path) -> None:

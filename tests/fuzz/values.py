@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import torch
 from hypothesis import strategies as st
 
 from seam.errors import SeamError
@@ -78,6 +79,7 @@ def checks(folder: Path) -> Mapping[str, tuple[st.SearchStrategy[Any], Callable[
 def tried(name: str, folder: Path, seed: int, count: int) -> None:
     """Draw so many, always the same for a seed; raises what is wrong, with the smallest that shows it."""
     strategy, check = checks(folder)[name]
+    torch.set_flush_denormal(False)  # a training in this process turned it on; Hypothesis draws denormals
     settings = hypothesis.settings(
         max_examples=count, database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
     )
