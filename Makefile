@@ -18,8 +18,8 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(BIN)/python -m pip check
 	@touch $@
 
-run: install ## Fetch the data if needed and run the whole pipeline (`seam run`).
-	@$(BIN)/seam run
+run: install ## Fetch the data if needed and run all that params.yaml names (`seam run --everything`).
+	@$(BIN)/seam run --everything
 
 test: check ## Everything that must pass: check, then the tests.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

@@ -101,12 +101,12 @@ def enter_project() -> Path:
 
 
 def run_kind(
-    kind: Kind, flow: str, overrides: list[str], params_file: Path | None, names: list[str], **options: Any
+    kind: Kind | None, flow: str, overrides: list[str], params_file: Path | None, names: list[str], **options: Any
 ) -> NoReturn:
     """Run the flow of a kind by hand, in the project, and exit with its status.
 
     Args:
-        kind: of the subjects to work on.
+        kind: of the subjects to work on; None: every kind that there are any of.
         flow: module:function.
         overrides: changes to params.yaml.
         params_file: a file whose values replace those in it, from where the user stands.

@@ -39,12 +39,19 @@ def run(
     overrides: Set = [],  # noqa: B006  typer needs the list
     params_file: ParamsFile = None,
     problems: Problems = [],  # noqa: B006
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Also what else params.yaml names: transfers, compositions, patches...")
+    ] = False,
     here: Here = False,
 ) -> None:
     """Run every stage that is not up to date, for each target problem, and show original vs re-engineered.
 
     Stages that DVC has already are skipped. Stop it any time: the next run continues.
     """
+    if everything and problems:
+        raise ConfigError("--everything runs all that params.yaml names, and --problem one of it; give one of them.")
+    if everything:
+        run_kind(None, "flows.everything:run_everything", overrides, params_file, [], here=here)
     run_kind(PROBLEM, "flows.pipeline:run_pipeline", overrides, params_file, problems, here=here)
 
 

@@ -32,7 +32,7 @@ _MEANS = ("accuracy", "defect_inheritance_rate", "noise", "pgd")
 def show_closing(
     root: Path, params: Params, kind: Kind, subjects: Sequence[Subject], console: Console, *, finished: bool
 ) -> None:
-    """Print the results of each subject that has a report, then its model and report, then the next commands."""
+    """Print the results of each subject that has a report, then its model and report."""
     for subject in subjects:
         report = stage_folder(root, kind.reports, subject) / "report.html"
         if not report.is_file():
@@ -44,9 +44,13 @@ def show_closing(
         lines += _made(root, subject) if finished else ()
         for line in [*lines, f"report   {report.relative_to(root)}"]:
             console.print(f"  {line}", highlight=False, soft_wrap=True)
-    if finished:
-        console.print("\nNext:", style="bold")
-        for command, purpose in kind.next_commands:
+
+
+def show_next(work: Mapping[Kind, Sequence[Subject]], console: Console) -> None:
+    """Print what to do after this: of the first kind all commands, of others the first."""
+    console.print("\nNext:", style="bold")
+    for number, (kind, subjects) in enumerate(work.items()):
+        for command, purpose in kind.next_commands[: 1 if number else None]:
             shown = escape(command.replace("{name}", subjects[0].name).ljust(39))
             console.print(f"  [bold]{shown}[/bold]  {escape(purpose)}", highlight=False, soft_wrap=True)
 

@@ -47,13 +47,14 @@ class Display:
 
 
 class TerminalDisplay(Display):
-    """One line a stage, and a bar with the time left while it runs."""
+    """One line a stage, however many of the run's parts need it, and a bar with the time left while it runs."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._last_plain = 0.0
+        self._said: set[str] = set()
 
     def info(self, text: str) -> None:
         self._console.print(f"[dim]{escape(text)}[/dim]", highlight=False)
@@ -90,7 +91,8 @@ class TerminalDisplay(Display):
         self._line(*(("✓", "green") if good else ("✗", "red")), label, text)
 
     def cached(self, label: str, how: str) -> None:
-        self._line("=", "dim", label, f"   {how}")
+        if label not in self._said:
+            self._line("=", "dim", label, f"   {how}")
 
     def failed(self, label: str, line: str) -> None:
         self._stop_bar()
@@ -105,6 +107,7 @@ class TerminalDisplay(Display):
         self._bar = self._task = None
 
     def _line(self, mark: str, style: str, label: str, text: str) -> None:
+        self._said.add(label)
         self._console.print(
             f"[{style}]{mark}[/{style}] {escape(label.ljust(_LABEL_WIDTH))}{escape(text)}",
             highlight=False,

@@ -91,10 +91,12 @@ class _Hinted(Exception):  # noqa: N818  warnings too
         """Take what is wrong, and what is to be changed.
 
         Args:
-            what: expected, got, where; without a full stop where there is a hint.
+            what: expected, got, where; without a full stop where there is a hint. A name in it that breaks
+                lines is put on one.
             hint: `ADVICE` has the sentence; None: `what` says all there is to say.
             path: of the file that is wrong, where making it anew is the remedy.
         """
+        what = " ".join(what.splitlines())
         super().__init__(what if hint is None else f"{what}; {ADVICE[hint]}.")
         self.what = what
         self.hint = hint

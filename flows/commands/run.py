@@ -12,12 +12,13 @@ from typing import Any
 from rich.console import Console
 
 from flows import display, preflight, undo
-from flows.closing import show_closing
+from flows.closing import show_closing, show_next
 from flows.stage_cache import shared_cache
 from flows.temporary_server import ServerError, configured_url, prefect_server
 from seam.errors import SeamError
-from tasks.project.stages import Kind
-from tasks.project.subject import StageRun, chosen, runs_of
+from tasks.project.params import Params
+from tasks.project.stages import KINDS, Kind
+from tasks.project.subject import StageRun, chosen, entries, runs_of
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # one bar on the terminal: ours
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # its records go to our log file
@@ -27,7 +28,7 @@ logging.raiseExceptions = False  # its server is away
 
 def run_by_hand(
     root: Path,
-    kind: Kind,
+    kind: Kind | None,
     flow: str,
     overrides: Sequence[str],
     params_file: Path | None,
@@ -39,7 +40,7 @@ def run_by_hand(
 
     Args:
         root: the project.
-        kind: of the subjects to work on.
+        kind: of the subjects to work on; None: every kind that there are any of.
         flow: module:function.
         overrides: changes to params.yaml.
         params_file: a file whose values replace those in it.
@@ -55,31 +56,39 @@ def run_by_hand(
     """
     change = preflight.asked(root, overrides, str(params_file) if params_file else None)
     params, further = change.params, dict(options or {})
-    subjects = chosen(params, kind, names)
+    work = {one: chosen(params, one, names) for one in _kinds(params, kind)}
     if change.lines:
-        preflight.check_asked(root, params, kind, subjects, shared_cache(root))
-    runs = runs_of(params, kind, subjects)
+        for one, subjects in work.items():
+            preflight.check_asked(root, params, one, subjects, shared_cache(root))
+    runs = list(dict.fromkeys(run for one, subjects in work.items() for run in runs_of(params, one, subjects)))
+    named = {kind.section: [s.name for s in work[kind]]} if kind else {}
     module, _, function = flow.partition(":")
 
     def stale() -> list[str]:
-        return [run.stage for run in preflight.check(root, params, kind, subjects, shared_cache(root), **further)]
+        found = (preflight.check(root, params, one, work[one], shared_cache(root), **further) for one in work)
+        return [run.stage for runs in found for run in runs]
 
     def run() -> Any:
-        run_flow = getattr(importlib.import_module(module), function)
-        return run_flow(**{kind.section: [s.name for s in subjects]}, **further, return_state=True)
+        return getattr(importlib.import_module(module), function)(**named, **further, return_state=True)
 
     with (
         display.shown_on(display.TerminalDisplay(console)),
-        undo.tried(root, change, subjects, display.current().info),
+        undo.tried(root, change, [s for of_kind in work.values() for s in of_kind], display.current().info),
     ):
         preflight.settle_layout(root, params)
         state = _follow(root, runs, stale, run)
         finished = state is None or state.is_completed()
-        if finished or kind.has_students:
-            show_closing(root, params, kind, subjects, console, finished=finished)
+        for one, of_kind in work.items():
+            if finished or one.has_students:
+                show_closing(root, params, one, of_kind, console, finished=finished)
         if not finished:
             raise SeamError(state.message or f"the run ended {state.name}")
+        show_next(work, console)
     return 0
+
+
+def _kinds(params: Params, kind: Kind | None) -> Sequence[Kind]:
+    return [kind] if kind else [one for one in KINDS.values() if entries(params, one)]
 
 
 def _follow(root: Path, runs: Sequence[StageRun], stale: Callable[[], list[str]], run: Callable[[], Any]) -> Any:

@@ -48,17 +48,18 @@ def opened(
     if isinstance(file, Path):
         check_plain(file)
     with Image.open(file, formats=formats or _formats()) as image:
-        if image.format == "PNG":  # whose checksums nobody looks at when its pixels are decoded
-            with Image.open(BytesIO(_content(file)), formats=("PNG",)) as same:
-                same.verify()
         pixels = image.width * image.height
         if pixels > most_pixels:
             raise ValueError(f"expected at most {most_pixels:,} pixels, got {image.width} x {image.height}")
+        if image.format == "PNG":
+            _check_sums(file)
         yield image
 
 
-def _content(file: Path | BytesIO) -> bytes:
-    return file.read_bytes() if isinstance(file, Path) else file.getvalue()
+def _check_sums(file: Path | BytesIO) -> None:
+    """Of a PNG, which nobody looks at when its pixels are decoded; looked at, they cannot be decoded any more."""
+    with Image.open(file if isinstance(file, Path) else BytesIO(file.getvalue()), formats=("PNG",)) as same:
+        same.verify()
 
 
 @cache

@@ -59,7 +59,12 @@ def agreements(
         Engine -> {"precision": "float32" or "int8", "kinds": {kind: `Agreement`}}, or {"unavailable":
         reason}.
     """
-    wanted = {kind: outputs("torch", variant, x, num_threads) for kind, x in inputs.items()}
+    together, ends = np.concatenate(list(inputs.values())), np.cumsum([len(x) for x in inputs.values()])[:-1]
+
+    def by_kind(made: FloatArray) -> dict[str, FloatArray]:
+        return dict(zip(inputs, np.split(made, ends), strict=True))
+
+    wanted = by_kind(outputs("torch", variant, together, num_threads))
     found: dict[str, dict[str, Any]] = {}
     others = [engine for engine in engines if engine != "torch"]
     for number, engine in enumerate(others):
@@ -67,7 +72,7 @@ def agreements(
         row = ENGINES[engine]
         run = outputs_isolated if row.isolated else outputs
         try:
-            made = {kind: run(engine, variant, x, num_threads) for kind, x in inputs.items()}
+            made = by_kind(run(engine, variant, together, num_threads))  # a model is loaded once, in seconds
         except Exception as e:  # an engine that fails in any way is reported, the rest goes on
             found[engine] = {"unavailable": words(e), "version": version(engine)}
             continue

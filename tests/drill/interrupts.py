@@ -126,7 +126,7 @@ def stopped(project: Path, process: subprocess.Popen[str], number: signal.Signal
 
 def stop_in_a_new_stage(project: Path, number: signal.Signals, known: set[str], longest: float) -> Stop:
     """Run until a stage begins that was not stopped in yet, and somewhat on; to the end where there is none."""
-    process = begun(project, "run")
+    process = begun(project, "run", "--everything")
     while process.poll() is None:
         where = stage_of(project)
         if where and where not in known:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.closing import show_closing
+from flows.closing import show_closing, show_next
 from flows.stage_task import Failure
 from flows.staleness import source_changed, without_running
 from flows.subjects import run_stages, verdict
@@ -152,6 +152,7 @@ def test_one_row_gives_a_kind_its_closing(
     write_json(stage_folder(tmp_path, "register_medley", subjects[0]) / "card.json", {**card, "gates": []})
     console = Console(record=True, width=160)
     show_closing(tmp_path, params, medley, subjects, console, finished=True)
+    show_next({medley: subjects}, console)
     lines = [line.strip() for line in console.export_text().splitlines() if line]
     assert lines == [
         "model    models:/seam-medley-pair/3 @champion",

@@ -80,6 +80,12 @@ def test_a_hint_is_said_in_the_words_of_the_library_or_of_the_caller() -> None:
     assert str(SearchError("nothing to mask.")) == "nothing to mask."
 
 
+def test_a_name_that_breaks_lines_is_put_on_one() -> None:
+    error = SearchError("expected a layer, got 'con\nv\r1\u2028x'", hint="structure")
+    assert error.what == "expected a layer, got 'con v 1 x'"
+    assert str(error).splitlines() == [str(error)]
+
+
 @pytest.mark.parametrize("kind", [SeamError, NoChannelsError, SuspectResultWarning])
 def test_what_is_wrong_survives_another_process(kind: type[errors._Hinted]) -> None:
     error = pickle.loads(pickle.dumps(kind("wrong", hint="rerun_producer", path=Path("a"))))

@@ -440,6 +440,10 @@ def png_header(width: int, height: int) -> bytes:
 PICTURES = {
     "a bomb": (png_header(60_000, 60_000), "exceeds limit of 178956970 pixels"),
     "more than Pillow warns of": (png_header(10_000, 9_000), "expected at most 89,478,485 pixels, got 10000 x 9000"),
+    "many pixels and a wrong checksum": (
+        png_header(10_000, 9_000)[:-1] + b"x",
+        "expected at most 89,478,485 pixels, got 10000 x 9000",
+    ),
     "a program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(x) print\n", "cannot identify"),
     "fewer pixels than it says": (png_header(64, 64), "truncated|broken"),
 }

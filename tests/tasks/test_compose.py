@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from flows.closing import show_closing
+from flows.closing import show_closing, show_next
 from seam.data.images import images_of
 from seam.data.prepared import load_prepared
 from seam.errors import ConfigError, DataError, MaskError
@@ -90,6 +90,7 @@ def test_its_closing(project: Path) -> None:
     compose(context(project, "compose"))
     console, params = Console(record=True, width=160), Params.model_validate(VALUES)
     show_closing(project, params, COMPOSITION, [Subject("composition", "few")], console, finished=True)
+    show_next({COMPOSITION: [Subject("composition", "few")]}, console)
     said = [line.strip() for line in console.export_text().splitlines()]
     assert "few (red, blue)" in said and "report   artifacts/few/compose/report.html" in said
     assert [line.split()[1] for line in said if line.startswith(("│ composed", "│ good"))] == ["composed", "good"]

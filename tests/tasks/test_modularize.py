@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 import seam
-from flows.closing import show_closing
+from flows.closing import show_closing, show_next
 from seam.composition.composed import Composed
 from seam.data.images import images_of
 from seam.data.prepared import load_prepared
@@ -149,6 +149,7 @@ def test_its_closing(project: Path) -> None:
     console = Console(record=True, width=200)
     params = Params.model_validate(VALUES)
     show_closing(project, params, MODULARIZATION, [Subject("modularization", "parts")], console, finished=True)
+    show_next({MODULARIZATION: [Subject("modularization", "parts")]}, console)
     said = [line.strip() for line in console.export_text().splitlines()]
     assert any(line.startswith(f"parts ({len(CLASSES)} modules, ") for line in said)
     assert any(line.startswith("│ accuracy (test)") for line in said)

@@ -15,7 +15,7 @@ from mlflow.pyfunc import load_model
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from flows.closing import show_closing
+from flows.closing import show_closing, show_next
 from seam.data.images import images_of
 from seam.data.prepared import load_prepared
 from seam.errors import ConfigError, DataError
@@ -117,6 +117,7 @@ def test_its_closing(project: Path) -> None:
     patch(context(project))
     console = Console(record=True, width=160)
     show_closing(project, Params.model_validate(VALUES), PATCH, [Subject("patch", "fix")], console, finished=True)
+    show_next({PATCH: [Subject("patch", "fix")]}, console)
     said = [line.strip() for line in console.export_text().splitlines()]
     assert "fix (parts)" in said and any(line.startswith("│ F1 of 'red'") for line in said)
     assert any(line.startswith("accepted: on 18 val images F1 of 'red' +") for line in said)

@@ -83,7 +83,12 @@ def test_what_an_engine_computes_otherwise_is_seen(variant: Variant, monkeypatch
 
     def wrong(*arguments: Any) -> Any:
         run = right(*arguments)
-        return lambda x: np.roll(run(x), 1, axis=1) if (x[0] == 0).all() else run(x)
+
+        def answer(x: np.ndarray) -> np.ndarray:
+            is_flat = (x == x[:, :, :1, :1]).all((1, 2, 3))
+            return np.where(is_flat[:, None], np.roll(run(x), 1, axis=1), run(x))
+
+        return answer
 
     monkeypatch.setitem(ENGINES, "openvino", replace(ENGINES["openvino"], load=wrong))
     found = agreements(["onnxruntime", "openvino"], variant, INPUTS, 1)
