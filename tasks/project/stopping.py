@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from tasks.project.guard import SIGNALS, say
+
+logger = logging.getLogger(__name__)
 
 BY_HAND_SECONDS = 2.0
 DEPLOYED_SECONDS = 5.0
@@ -93,6 +96,7 @@ def ends_within(seconds: float, last: Callable[[], None] = lambda: None, reporte
     except BaseException as e:
         if not isinstance(e, (Exception, SystemExit, GeneratorExit)):
             number = signal.SIGINT if type(e) is KeyboardInterrupt else signal.SIGTERM
+            sys.unraisablehook = _note
             atexit.register(_leave, 0 if reported and number == signal.SIGTERM else 128 + number)
         raise
     finally:
@@ -110,6 +114,12 @@ def end_soon(number: int) -> None:
 def raise_for(number: int) -> NoReturn:
     """What a signal to stop raises, where a loop has heard of it."""
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _note(complaint: sys.UnraisableHookArgs) -> None:
+    """What was being made when the signal came complains as it is taken apart: not on the terminal."""
+    error = (complaint.exc_type, complaint.exc_value or complaint.exc_type(), complaint.exc_traceback)
+    logger.debug("while stopping: %s", complaint.err_msg or complaint.object, exc_info=error)
 
 
 def _leave(status: int) -> NoReturn:
