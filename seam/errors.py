@@ -22,7 +22,7 @@ who knows what it calls that number, says which one to change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -84,10 +84,16 @@ ADVICE: Mapping[Hint, str] = {
 _Some = TypeVar("_Some", bound="_Hinted")
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
 class _Hinted(Exception):  # noqa: N818  warnings too
     """A message in two parts: what is wrong, and what to do about it."""
 
-    def __init__(self, what: str, *, hint: Hint | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self, what: str, *, hint: Hint | None = None, path: Path | None = None, also: Sequence[str] = ()
+    ) -> None:
         """Take what is wrong, and what is to be changed.
 
         Args:
@@ -95,12 +101,17 @@ class _Hinted(Exception):  # noqa: N818  warnings too
                 lines is put on one.
             hint: `ADVICE` has the sentence; None: `what` says all there is to say.
             path: of the file that is wrong, where making it anew is the remedy.
+            also: what else is wrong, a line each.
         """
-        what = " ".join(what.splitlines())
-        super().__init__(what if hint is None else f"{what}; {ADVICE[hint]}.")
-        self.what = what
+        self.what = _one_line(what)
+        super().__init__(self.what)
         self.hint = hint
         self.path = path
+        self.also = tuple(_one_line(line) for line in also)
+
+    def __str__(self) -> str:
+        said = self.what if self.hint is None else f"{self.what}; {ADVICE[self.hint]}."
+        return "\n  ".join([said, *self.also])
 
     def advise(self: _Some, advice: str) -> _Some:
         """The same, with this advice in place of the library's."""

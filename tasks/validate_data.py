@@ -89,7 +89,7 @@ def _checked(images: pd.DataFrame, classes: pd.DataFrame, config: DataConfig, do
     lines += [explain(o, classes, "class", "classes") for o in outcomes[len(image_suite) :] if not o.success]
     if lines:
         start = f"{config.path}: {len(lines)} of {len(outcomes)} expectations failed:"
-        raise DataError("\n  ".join([start, *lines]))
+        raise DataError(start, also=lines)
     return outcomes
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from seam.errors import NoAnswerError, TrackingError
 from tasks.project.environment import tracking_uri
+from tasks.tracking.tables import make_tables
 
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # by default a lost server blocks every call for four minutes
@@ -86,7 +87,10 @@ def connect(root: Path) -> MlflowClient:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     check_server(uri)
+    database = sqlite_file(uri)
     with tracking_errors(uri), locked(uri):  # four processes that create the same tables at once crash
+        if database is not None:
+            make_tables(database)
         client = Client(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client

@@ -75,7 +75,7 @@ def large(path: Path) -> Any:
     ("bad", "said"),
     [
         (fails(ZeroDivisionError("a bug")), "ZeroDivisionError: a bug"),
-        (fails(DataError("two\nlines")), "not one line"),
+        (fails(DataError("two", also=["lines"])), "not one line"),
         (fails(DataError("")), "not one line"),
         (lambda path: "another", "read as something else"),
         (stray, "other files than before"),

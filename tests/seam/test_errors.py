@@ -91,3 +91,5 @@ def test_what_is_wrong_survives_another_process(kind: type[errors._Hinted]) -> N
     error = pickle.loads(pickle.dumps(kind("wrong", hint="rerun_producer", path=Path("a"))))
     assert (str(error), error.what) == ("wrong; make it anew.", "wrong")
     assert (error.hint, error.path) == ("rerun_producer", Path("a"))
+    error = pickle.loads(pickle.dumps(kind("two are wrong:", also=["one", "an\nother"])))
+    assert str(error).splitlines() == ["two are wrong:", "  one", "  an other"]
