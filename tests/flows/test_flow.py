@@ -189,9 +189,9 @@ def test_what_a_run_page_shows(server: None, project: Path, monkeypatch: pytest.
 
 def test_the_terminal_shows_one_line_a_stage(server: None, project: Path) -> None:
     console = Console(record=True, width=120, force_terminal=False)
-    with display.shown_on(display.TerminalDisplay(console)):
-        run_pipeline(problems=["digit-3"], return_state=True)
-        run_pipeline(problems=["digit-3"], return_state=True)
+    for _ in range(2):
+        with display.shown_on(display.TerminalDisplay(console)):
+            run_pipeline(problems=["digit-3"], return_state=True)
     lines = console.export_text().splitlines()
     stages = [stage.name for stage in PROBLEM.stages]
     assert len(lines) == 2 * len(stages) == 2 * stage_runs(problems=1)
