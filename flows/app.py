@@ -18,6 +18,7 @@ from flows.project import log_to_file, project_root, state_folder
 from seam.errors import SeamError
 from tasks.project import stopping
 from tasks.project.guard import guard
+from tasks.project.machine import refusal
 from tasks.project.stages import Kind
 
 logger = logging.getLogger(__name__)
@@ -62,10 +63,11 @@ def main() -> None:
         sys.exit(1)
     except Exception as e:
         logger.exception("unexpected error")
-        _complain(
-            f"error: unexpected {type(e).__name__}: {' '.join(str(e).split())}; the traceback is in .seam/seam.log,"
-            " please report it."
+        said = refusal(e, "seam", Path.cwd()) or (
+            f"unexpected {type(e).__name__}: {' '.join(str(e).split())}; the traceback is in .seam/seam.log, please"
+            " report it."
         )
+        _complain(f"error: {said}")
         sys.exit(1)
 
 

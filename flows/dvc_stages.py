@@ -31,7 +31,7 @@ from flows import dvc_travel
 from flows.dvc_reservations import repo_lock, reservation
 from flows.lock_sections import Locks, LockSections, stage_in
 from seam.errors import CacheError
-from tasks.project.machine import why_not
+from tasks.project.machine import FAULTS, why_not
 from tasks.project.subject import Address
 
 # DVC prints to the terminal as soon as it is imported; its records go where ours go
@@ -233,7 +233,7 @@ def clear_errors(what: str) -> Iterator[None]:
         ) from e
     except DvcException as e:
         raise CacheError(f"{what}: DVC failed: {_line(e)}") from e
-    except OSError as e:
+    except FAULTS as e:
         if (why := why_not(e)) is None:
             raise
         raise CacheError(

@@ -1,9 +1,10 @@
-"""What the machine does not let a stage write, in words."""
+"""What the machine does not let be written, in words."""
 
 from __future__ import annotations
 
 import errno
 import shutil
+import sqlite3
 from pathlib import Path
 
 _WHY = {
@@ -17,19 +18,41 @@ _WHY = {
 }
 
 
-def why_not(error: OSError) -> str | None:
+_WHY_NO_DATABASE = {
+    "SQLITE_FULL": _WHY[errno.ENOSPC],
+    "SQLITE_READONLY": _WHY[errno.EROFS],
+    "SQLITE_CANTOPEN": "a database there cannot be opened or made",
+    "SQLITE_IOERR": "a database there cannot be written (the disk is full or failed, or no file may be so large)",
+}
+"""By the beginning of SQLite's name for it."""
+FAULTS = (OSError, sqlite3.Error)
+"""What is raised where the machine is at fault, among others."""
+
+
+def why_not(error: BaseException) -> str | None:
     """Why the machine did not let something be written or read; None: it is something else."""
+    if isinstance(error, sqlite3.Error):
+        name = getattr(error, "sqlite_errorname", "")
+        return next((why for begin, why in _WHY_NO_DATABASE.items() if name.startswith(begin)), None)
+    if not isinstance(error, OSError):
+        return None
     if "No space left" in str(error):
         return _WHY[errno.ENOSPC]
     return _WHY.get(error.errno or 0)
 
 
-def refusal(error: OSError, what: str, root: Path) -> str | None:
-    """One line on a stage that the machine stopped, and what to do; None: it was something else."""
+def refusal(error: BaseException, what: str, root: Path) -> str | None:
+    """One line on what the machine stopped, and what to do; None: it was something else.
+
+    Args:
+        error: as it was raised.
+        what: was stopped, a stage or a command.
+        root: the project.
+    """
     why = why_not(error)
     if why is None:
         return None
-    where = error.filename or "its outputs"
+    where = getattr(error, "filename", None) or "its outputs"
     if why == _WHY[errno.ENOSPC]:
         free = shutil.disk_usage(root).free
         return (

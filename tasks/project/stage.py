@@ -21,7 +21,7 @@ from tasks.project.advice import advising, doubt
 from tasks.project.alone import TIMES, WAITS, alone
 from tasks.project.code_digests import note_own_code
 from tasks.project.last_good import bring_back
-from tasks.project.machine import refusal
+from tasks.project.machine import FAULTS, refusal
 from tasks.project.params import Params, load_params
 from tasks.project.stages import KINDS, all_stages, kind_of
 from tasks.project.students import StudentName, parse_method
@@ -128,7 +128,7 @@ def execute(body: Callable[[StageContext], StageResult], context: StageContext) 
     try:
         with advising(context.run), alone([TIMES], waits) if takes_times else nullcontext():
             return body(context)
-    except OSError as e:
+    except FAULTS as e:
         refused = refusal(e, context.stage, context.root)
         if refused is None:
             raise
