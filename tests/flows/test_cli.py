@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import flows.app
 from tests.flows.ran import stage_runs
 from tests.stub_stages.sitecustomize import make_project
 
@@ -50,6 +52,31 @@ def begun(cwd: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.EROFS, "Read-only file system", "artifacts/x"),
+            "artifacts/x cannot be read or written: it is read",
+        ),
+        (ZeroDivisionError("a bug"), "unexpected ZeroDivisionError: a bug; the traceback is in .seam/seam.log"),
+    ],
+)
+def test_what_comes_from_the_machine_is_told_from_a_bug(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("flows.app.app", fails)
+    for name in ("guard", "gc.set_threshold"):
+        monkeypatch.setattr(f"flows.app.{name}", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        flows.app.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1 and line.startswith("error: ") and said in line
 
 
 def test_help_lists_every_command_and_option(shared_project: Path) -> None:
