@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from seam.errors import NoAnswerError, TrackingError
 from tasks.project.environment import tracking_uri
+from tasks.project.machine import why_not
 from tasks.tracking.tables import make_tables
 
 SETTINGS = {
@@ -104,8 +105,16 @@ def tracking_errors(uri: str) -> Iterator[None]:
     except LOST as e:
         if isinstance(e, OSError) and not isinstance(e, requests.RequestException):
             raise  # the machine's fault (a full disk), named by the stage
-        kind = NoAnswerError if _may_pass(e) else TrackingError
-        raise kind(f"MLflow at {shown(uri)} failed: {one_line(e)}") from e
+        why = _no_database(e)
+        kind = NoAnswerError if _may_pass(e) and why is None else TrackingError
+        raise kind(f"MLflow at {shown(uri)} failed: {why or one_line(e)}") from e
+
+
+def _no_database(error: BaseException) -> str | None:
+    """Why the machine did not let SQLite work, which MLflow and SQLAlchemy wrapped; None: it was something else."""
+    while (inner := getattr(error, "orig", None) or error.__cause__) is not None:
+        error = inner
+    return why_not(error) if isinstance(error, sqlite3.Error) else None
 
 
 def _may_pass(error: Exception) -> bool:
@@ -156,7 +165,7 @@ def _check_sqlite(uri: str, database: Path) -> None:
             connection.execute("PRAGMA schema_version").fetchone()
     except (sqlite3.Error, OSError) as e:
         raise TrackingError(
-            f"MLflow store {shown(uri)} cannot be used ({one_line(e)}); repair or remove the file, or set"
+            f"MLflow store {shown(uri)} cannot be used ({why_not(e) or one_line(e)}); repair or remove the file, or set"
             " MLFLOW_TRACKING_URI."
         ) from e
 

@@ -12,7 +12,7 @@ from mlflow.pyfunc import load_model
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from flows.closing import show_closing
+from flows.closing import show_closing, show_next
 from seam.data.images import images_of
 from seam.data.prepared import load_prepared
 from seam.errors import ConfigError, SourceError
@@ -153,6 +153,7 @@ def test_its_closing(project: Path) -> None:
     console = Console(record=True, width=200)
     params = Params.model_validate(VALUES)
     show_closing(project, params, RESTRUCTURING, [Subject("restructuring", "flat")], console, finished=True)
+    show_next({RESTRUCTURING: [Subject("restructuring", "flat")]}, console)
     said = [line.strip() for line in console.export_text().splitlines()]
     assert any(line.startswith("│ multiply-adds") and "\N{MINUS SIGN}" in line for line in said)
     assert any(line.startswith("blocks   DeepArc: removed ") for line in said)

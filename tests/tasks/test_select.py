@@ -11,7 +11,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
-from flows.closing import show_closing
+from flows.closing import show_closing, show_next
 from flows.staleness import source_changed
 from seam.errors import ConfigError, SourceError
 from seam.files import read_json, sha256_file
@@ -77,6 +77,7 @@ def test_the_ranking_and_its_page(project: Path) -> None:
     assert "Not judged" in page and "weights/notes.pth" in page and "Ledoit" not in page
     console = Console(record=True, width=200)
     show_closing(project, context(project).params, SELECTION, [Subject("selection", "best")], console, finished=True)
+    show_next({SELECTION: [Subject("selection", "best")]}, console)
     said = console.export_text()
     assert "by probe, likelihood in" in said and "seam run --params artifacts/best/select/source.yaml" in said
 

@@ -50,7 +50,11 @@ def small_files(job: Job, right: Undisturbed, seed: int) -> list[str]:
     for kibibytes in sorted(Random(seed).sample(range(64, 1_500), 6)):
         (job.logs / "run.log").unlink(missing_ok=True)  # it may not grow beyond that either
         wrong += _one_line(
-            job, f"files of {kibibytes} KiB", "disk is full", "File too large", words=f"fsize={kibibytes << 10} run"
+            job,
+            f"files of {kibibytes} KiB",
+            "disk is full",
+            "no file may be so large",
+            words=f"fsize={kibibytes << 10} run",
         )
     return wrong + _to_the_end(job, right)
 
@@ -60,12 +64,12 @@ def read_only(job: Job, right: Undisturbed, seed: int) -> list[str]:
     wrong = []
     for name in _FOLDERS:
         with bound(job.project / name, writable=False):
-            wrong += _one_line(job, f"{name} read-only", "read-only", "Read-only")
-        run = job.begin()
+            wrong += _one_line(job, f"{name} read-only", "read-only", "cannot be opened")
+        said, run = len(job.said(1 << 30)), job.begin()
         time.sleep(Random(seed).random() * sum(right.seconds.values()))
         with bound(job.project / name, writable=False):
             job.end(run)
-        wrong += _no_traceback(job, f"{name} read-only from some moment on")
+        wrong += _no_traceback(job, f"{name} read-only from some moment on", said)
         wrong += _to_the_end(job, right)
         job.fresh()
     return wrong
@@ -77,11 +81,11 @@ def servers_away(job: Job, right: Undisturbed, seed: int) -> list[str]:
     with _mlflow(job) as (address, restart_mlflow), _prefect(job) as restart_prefect:
         job.begin_zygote(MLFLOW_TRACKING_URI=address, PREFECT_API_URL=job.api)
         for restart in (restart_mlflow, restart_prefect, restart_mlflow, restart_prefect):
-            run = job.begin()
+            said, run = len(job.said(1 << 30)), job.begin()
             time.sleep(draw.random() * sum(right.seconds.values()))
             restart(draw.uniform(0, 20))
             job.end(run)
-            wrong += _no_traceback(job, "a server away")
+            wrong += _no_traceback(job, "a server away", said)
         for _ in range(3):  # one may have ended while none answered
             if job.finish() == 0:
                 break
@@ -159,7 +163,7 @@ def _one_line(job: Job, when: str, *any_of: str, words: str = "run") -> list[str
     return [*wrong, *_no_traceback(job, when, said), *job.half_made()]
 
 
-def _no_traceback(job: Job, when: str, since: int = 0) -> list[str]:
+def _no_traceback(job: Job, when: str, since: int) -> list[str]:
     text = job.said(1 << 30)[since:]
     shown = "Traceback (most recent" in text or "unexpected " in text
     return [f"{when}: {text[-1200:]}"] if shown else []

@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 from mlflow.store.db.base_sql_model import Base
 from sqlalchemy import create_engine
 
-from tasks.tracking.store import connect
+from seam.errors import NoAnswerError, TrackingError
+from tasks.tracking.store import connect, tracking_errors
 from tasks.tracking.tables import make_tables
 from tests.processes import exit_statuses
 
@@ -57,6 +58,14 @@ def test_a_store_with_some_of_its_tables_and_nothing_in_them_is_made_anew(root: 
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE secrets (half INTEGER)")
     assert works(connect(root))
+
+
+def test_a_store_that_cannot_be_written_says_why(root: Path) -> None:
+    connect(root)
+    uri = f"sqlite:///{root / 'mlflow/mlflow.db'}"
+    with pytest.raises(TrackingError, match="failed: it is read-only") as shut, tracking_errors(uri):
+        MlflowClient(f"sqlite:///file:{root / 'mlflow/mlflow.db'}?mode=ro&uri=true").create_experiment("more")
+    assert not isinstance(shut.value, NoAnswerError)
 
 
 def test_a_store_that_holds_something_and_a_database_of_something_else_stay(root: Path) -> None:
