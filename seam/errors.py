@@ -176,10 +176,6 @@ class DamagedFileError(SeamError, ValueError, KeyError):
     Whoever expects what json raises, or a key that is missing, gets this one.
     """
 
-    def __str__(self) -> str:
-        """The line as it is, not quoted as a KeyError's."""
-        return str(self.args[0])
-
 
 class SuspectResultWarning(_Hinted, UserWarning):
     """A result was computed, and something about it is doubtful; it goes on the model card."""

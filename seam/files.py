@@ -7,10 +7,12 @@ import hashlib
 import io
 import json
 import os
+import platform
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from seam.errors import DamagedFileError
 
@@ -20,18 +22,51 @@ MOST_JSON = 1 << 26
 """Bytes of a JSON file that is read; what is written here is far smaller."""
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` atomically, making its folder if needed."""
+_HOST = platform.node()
+
+
+def unfinished(path: Path) -> Path:
+    """Where this process writes a file before it puts it in its place."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to in the block, which is then put in the place of `path` in one step; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = unfinished(path)
     try:
         with temporary.open("wb") as f:
-            f.write(content)
+            yield f
             f.flush()
             os.fsync(f.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def drop_unwritten(folder: Path) -> None:
+    """Remove what processes of this machine were writing in a folder when they were killed; there may be none."""
+    for left in folder.glob(f".*.{_HOST}-*.tmp"):
+        pid = left.name.removesuffix(".tmp").rpartition("-")[2]
+        if pid.isdecimal() and not _is_there(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically, making its folder if needed."""
+    with written(path) as f:
+        f.write(content)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from seam.data.stored import IN_MEMORY, StoredArray
 from seam.errors import DataError
+from seam.files import written
 
 Split = Literal["train", "val", "test"]
 """Of a data set as it is given; most have no val images of their own."""
@@ -67,17 +67,9 @@ def save_prepared(data: ImageData, path: Path) -> None:
     for split in ("train", "test", "val") if data.has_val else ("train", "test"):
         images, labels = data.given(split)
         arrays |= {f"x_{split}": images, f"y_{split}": labels.astype(np.int64)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as f:
-            for piece in _safetensors(arrays, {"classes": json.dumps(list(data.classes))}):
-                f.write(piece)
-            f.flush()
-            os.fsync(f.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written(path) as f:
+        for piece in _safetensors(arrays, {"classes": json.dumps(list(data.classes))}):
+            f.write(piece)
 
 
 def _safetensors(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seam.errors import ConfigError
-from seam.files import write_text
+from seam.files import drop_unwritten, write_text
 from tasks.project.lock_moves import fitted, moved, sections_of
 from tasks.project.lock_text import write_sections
 from tasks.project.params import Params
@@ -68,6 +68,8 @@ def lay_out(root: Path, params: Params) -> Laid:
         left, from_project = moved(root / LOCK, subjects)
         locks = _new_locks(root, templates, (*files, *from_project), from_project)
         gone = [folder for kind in KINDS.values() for folder in _gone(root, params, kind)]
+        for folder in (root, *root.glob("artifacts/*"), *(root / subject.folder for subject in subjects)):
+            drop_unwritten(folder)
         for subject, sections in locks.items():
             write_sections(root / subject.folder / LOCK, sections)
         if left is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seam.errors import ConfigError, ProvenanceError
-from seam.files import write_bytes
+from seam.files import unfinished, write_bytes
 
 FOLDER = "SEAM_KEYS"
 """Variable of the environment: the folder of the private key."""
@@ -93,7 +93,7 @@ def _write_private(path: Path) -> None:
 
     key = ec.generate_private_key(ec.SECP256R1())
     forms = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    new = unfinished(path)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(key.private_bytes(*forms))
     new.replace(path)
