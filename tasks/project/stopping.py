@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NoReturn
 
 from tasks.project.guard import SIGNALS, say
@@ -91,15 +92,18 @@ def ends_within(seconds: float, last: Callable[[], None] = lambda: None, reporte
     woken.setblocking(False)
     before = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_look_on, args=(signals, seconds, last), daemon=True, name="stopping").start()
+    complain = sys.unraisablehook
+    sys.unraisablehook = partial(_tell_again, complain)
     try:
         yield
     except BaseException as e:
         if not isinstance(e, (Exception, SystemExit, GeneratorExit)):
+            complain = _note
             number = signal.SIGINT if type(e) is KeyboardInterrupt else signal.SIGTERM
-            sys.unraisablehook = _note
             atexit.register(_leave, 0 if reported and number == signal.SIGTERM else 128 + number)
         raise
     finally:
+        sys.unraisablehook = complain
         signal.set_wakeup_fd(before)
         woken.close()
 
@@ -114,6 +118,15 @@ def end_soon(number: int) -> None:
 def raise_for(number: int) -> NoReturn:
     """What a signal to stop raises, where a loop has heard of it."""
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _tell_again(complain: Callable[[sys.UnraisableHookArgs], None], complaint: sys.UnraisableHookArgs) -> None:
+    """A signal to stop that met a destructor, out of which nothing is raised: it comes again."""
+    if isinstance(complaint.exc_value, KeyboardInterrupt):
+        again = status_of(complaint.exc_value) - 128
+        threading.Timer(0.01, os.kill, (os.getpid(), again)).start()
+    else:
+        complain(complaint)
 
 
 def _note(complaint: sys.UnraisableHookArgs) -> None:

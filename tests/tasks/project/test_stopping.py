@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -29,6 +30,9 @@ with stopping.interruptible():
 """
 
 
+MET = "lambda self: (os.kill(os.getpid(), signal.{number}), time.sleep(0.5))"
+
+
 def stopped(number: signal.Signals, work: str) -> tuple[int, str]:
     """Status and words of a program that a signal meets at some work."""
     code = STOPPED.format(number=number.name, work=work)
@@ -50,6 +54,14 @@ def stopped(number: signal.Signals, work: str) -> tuple[int, str]:
 )
 def test_what_is_half_made_does_not_complain(number: signal.Signals, work: str) -> None:
     assert stopped(number, work) == (128 + number, f"{LINE}\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_meets_a_destructor_is_not_lost(number: signal.Signals) -> None:
+    work = f"HalfMade.__init__ = lambda self: None; HalfMade.__del__ = {MET.format(number=number.name)}; HalfMade(); "
+    begun = time.monotonic()
+    assert stopped(number, work + "time.sleep(60)") == (128 + number, f"{LINE}\n")
+    assert time.monotonic() - begun < 10
 
 
 def test_what_complains_while_nobody_stops_is_heard() -> None:
