@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import CollectCacheError
@@ -17,6 +18,7 @@ from seam.errors import CacheError
 
 _HASH = "md5-dos2unix"
 """DVC keeps its run cache beside the objects of that name."""
+_PARTIAL = ".partial"
 
 
 class RemoteError(CacheError):
@@ -50,6 +52,20 @@ def keep_remotes(repo: Any) -> None:
         return made[name]
 
     repo.cloud.get_remote = get_remote
+
+
+def drop_half_written(repo: Any, entry: Any) -> None:
+    """Remove what a killed process left in the cache of runs for a stage, nobody else being at work on it.
+
+    DVC would take it for the newest record, which it lacks parts of.
+    """
+    if not _can_hash(entry):
+        return
+    folder = Path(_runs(repo.cache.legacy, entry))
+    for left in (*folder.glob(".*.tmp"), *folder.glob(f"*{_PARTIAL}")):
+        left.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # there are whole ones, or nothing
+        folder.rmdir()
 
 
 def send(repo: Any, entry: Any) -> None:
@@ -105,5 +121,5 @@ def _copy(source: Any, path: str, target: Any, to: str) -> None:
     if target.protocol != "local":
         target.pipe_file(to, content)
         return
-    target.pipe_file(f"{to}.partial", content)
-    target.mv(f"{to}.partial", to)
+    target.pipe_file(f"{to}{_PARTIAL}", content)
+    target.mv(f"{to}{_PARTIAL}", to)

@@ -136,6 +136,27 @@ def test_an_earlier_result_comes_back_from_the_run_cache(project: Path) -> None:
     assert "up to date" in dvc(project, "status")
 
 
+@pytest.mark.parametrize("name", [".half.tmp", "half.partial"])
+def test_a_record_that_a_killed_process_left_half_written_is_none(project: Path, name: str) -> None:
+    run_all(project)
+    (project / "in.txt").write_text("cd")
+    run_all(project)
+    (project / "in.txt").write_text("ab")
+    records = [path for path in (project / ".dvc/cache/runs").rglob("*") if path.is_file()]
+    for record in records:
+        (record.parent / name).write_bytes(record.read_bytes()[: record.read_bytes().index(b"outs:")])
+    assert run_all(project) == [f"restored {stage}" for stage in STAGES]
+    (project / "in.txt").write_text("ef")
+    assert run_all(project) == [f"ran {stage}" for stage in STAGES]
+    for record in (project / ".dvc/cache/runs").rglob("*"):
+        if record.is_file() and record not in records and record.name != name:
+            record.rename(record.with_name(name))  # the only one for these inputs
+            (record.with_name(name)).write_bytes(b"cmd: x")
+    for lock in project.rglob("dvc.lock"):
+        lock.unlink()
+    assert run_all(project) == [f"ran {stage}" for stage in STAGES]
+
+
 def test_only_what_depends_on_a_change_is_stale(project: Path) -> None:
     run_all(project)
     (project / "params.yaml").write_text(PARAMS.replace("a: [x]", "a: [z]"))
