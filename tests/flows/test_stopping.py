@@ -54,11 +54,10 @@ def state_of(api: str, run: str) -> dict[str, Any]:
 
 
 def processes_of(api: str, run: str) -> list[psutil.Process]:
-    """The one that runs it, and those that it started."""
+    """The one that runs it, and those that it started; none before it has said which it is."""
     tags = httpx.get(f"{api}/flow_runs/{run}").json()["tags"]
-    (pid,) = (int(tag.split(":")[1]) for tag in tags if tag.startswith("process:"))
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
+    said = [psutil.Process(int(tag.split(":")[1])) for tag in tags if tag.startswith("process:")]
+    return [*said, *(child for process in said for child in process.children(recursive=True))]
 
 
 def is_running(api: str, run: str, stage: str) -> bool:
@@ -85,6 +84,7 @@ def cancelled(api: str, run: str, when: Callable[[], bool], logs: Path) -> float
 
     operators.wait_for(reached, 240, "the moment to cancel", logs, every=0.1)
     processes = processes_of(api, run)
+    assert processes
     begun = time.monotonic()
     httpx.post(f"{api}/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
     _, alive = psutil.wait_procs(processes, timeout=30)
