@@ -107,7 +107,7 @@ class DvcStages:
         with self.reserved(entry):
             try:
                 self._look_by_inputs(entry)
-                dvc_travel.drop_half_written(self._repo, entry)
+                dvc_travel.drop_half_written_records(self._repo, entry)
                 if travels:
                     with dvc_travel.remote_errors(self._repo, str(stage)):
                         dvc_travel.ask(self._repo, entry)

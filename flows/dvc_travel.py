@@ -54,7 +54,7 @@ def keep_remotes(repo: Any) -> None:
     repo.cloud.get_remote = get_remote
 
 
-def drop_half_written(repo: Any, entry: Any) -> None:
+def drop_half_written_records(repo: Any, entry: Any) -> None:
     """Remove what a killed process left in the cache of runs for a stage, nobody else being at work on it.
 
     DVC would take it for the newest record, which it lacks parts of.

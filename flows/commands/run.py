@@ -65,8 +65,9 @@ def run_by_hand(
     module, _, function = flow.partition(":")
 
     def stale() -> list[str]:
-        found = (preflight.check(root, params, one, work[one], shared_cache(root), **further) for one in work)
-        return [run.stage for runs in found for run in runs]
+        cache = shared_cache(root)
+        found = (preflight.check(root, params, one, subjects, cache, **further) for one, subjects in work.items())
+        return [run.stage for of_kind in found for run in of_kind]
 
     def run() -> Any:
         return getattr(importlib.import_module(module), function)(**named, **further, return_state=True)

@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import psutil
+
 from flows.servers import buckets
 from flows.servers.cluster import account, cluster_folder, cluster_programs, make_cluster, server_version
 from flows.servers.programs import run_quietly, supervisord, weed
@@ -93,7 +95,7 @@ def stop(settings: Settings) -> bool:
     pid = int((settings.folder / "supervisord.pid").read_text())
     _control(settings, "shutdown")
     deadline = time.monotonic() + START_UP_SECONDS
-    while _is_alive(pid):
+    while psutil.pid_exists(pid):
         if time.monotonic() > deadline:
             raise ServersError(f"the supervisor (process {pid}) does not end; see {settings.folder / 'logs'}.")
         time.sleep(0.1)
@@ -179,19 +181,9 @@ def _http_failure(url: str) -> str:
 
 def _has_process(settings: Settings) -> bool:
     try:
-        return _is_alive(int((settings.folder / "supervisord.pid").read_text()))
+        return bool(psutil.pid_exists(int((settings.folder / "supervisord.pid").read_text())))
     except (OSError, ValueError):
         return False
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _file(settings: Settings) -> Path:
