@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from seam.files import read_json, sha256_file, write_json
 LIST = "backup.json"
 ASKED = 3
 """Models that a backup notes the answers of; the bytes of all are compared."""
+_IS_LIVE = {"runs": "lifecycle_stage = 'active'", "model_versions": "current_stage <> 'Deleted_Internal'"}
 
 
 def make_backup(settings: Settings, folder: Path) -> tuple[Path, str]:
@@ -45,7 +46,7 @@ def make_backup(settings: Settings, folder: Path) -> tuple[Path, str]:
     making.mkdir(mode=0o700)
     databases = {database: _dump(settings, database, making) for database in DATABASES}
     contents = {bucket: _copy(settings, bucket, making, before) for bucket in BUCKETS}
-    models, versions = (databases["mlflow"].pop(key) for key in ("models", "versions"))
+    models, live = (databases["mlflow"].pop(key) for key in ("models", "live"))
     said, doubt = _answers(settings, models)
     content = {"made": name, "databases": databases, "buckets": contents, "models": models, "answers": said}
     write_json(making / LIST, content)
@@ -53,7 +54,7 @@ def make_backup(settings: Settings, folder: Path) -> tuple[Path, str]:
     making.rename(folder / name)
     size = sum(found["size"] for found in (*contents["mlflow"], *contents["dvc"]))
     words = (
-        f"{databases['mlflow']['rows'].get('runs', 0)} runs, {versions} versions of models,"
+        f"{live.get('runs', 0)} runs, {live.get('model_versions', 0)} versions of models,"
         f" {sum(map(len, contents.values()))} objects of {size / 2**20:.1f} MiB"
     )
     return folder / name, f"{words}{doubt}"
@@ -105,7 +106,7 @@ def _dump(settings: Settings, database: str, into: Path) -> dict[str, Any]:
         found: dict[str, Any] = {"file": file.name, "rows": rows}
         if database == "mlflow":
             found["models"] = _models(cursor) if "registered_model_aliases" in rows else []
-            found["versions"] = _versions(cursor) if "model_versions" in rows else 0
+            found["live"] = _live(cursor, rows)
         where: list[str | Path] = ["-h", HOST, "-p", str(settings.port("postgres")), "-U", ADMIN, "-d", database]
         how: list[str | Path] = [
             "--format",
@@ -138,10 +139,14 @@ def _models(cursor: Any) -> list[dict[str, Any]]:
     return [{"name": name, "alias": alias, "version": int(version)} for name, alias, version in cursor.fetchall()]
 
 
-def _versions(cursor: Any) -> int:
-    """How many versions of models there are; MLflow keeps the rows of those that were deleted."""
-    cursor.execute("SELECT count(*) FROM model_versions WHERE current_stage <> 'Deleted_Internal'")
-    return int(cursor.fetchone()[0])
+def _live(cursor: Any, tables: Collection[str]) -> dict[str, int]:
+    """How many runs and versions of models there are; MLflow keeps the rows of those that were deleted."""
+    found = {}
+    for table, is_live in _IS_LIVE.items():
+        if table in tables:
+            cursor.execute(f"SELECT count(*) FROM {table} WHERE {is_live}")
+            found[table] = int(cursor.fetchone()[0])
+    return found
 
 
 def _copy(settings: Settings, bucket: str, into: Path, before: Path | None) -> list[dict[str, Any]]:

@@ -206,9 +206,7 @@ def test_all_is_lost_and_restored(here: StageContext, settings: Settings) -> Non
     said = champion_says()
     seam(here.root, "servers", "backup")
     _, words = make_backup(settings, settings.folder / "backups")
-    client = connect(here.root)
-    runs = client.search_runs([found.experiment_id for found in client.search_experiments()])
-    assert f"{len(runs)} runs, 1 versions of models" in words  # not those of the queue, which are deleted
+    assert "1 runs, 1 versions of models" in words  # not those of the queue, which are deleted
     first, second = sorted((settings.folder / "backups").iterdir())
     files = [sorted(path for path in backup.rglob("*") if path.is_file()) for backup in (first, second)]
     shared = {path.stat().st_ino for path in files[0]} & {path.stat().st_ino for path in files[1]}
