@@ -14,13 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.flows.operators import environment, made, shell, wait_for, worker  # noqa: E402
+from tests.flows.operators import environment, flow_run, made, shell, wait_for, worker  # noqa: E402
 from tests.flows.small_project import make_small_project  # noqa: E402
 
 SOONER = {
@@ -47,7 +46,7 @@ def started(api: str) -> str:
 
 
 def state(api: str, run: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{api}/flow_runs/{run}").json()["state"]
+    found: dict[str, Any] = flow_run(api, run)["state"]
     return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from prefect.client.base import PrefectHttpxSyncClient
 
 Found = TypeVar("Found")
 BIN = Path(sys.executable).parent
@@ -111,12 +112,28 @@ def worker(project: Path, environment: dict[str, str], logs: Path) -> Iterator[s
             yield api
 
 
+def client(api: str) -> PrefectHttpxSyncClient:
+    """Asks again where a server with a locked database answers 503, as every client of Prefect does."""
+    return PrefectHttpxSyncClient(base_url=api, raise_on_all_errors=False, timeout=60)
+
+
 def asked(api: str, what: str, **filters: Any) -> Any:
     """The answer to a question of the form POST /WHAT/filter."""
-    return httpx.post(f"{api}/{what}/filter", json=filters).json()
+    return client(api).post(f"/{what}/filter", json=filters).json()
+
+
+def deployment_id(api: str, name: str) -> str:
+    """Of the deployment FLOW/NAME."""
+    return str(client(api).get(f"/deployments/name/{name}").json()["id"])
 
 
 def made(api: str, deployment: str, **parameters: object) -> httpx.Response:
     """The answer to the wish to run a deployment."""
-    found = httpx.get(f"{api}/deployments/name/{deployment}").json()
-    return httpx.post(f"{api}/deployments/{found['id']}/create_flow_run", json={"parameters": parameters})
+    number = deployment_id(api, deployment)
+    return client(api).post(f"/deployments/{number}/create_flow_run", json={"parameters": parameters})
+
+
+def flow_run(api: str, number: str) -> dict[str, Any]:
+    """What the server says of a run."""
+    answer: dict[str, Any] = client(api).get(f"/flow_runs/{number}").json()
+    return answer

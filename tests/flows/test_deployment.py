@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.flows.operators import asked, environment, made, shell, wait_for, worker
+from tests.flows.operators import asked, client, deployment_id, environment, made, shell, wait_for, worker
 from tests.flows.ran import stage_runs
 from tests.stub_stages.sitecustomize import make_project
 
@@ -32,8 +31,7 @@ def project(tmp_path: Path) -> Path:
 
 def stop_schedule(api: str, deployment: str) -> None:
     """Its runs that are waiting go too: the worker takes one at a time."""
-    found = httpx.get(f"{api}/deployments/name/{deployment}").json()
-    httpx.post(f"{api}/deployments/{found['id']}/pause_deployment").raise_for_status()
+    client(api).post(f"/deployments/{deployment_id(api, deployment)}/pause_deployment").raise_for_status()
 
 
 def test_a_scheduled_run_appears_and_completes(project: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from mlflow import MlflowClient
@@ -40,22 +39,19 @@ def api(project: Path) -> Iterator[str]:
 
 def start(api: str, overrides: list[str]) -> str:
     """Have the worker run everything; the run's id."""
-    deployment = httpx.get(f"{api}/deployments/name/seam-run/nightly").json()
-    made = httpx.post(
-        f"{api}/deployments/{deployment['id']}/create_flow_run", json={"parameters": {"overrides": overrides}}
-    )
+    made = operators.made(api, "seam-run/nightly", overrides=overrides)
     assert made.is_success, made.text
     return str(made.json()["id"])
 
 
 def state_of(api: str, run: str) -> dict[str, Any]:
-    state: dict[str, Any] = httpx.get(f"{api}/flow_runs/{run}").json()["state"]
+    state: dict[str, Any] = operators.flow_run(api, run)["state"]
     return state
 
 
 def processes_of(api: str, run: str) -> list[psutil.Process]:
     """The one that runs it, and those that it started; none before it has said which it is."""
-    tags = httpx.get(f"{api}/flow_runs/{run}").json()["tags"]
+    tags = operators.flow_run(api, run)["tags"]
     said = [psutil.Process(int(tag.split(":")[1])) for tag in tags if tag.startswith("process:")]
     return [*said, *(child for process in said for child in process.children(recursive=True))]
 
@@ -86,7 +82,8 @@ def cancelled(api: str, run: str, when: Callable[[], bool], logs: Path) -> float
     processes = processes_of(api, run)
     assert processes
     begun = time.monotonic()
-    httpx.post(f"{api}/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
+    asked = operators.client(api).post(f"/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLING"}})
+    assert asked.is_success, asked.text
     _, alive = psutil.wait_procs(processes, timeout=30)
     gone = time.monotonic() - begun
     operators.wait_for(lambda: state_of(api, run)["type"] == "CANCELLED", 30, "CANCELLED", logs, every=0.1)

@@ -209,8 +209,7 @@ class Job:
         return wrong + ([] if len(versions) == 1 else [f"MLflow: versions {versions}, expected one"])
 
     def _in_prefect(self) -> list[str]:
-        filters = {"state": {"type": {"any_": _OPEN_STATES}}}
-        runs = httpx.post(f"{self.api}/flow_runs/filter", json={"flow_runs": filters}, timeout=60).json()
+        runs = operators.asked(self.api, "flow_runs", flow_runs={"state": {"type": {"any_": _OPEN_STATES}}})
         return [f"Prefect: {run['name']} is {run['state']['name']}" for run in runs]
 
     def processes(self) -> list[str]:
