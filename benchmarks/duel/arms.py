@@ -9,6 +9,7 @@ from duel.task import Arm
 MAIN = (
     "seam",
     "seam-first",
+    "seam-short",
     "whole",
     "tp-taylor",
     "tp-taylor-steps",
@@ -44,6 +45,9 @@ ARMS: dict[str, Arm] = {
     "kirigami": Arm("torch-kirigami, Taylor", kirigami.taylor, "rival", ("torch_kirigami",)),
     "seam": Arm("seam, best of four layouts", ours.one_pass(4), "ours", losses={"ours": ("features",)}),
     "seam-first": Arm("seam, first layout", ours.one_pass(1), "ours", losses=_PLAIN),
+    "seam-short": Arm(
+        "seam, first layout, 7 of 12 passes", ours.one_pass(1, 7 / 12), "ours", losses={"ours": ("features",)}
+    ),
     "weights-seam": Arm("seam, single weights", ours.weights, "ours", weights=True),
     "weights-seam-gradual": Arm("seam, weights that leave while it trains", ours.gradual, "ours", weights=True),
     **{name: Arm(label, make, "rival", weights=True) for name, (label, make) in single_weights.ALL.items()},

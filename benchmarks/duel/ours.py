@@ -36,10 +36,11 @@ _CLOSE = 0.97
 _BLOCK = 16
 
 
-def one_pass(layouts: int) -> ArmFunction:
-    """The arm that tries so many layouts, a pass each."""
+def one_pass(layouts: int, share: float = 1.0) -> ArmFunction:
+    """The arm that tries so many layouts, a pass each, and takes that share of the passes in all."""
 
     def arm(task: Task, setting: Setting) -> Made:
+        passes = round(share * task.passes)
         training = config_of(setting, 1)
         search = MaskSearch(_problem(task), _config(task, layouts), task.runtime, task.seed)
         search.loop.run()
@@ -55,9 +56,9 @@ def one_pass(layouts: int) -> ArmFunction:
         model = Reengineered(copy.deepcopy(search.objective.network), copy.deepcopy(head)).cpu().eval()
         apply_masks(model.network, masks)
         trials = len(tried) * search.loop.config.trial_epochs if len(tried) > 1 else 0
-        epochs = trained(task, model, setting, task.passes - 1 - trials, masks=masks)
+        epochs = trained(task, model, setting, passes - 1 - trials, masks=masks)
         facts: dict[str, Any] = {"rules": list(best.rules), "widths": dict(best.layout), "tried": len(tried)}
-        return Made(model, epochs, task.passes, facts=facts)
+        return Made(model, epochs, passes, facts=facts)
 
     return arm
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -77,6 +78,8 @@ def _of_group(cards: Sequence[Card], group: str) -> str:
         "ours above it, points",
         f"ours above {single}, points",
         "CPU s, ours / that rival",
+        "ours in at most its CPU time, %",
+        "above it, points",
         "DIR, %, ours / the original, fine-tuned",
     ]
     return "\n".join([head, table(header, [_compared(c, single) for c in compared]), "", _verdict(compared, single)])
@@ -108,6 +111,11 @@ def _verdict(compared: Sequence[Card], single: str) -> str:
     if seconds is not None:
         text += f" CPU time of the chosen training, in units of that rival's: {seconds:.1f} on average"
         text += f"{' (lost)' if seconds > 1 else ''}."
+    if quick := [c["quick"]["difference"] for c in compared if c["quick"]]:
+        text += (
+            f" Of ours those alone that took no more CPU time than that rival ({len(quick)} of {number}):"
+            f" **{_points(mean_of(quick))}** points above it."
+        )
     if inherited:
         text += f" DIR, in units of the fine-tuned original's: {statistics.mean(inherited):.2f} on average."
     return f"{text}\n"
@@ -126,8 +134,16 @@ def _compared(found: Card, single: str) -> list[str]:
         _points(difference_of[found["best"]]),
         _points(difference_of[single]) if single in difference_of else "no layout",
         " / ".join(shown_seconds(c["cpu_seconds"]) for c in (found, rival)),
+        *_quick_cells(found["quick"]),
         f"{_percent(found['inherited'])}{whole}",
     ]
+
+
+def _quick_cells(quick: Card | None) -> list[str]:
+    """A network of ours that took no more CPU time than the best rival."""
+    if quick is None:
+        return ["none", ""]
+    return [f"{_percent(quick['accuracy'])} in {shown_seconds(quick['cpu_seconds'])} s", _points(quick["difference"])]
 
 
 def _problem(cards: Sequence[Card], group: str) -> Card | None:
@@ -136,7 +152,7 @@ def _problem(cards: Sequence[Card], group: str) -> Card | None:
     rivals = _by_label(cards, "rival", group)
     if not ours or not rivals:
         return None
-    best = max(ours, key=lambda label: _mean(ours[label], "val_accuracy"))
+    best = _best_by_val(ours)
     counts, number = cards[0]["test_counts"], sum(cards[0]["test_counts"])
 
     def answers(rows: Sequence[Card]) -> list[Any]:
@@ -144,6 +160,13 @@ def _problem(cards: Sequence[Card], group: str) -> Card | None:
 
     whole = [r for r in _rows(cards, "bound") if r["arm"] == "whole"]
     of_rivals = {label: _costs_and_accuracy(rows) for label, rows in rivals.items()}
+    best_rival = max(of_rivals, key=lambda label: of_rivals[label]["accuracy"])
+
+    def above(label: str, rival: str) -> Estimate:
+        return difference(answers(ours[label]), answers(rivals[rival]), counts)
+
+    limit = of_rivals[best_rival]["cpu_seconds"]
+    quick = _best_by_val({k: v for k, v in ours.items() if limit and (cpu_seconds(v) or math.inf) <= limit})
     return {
         "problem": cards[0]["problem"],
         "percent": str(_budget(cards[0]).percent),
@@ -152,9 +175,15 @@ def _problem(cards: Sequence[Card], group: str) -> Card | None:
         "inherited": _mean(ours[best], _DIR),
         "inherited_whole": _mean(whole, _DIR) if whole else None,
         "rivals": of_rivals,
-        "differences": {label: difference(answers(ours[best]), answers(r), counts) for label, r in rivals.items()},
-        "best": max(of_rivals, key=lambda label: of_rivals[label]["accuracy"]),
+        "differences": {label: above(best, label) for label in rivals},
+        "best": best_rival,
+        "quick": quick and {**_costs_and_accuracy(ours[quick]), "difference": above(quick, best_rival)},
     }
+
+
+def _best_by_val(rows: dict[str, list[Card]]) -> str | None:
+    """The label whose networks are best on val; None: there are none."""
+    return max(rows, key=lambda label: _mean(rows[label], "val_accuracy"), default=None)
 
 
 def _costs_and_accuracy(rows: Sequence[Card]) -> Card:

@@ -272,6 +272,21 @@ def test_the_short_table_has_the_best_rival_of_either_training() -> None:
     assert "| **our CPU time, that rival's = 1, mean** |  |  |  | 1.0 | 1.0 |" in text
 
 
+def test_ours_that_took_no_more_cpu_time_than_the_best_rival_stands_beside_our_best() -> None:
+    mine = (
+        _row("slow", "ours", "ours", _right(90), cpu_seconds=90.0),
+        _row("short", "ours", "ours", _right(86), cpu_seconds=59.4, val_accuracy=0.8),
+        _row("shorter", "ours", "ours", _right(88), cpu_seconds=50.0, val_accuracy=0.7),
+    )
+    cheap = _row("uniform", "rival", "own", _right(80), cpu_seconds=59.4)
+    dear = _row("uniform", "rival", "own", _right(80), cpu_seconds=40.0)
+    text = page.page([_card("won", *mine, cheap), _card("late", *mine, dear)])
+    assert "| won | 30 | slow | 90.0 | uniform | 80.0 | +10.0" in text
+    assert "| 90 / 59 | 86.0 in 59 s | +6.0 [" in text
+    assert "| 90 / 40 | none |  | 4.0 |" in text
+    assert "took no more CPU time than that rival (1 of 2): **+6.0 [" in text
+
+
 def test_trainings_on_a_gpu_have_no_cpu_time_to_compare() -> None:
     rows = (_row("mine", "ours", "ours", _right(90)), _row("uniform", "rival", "own", _right(80), cpu_seconds=30.6))
     on_gpu = _card("there", *({**row, "cpu_seconds": None} for row in rows)) | {"trained_on": ["A GPU"]}
