@@ -17,7 +17,7 @@ from seam.data.formats.arrays import ARRAYS, OPTIONAL, check_there, checked_imag
 from seam.data.pictures import check_plain
 from seam.data.raw import RawData
 from seam.data.scratch import Scratch, Spilled
-from seam.errors import DamagedFileError, DataError
+from seam.errors import DamagedFileError, DataError, words
 from seam.files import check_archive
 
 _PIECE = 1 << 22
@@ -79,7 +79,7 @@ def _read(path: Path, scratch: Scratch | None, wanted: Sequence[str] = (*ARRAYS,
         raise DataError(str(e)) from e
     except _DAMAGE as e:
         raise DataError(
-            f"{path}: expected an .npz file written by numpy.savez, got: {_one_line(e)}; write it again."
+            f"{path}: expected an .npz file written by numpy.savez, got: {words(e)}; write it again."
         ) from e
 
 
@@ -91,7 +91,7 @@ def _member(archive: Any, name: str, path: Path) -> npt.NDArray[Any]:
         reason = (
             "an array of Python objects, which could execute code and is never loaded"
             if "allow_pickle" in str(e)
-            else f"damaged bytes ({_one_line(e)})"
+            else f"damaged bytes ({words(e)})"
         )
         raise DataError(
             f"{path}[{name}]: expected a plain array, got {reason}; save it again as uint8 (images) or int64 (labels)."
@@ -117,7 +117,7 @@ def _image_member(archive: Any, name: str, path: Path, scratch: Scratch) -> list
             return scratch.put_all(_pieces(member, math.prod(shape)), shape[0], shape[1:])
     except _DAMAGE as e:
         raise DataError(
-            f"{path}[{name}]: expected a plain array, got damaged bytes ({_one_line(e)}); save it again as uint8."
+            f"{path}[{name}]: expected a plain array, got damaged bytes ({words(e)}); save it again as uint8."
         ) from e
 
 
@@ -168,7 +168,3 @@ def _pieces(member: Any, size: int) -> Iterator[bytes]:
             raise EOFError(f"{size} bytes are missing")
         size -= len(piece)
         yield piece
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -94,6 +94,18 @@ def test_an_npz_whose_images_end_too_early_is_refused(tmp_path: Path) -> None:
         load_raw("npz", cut)
 
 
+def test_a_damaged_header_of_an_npz_is_not_quoted_at_length(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    x, y = pixels(300), np.arange(300) % 2
+    np.savez(path, x_train=x, y_train=y, x_test=x[:3], y_test=y[:3])
+    content = bytearray(path.read_bytes())
+    content[26:28] = (4000).to_bytes(2, "little")  # the length of the first array's name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"data.npz\[x_train\]: expected a plain array, got damaged bytes") as e:
+        load_raw("npz", path)
+    assert len(str(e.value)) < 500 and str(e.value).endswith("save it again as uint8 (images) or int64 (labels).")
+
+
 def test_the_images_of_a_folder_are_as_they_are_in_its_files(tmp_path: Path) -> None:
     x, y = pixels(6), np.arange(6) % 2
     for split in ("train", "test"):
