@@ -24,7 +24,7 @@ from tests.flows.small_project import SMALL, make_small_project
 
 SEAM = [sys.executable, "-m", "flows.cli"]
 SHORT = {**SMALL["search"], "max_rounds": 6, "accuracy_floor": 0.0}
-SMALLER = {**SMALL, "search": SHORT, "evaluate": {"adapt_epochs": 1, "retrain_epochs": 1}}
+SMALLER = {**SMALL, "search": SHORT}
 """Real stages, seconds each."""
 NAME = "drill"
 

@@ -27,8 +27,9 @@ SMALL = {
         "augment": "crop",
     },
     "finetune": {"epochs": 2, "augment": "crop"},
+    "evaluate": {"adapt_epochs": 1, "retrain_epochs": 1},
     "evaluate_robustness": {"steps": 5},
-    "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2},
+    "benchmark_latency": {"batch_sizes": [1], "repeats": 10, "warmup": 2, "engines": ["onnxruntime"]},
 }
 FOLDERS = ("flows", "tasks", "seam", "presets", "pipelines")
 FILES = (

@@ -20,7 +20,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
+from seam.inference.engines import ENGINES
 from seam.networks.build import build
+from tasks.project.change_params import change_params
 from tests.defaults import ROOT
 from tests.flows.small_project import BIN, PROBLEM, call, environment, make_small_project, run
 
@@ -84,8 +86,9 @@ def resumed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory):
-    """A project run by `dvc repro`, undisturbed."""
+    """A project run by `dvc repro`, undisturbed, and timed on every engine."""
     folder = make_small_project(tmp_path_factory.mktemp("reproduced"))
+    change_params(folder / "params.yaml", [f"benchmark_latency.engines=[{','.join(ENGINES)}]"])
     run(folder, "dvc", "repro", "-P")
     return folder
 

@@ -34,12 +34,8 @@ SMALLER = {
     "prepare_source": {"epochs": 1},
     "search": {**SMALL["search"], "max_rounds": 6, "accuracy_floor": 0.0},
     "finetune": {"epochs": 1},
-    "evaluate": {"adapt_epochs": 1, "retrain_epochs": 1},
     "evaluate_robustness": {"steps": 2},
-    "benchmark_latency": {
-        **{"batch_sizes": [1], "repeats": 10, "warmup": 1},
-        **{"engines": ["onnxruntime"], "frontier": False},
-    },
+    "benchmark_latency": {**SMALL["benchmark_latency"], "warmup": 1, "frontier": False},
 }
 """Real stages, a second or so each."""
 _ZYGOTE = Path(__file__).with_name("zygote.py")
