@@ -8,7 +8,6 @@ Runtime, and Pillow only to resize.
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-# MLflow has no type hint for images, and would ask every consumer for one
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 Uint8Array = npt.NDArray[np.uint8]
 MAX_BATCH = 256
 """Images per run of the network; a bigger request is answered in pieces, so memory stays
@@ -38,7 +35,12 @@ class SeamClassifier(PythonModel):  # type: ignore[misc]
         self.image_size: int | None = about["image_size"]
         self.session = onnxruntime.InferenceSession(context.artifacts["network"], providers=["CPUExecutionProvider"])
 
-    def predict(self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None) -> pd.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001  MLflow reads hints
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: np.ndarray,  # type: ignore[type-arg]  # MLflow reads hints: this one asks for no checks of its own
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
         """Classify images.
 
         Args:

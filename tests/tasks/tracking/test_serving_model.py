@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +56,11 @@ def test_names_and_probabilities(gray: SeamClassifier) -> None:
     expected = float(np.exp(1) / (np.exp(1) + 1))  # softmax of (1, 0)
     assert answer["probability"].tolist() == pytest.approx([expected, expected], abs=1e-5)
     assert answer["probabilities"][0] == pytest.approx({"bright": expected, "dark": 1 - expected}, abs=1e-5)
+
+
+def test_whoever_loads_it_is_told_nothing() -> None:
+    done = subprocess.run([sys.executable, serving_model.__file__], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, serving_model.MAX_BATCH + 1])
