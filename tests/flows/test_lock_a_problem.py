@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,38 +18,17 @@ from tasks.project.lock_text import renamed, split, write_sections
 from tasks.project.subject import Subject, address_of
 from tests.flows.dvc_command import dvc as plain_dvc
 from tests.flows.ran import ran
-from tests.stub_stages import sitecustomize
 
 STUBS = Path(__file__).parents[1] / "stub_stages"
 PROBLEMS = ("digit-3", "low-digits")
 
 
-@pytest.fixture(scope="module")
-def done(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project of which everything ran, by the flow; tests work on copies."""
-    sitecustomize.install()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_NO_ANALYTICS", "1")
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        root = sitecustomize.make_project(tmp_path_factory.mktemp("done") / "project")
-        patch.chdir(root)
-        assert run_pipeline(return_state=True).is_completed()
-        ran(root)
-        shared_cache.cache_clear()
-        yield root
-    sitecustomize.remove()
-
-
 @pytest.fixture
-def project(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy, with stub stages for DVC's processes too."""
-    root = tmp_path / "project"
-    shutil.copytree(done, root, symlinks=True)
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
-    monkeypatch.setenv("PYTHONPATH", f"{STUBS}{os.pathsep}{root}")
-    monkeypatch.chdir(root)
-    yield root
-    shared_cache.cache_clear()
+def project(done: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of which everything ran, with stub stages for DVC's processes too."""
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    monkeypatch.setenv("PYTHONPATH", f"{STUBS}{os.pathsep}{done}")
+    return done
 
 
 def dvc(root: Path, *arguments: str) -> str:

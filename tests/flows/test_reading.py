@@ -16,7 +16,6 @@ from rich.console import Console
 
 from flows.commands.report import existing_reports
 from flows.commands.status import show_status
-from flows.pipeline import run_pipeline
 from flows.stage_cache import StageCache, shared_cache
 from seam.errors import CacheError
 from tasks.project.change_params import change_params
@@ -57,20 +56,19 @@ def written_to(project: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("edit", [[], ["search.alpha=0.5"]])
-def test_status_and_report_answer_while_others_write(server: None, project: Path, edit: list[str]) -> None:
+def test_status_and_report_answer_while_others_write(done: Path, edit: list[str]) -> None:
     """Also where DVC has to be asked, after an edit, and in a process that knows nothing yet."""
-    assert run_pipeline(return_state=True).is_completed()
-    change_params(project / "params.yaml", edit)
+    change_params(done / "params.yaml", edit)
     shared_cache.cache_clear()
-    (project / ".dvc/tmp/found_current.json").unlink()
+    (done / ".dvc/tmp/found_current.json").unlink()
     console = Console(record=True, width=200, file=io.StringIO())
-    with written_to(project):
-        show_status(project, [], console)
-        reports = existing_reports(project, {PROBLEM.name: []})
+    with written_to(done):
+        show_status(done, [], console)
+        reports = existing_reports(done, {PROBLEM.name: []})
         with pytest.raises(CacheError, match="DVC is busy"):  # what writes does wait, and says so
-            StageCache(project).restore(address_of("search", chosen(load_params(project / "params.yaml"), PROBLEM)[0]))
+            StageCache(done).restore(address_of("search", chosen(load_params(done / "params.yaml"), PROBLEM)[0]))
     shown = console.export_text()
-    params = load_params(project / "params.yaml")
+    params = load_params(done / "params.yaml")
     stages = runs_of(params, PROBLEM, chosen(params, PROBLEM))
     assert shown.count("running") == len(stages) and len(reports) == 2
     assert ("search modified" in shown or "search.alpha modified" in shown) == bool(edit)

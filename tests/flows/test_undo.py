@@ -28,11 +28,9 @@ def files_of(project: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def made(server: None, project: Path) -> dict[str, bytes]:
-    """A project with all of its results."""
-    assert run_pipeline(return_state=True).is_completed()
-    ran(project)
-    return files_of(project)
+def made(done: Path) -> dict[str, bytes]:
+    """The files of `done`."""
+    return files_of(done)
 
 
 @pytest.mark.parametrize(
@@ -63,78 +61,78 @@ def test_what_is_refused_is_never_written(project: Path, server: None, overrides
     ("stage", "what"), [("validate_data", "crash"), ("search", "error"), ("register_model", "error")]
 )
 def test_where_nothing_came_of_it_all_is_as_before_and_there_is_nothing_to_do(
-    made: dict[str, bytes], project: Path, monkeypatch: pytest.MonkeyPatch, stage: str, what: str
+    made: dict[str, bytes], done: Path, monkeypatch: pytest.MonkeyPatch, stage: str, what: str
 ) -> None:
     named = [stage] if stage == "validate_data" else [f"{stage}@digit-3", f"{stage}@low-digits"]
     monkeypatch.setenv("SEAM_STUB", ",".join(f"{name}={what}" for name in named))
     changes = ["data.path=data/other.npz", "search.alpha=0.5"]
-    (project / "data/other.npz").write_text("other")
+    (done / "data/other.npz").write_text("other")
     assert run_pipeline(changes, return_state=True).is_failed()
-    assert files_of(project) == made
+    assert files_of(done) == made
     monkeypatch.delenv("SEAM_STUB")
-    ran(project)
-    shared_cache(project).made.clear()
+    ran(done)
+    shared_cache(done).made.clear()
     assert run_pipeline(return_state=True).is_completed()
-    assert ran(project) == [] and shared_cache(project).made == set() and files_of(project) == made
+    assert ran(done) == [] and shared_cache(done).made == set() and files_of(done) == made
 
 
 def test_finished_stages_are_not_computed_again_by_the_same_command(
-    made: dict[str, bytes], project: Path, monkeypatch: pytest.MonkeyPatch
+    made: dict[str, bytes], done: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEAM_STUB", "evaluate@digit-3=error,evaluate@low-digits=error")
     assert run_pipeline(["search.alpha=0.5"], return_state=True).is_failed()
-    assert files_of(project) == made
+    assert files_of(done) == made
     monkeypatch.delenv("SEAM_STUB")
-    ran(project)
+    ran(done)
     assert run_pipeline(["search.alpha=0.5"], return_state=True).is_completed()
-    assert ran(project)[0] == "evaluate@digit-3" and "alpha: 0.5" in (project / "params.yaml").read_text()
+    assert ran(done)[0] == "evaluate@digit-3" and "alpha: 0.5" in (done / "params.yaml").read_text()
 
 
 def test_results_of_some_keep_it_and_undo_brings_back_what_was(
-    made: dict[str, bytes], project: Path, monkeypatch: pytest.MonkeyPatch
+    made: dict[str, bytes], done: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEAM_STUB", "search@low-digits=error")
     state = run_pipeline(["search.alpha=0.5"], return_state=True)
-    assert state.is_failed() and "alpha: 0.5" in (project / "params.yaml").read_text()
+    assert state.is_failed() and "alpha: 0.5" in (done / "params.yaml").read_text()
     last = "artifacts/low-digits/search/metrics.json"
-    assert (project / last).read_bytes() == made[last]
+    assert (done / last).read_bytes() == made[last]
     monkeypatch.delenv("SEAM_STUB")
-    ran(project)
-    assert take_back(project) == ["search.alpha: 1.0 -> 0.5"]
-    assert files_of(project) == made
-    assert run_pipeline(return_state=True).is_completed() and ran(project) == []
+    ran(done)
+    assert take_back(done) == ["search.alpha: 1.0 -> 0.5"]
+    assert files_of(done) == made
+    assert run_pipeline(return_state=True).is_completed() and ran(done) == []
     with pytest.raises(ConfigError, match="expected a change by --set or --params to take back, got none"):
-        take_back(project)
+        take_back(done)
 
 
-def test_problems_in_place_of_others_and_back(made: dict[str, bytes], project: Path) -> None:
+def test_problems_in_place_of_others_and_back(made: dict[str, bytes], done: Path) -> None:
     assert run_pipeline([SHOP], return_state=True).is_completed()
-    assert not (project / "problems/digit-3").exists()
-    take_back(project)
-    now = files_of(project)
-    assert {name: now.get(name) for name in made} == made and not (project / "problems/shop").exists()
-    ran(project)
-    assert run_pipeline(return_state=True).is_completed() and ran(project) == []
+    assert not (done / "problems/digit-3").exists()
+    take_back(done)
+    now = files_of(done)
+    assert {name: now.get(name) for name in made} == made and not (done / "problems/shop").exists()
+    ran(done)
+    assert run_pipeline(return_state=True).is_completed() and ran(done) == []
 
 
-def test_results_that_were_pulled_come_back_without_a_cache_of_runs(made: dict[str, bytes], project: Path) -> None:
+def test_results_that_were_pulled_come_back_without_a_cache_of_runs(made: dict[str, bytes], done: Path) -> None:
     """A clone has the objects alone, not what finds them by their inputs."""
-    for runs in (project / ".dvc/cache/runs").iterdir():
+    for runs in (done / ".dvc/cache/runs").iterdir():
         subprocess.run(["rm", "-r", str(runs)], check=True)
     assert run_pipeline(["search.alpha=0.5"], return_state=True).is_completed()
-    take_back(project)
-    assert files_of(project) == made
-    ran(project)
-    assert run_pipeline(return_state=True).is_completed() and ran(project) == []
+    take_back(done)
+    assert files_of(done) == made
+    ran(done)
+    assert run_pipeline(return_state=True).is_completed() and ran(done) == []
 
 
-def test_an_edit_since_is_not_undone(made: dict[str, bytes], project: Path) -> None:
+def test_an_edit_since_is_not_undone(made: dict[str, bytes], done: Path) -> None:
     assert run_pipeline(["search.alpha=0.5"], return_state=True).is_completed()
-    params = project / "params.yaml"
+    params = done / "params.yaml"
     params.write_text(params.read_text() + "# mine\n")
     before = params.read_bytes()
     with pytest.raises(ConfigError, match=r"edited since; take back by hand .*: search\.alpha: 1\.0 -> 0\.5"):
-        take_back(project)
+        take_back(done)
     assert params.read_bytes() == before
 
 
@@ -158,18 +156,18 @@ def test_a_student_that_fails_is_left_out_and_comes_back(
     assert student.is_file() and run_transfers(return_state=True).is_completed() and ran(project) == []
 
 
-def test_a_stage_that_fails_under_dvc_leaves_its_last_good_result(made: dict[str, bytes], project: Path) -> None:
-    params = project / "params.yaml"
+def test_a_stage_that_fails_under_dvc_leaves_its_last_good_result(made: dict[str, bytes], done: Path) -> None:
+    params = done / "params.yaml"
     params.write_bytes(params.read_bytes().replace(b"alpha: 1.0", b"alpha: 0.5"))
     stubs = Path(__file__).parents[1] / "stub_stages"
-    environment = {"PYTHONPATH": f"{project}:{stubs}", "SEAM_STUB": "search@digit-3=error"}
+    environment = {"PYTHONPATH": f"{done}:{stubs}", "SEAM_STUB": "search@digit-3=error"}
     with pytest.raises(AssertionError, match="expected a good stage, got a bad one"):
-        dvc(project, "repro", "problems/digit-3/dvc.yaml", **environment)
-    now = files_of(project)
+        dvc(done, "repro", "problems/digit-3/dvc.yaml", **environment)
+    now = files_of(done)
     assert {name for name in made if now.get(name) != made[name]} == {"params.yaml"}
     params.write_bytes(made["params.yaml"])
-    dvc(project, "repro", "problems/digit-3/dvc.yaml", PYTHONPATH=f"{project}:{stubs}")
-    assert ran(project) == [] and files_of(project) == made
+    dvc(done, "repro", "problems/digit-3/dvc.yaml", PYTHONPATH=f"{done}:{stubs}")
+    assert ran(done) == [] and files_of(done) == made
 
 
 @pytest.mark.slow
