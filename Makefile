@@ -22,7 +22,7 @@ run: install ## Fetch the data if needed and run all that params.yaml names (`se
 	@$(BIN)/seam run --everything
 
 test: check ## Everything that must pass: check, then the tests.
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: install ## Lint, formatting, types, imports that point one way, and the tables of docs/.
 	$(BIN)/ruff check .
