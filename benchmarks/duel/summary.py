@@ -47,6 +47,7 @@ def short(cards: Sequence[Card]) -> str:
     seconds = ["" if (s := _seconds(of)) is None else f"{s:.1f}" for of in compared.values()]
     rows.append(["**ours above it, mean**", "", "", "", *above])
     rows.append(["**our CPU time, that rival's = 1, mean**", "", "", "", *seconds])
+    rows.append(["**ours in at most its CPU time, above it, mean**", "", "", "", *map(_quick_mean, compared.values())])
     header = ["classes of", "of the time", "original, %", "seam, %", "best rival, %", "best rival, our training, %"]
     return table(header, rows)
 
@@ -111,11 +112,8 @@ def _verdict(compared: Sequence[Card], single: str) -> str:
     if seconds is not None:
         text += f" CPU time of the chosen training, in units of that rival's: {seconds:.1f} on average"
         text += f"{' (lost)' if seconds > 1 else ''}."
-    if quick := [c["quick"]["difference"] for c in compared if c["quick"]]:
-        text += (
-            f" Of ours those alone that took no more CPU time than that rival ({len(quick)} of {number}):"
-            f" **{_points(mean_of(quick))}** points above it."
-        )
+    if quick := _quick_mean(compared):
+        text += f" Ours in no more CPU time than that rival: **{quick}** points above it."
     if inherited:
         text += f" DIR, in units of the fine-tuned original's: {statistics.mean(inherited):.2f} on average."
     return f"{text}\n"
@@ -137,6 +135,12 @@ def _compared(found: Card, single: str) -> list[str]:
         *_quick_cells(found["quick"]),
         f"{_percent(found['inherited'])}{whole}",
     ]
+
+
+def _quick_mean(compared: Sequence[Card]) -> str:
+    """How far networks of ours that took no more CPU time are above the best rivals; empty: there are none."""
+    found = [c["quick"]["difference"] for c in compared if c["quick"]]
+    return f"{_points(mean_of(found))}, {len(found)} of {len(compared)}" if found else ""
 
 
 def _quick_cells(quick: Card | None) -> list[str]:

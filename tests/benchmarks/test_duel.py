@@ -284,7 +284,8 @@ def test_ours_that_took_no_more_cpu_time_than_the_best_rival_stands_beside_our_b
     assert "| won | 30 | slow | 90.0 | uniform | 80.0 | +10.0" in text
     assert "| 90 / 59 | 86.0 in 59 s | +6.0 [" in text
     assert "| 90 / 40 | none |  | 4.0 |" in text
-    assert "took no more CPU time than that rival (1 of 2): **+6.0 [" in text
+    assert "Ours in no more CPU time than that rival: **+6.0 [" in text and "], 1 of 2** points above it." in text
+    assert "its CPU time, above it, mean** |  |  |  | +6.0 [" in short([_card("won", *mine, cheap)])
 
 
 def test_trainings_on_a_gpu_have_no_cpu_time_to_compare() -> None:
