@@ -54,15 +54,17 @@ def finished(server: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project of which everything ran, by the flow; tests work on a copy, `done`."""
     folder = tmp_path_factory.mktemp("finished")
     sitecustomize.install()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_SITE_CACHE_DIR", str(folder / "site"))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        root = sitecustomize.make_project(folder / "project")
-        patch.chdir(root)
-        assert run_pipeline(return_state=True).is_completed()
-        ran(root)
-    shared_cache.cache_clear()
-    sitecustomize.remove()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DVC_SITE_CACHE_DIR", str(folder / "site"))
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            root = sitecustomize.make_project(folder / "project")
+            patch.chdir(root)
+            assert run_pipeline(return_state=True).is_completed()
+            ran(root)
+    finally:
+        shared_cache.cache_clear()
+        sitecustomize.remove()
     return root
 
 
