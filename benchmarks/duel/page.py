@@ -21,13 +21,13 @@ over them. Made by `make duel`, one card (JSON) a problem, budget and seed in `b
 rendered from them.
 
 How to read it. Every arm starts from the same trained network and has the same training images and passes, its search
-and its gradients included; one of ours has fewer, so that it takes no more CPU time than the rivals. Its rate is the
-best on val of one list, and so is its loss: *own* is cross-entropy, or with the source's logits as teacher, whichever
-is better on val; *ours* is our training, with the outputs of the source's stages as teacher. Val is carved out of the
-test images, none of which the source has seen; only the chosen network is measured on what is left, once. Accuracy is
-the mean over the classes, \N{PLUS-MINUS SIGN} half of a 95% interval over test images. Times are medians at batch 16,
-one thread, all networks of a table in turn in one process; DIR is the share of correct answers that the published
-feature attack on the original turns wrong. A row that an arm lost, could not do, or that is doubtful says so.
+and its gradients included; one of ours has fewer, to save CPU time. Its rate is the best on val of one list, and so
+is its loss: *own* is cross-entropy, or with the source's logits as teacher, whichever is better on val; *ours* is our
+training, with the outputs of the source's stages as teacher. Val is carved out of the test images, none of which the
+source has seen; only the chosen network is measured on what is left, once. Accuracy is the mean over the classes,
+\N{PLUS-MINUS SIGN} half of a 95% interval over test images. Times are medians at batch 16, one thread, all networks
+of a table in turn in one process; DIR is the share of correct answers that the published feature attack on the
+original turns wrong. A row that an arm lost, could not do, or that is doubtful says so.
 """
 Rows = Sequence[Card]
 

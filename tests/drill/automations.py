@@ -12,14 +12,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.flows.operators import environment, flow_run, made, shell, wait_for, worker  # noqa: E402
+from tests.flows.operators import environment, made, shell, state_of, wait_for, worker  # noqa: E402
 from tests.flows.small_project import make_small_project  # noqa: E402
 
 SOONER = {
@@ -45,11 +44,6 @@ def started(api: str) -> str:
     return run
 
 
-def state(api: str, run: str) -> dict[str, Any]:
-    found: dict[str, Any] = flow_run(api, run)["state"]
-    return found
-
-
 def kill_all_of(folder: Path) -> None:
     """The machine is gone: the run, and the worker that would say so; nobody else's, and not the server."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
@@ -69,17 +63,17 @@ def main() -> None:
         with worker(project, ours, logs) as api:
             shell("prefect automation create --from-file automations.yaml", project, ours)
             run = started(api)
-            wait_for(lambda: state(api, run)["type"] == "RUNNING", 120, "a run that goes on", logs)
+            wait_for(lambda: state_of(api, run)["type"] == "RUNNING", 120, "a run that goes on", logs)
             start = time.monotonic()
-            wait_for(lambda: state(api, run)["type"] == "CANCELLED", 120, "a stuck run is cancelled", logs)
+            wait_for(lambda: state_of(api, run)["type"] == "CANCELLED", 120, "a stuck run is cancelled", logs)
             print(f"a run that is stuck: cancelled after {time.monotonic() - start:.0f} s (rule: 20 s)", flush=True)
             shell("prefect automation delete 'seam - a run that is stuck'", project, ours)
             run = started(api)
-            wait_for(lambda: state(api, run)["type"] == "RUNNING", 120, "a run that goes on", logs)
+            wait_for(lambda: state_of(api, run)["type"] == "RUNNING", 120, "a run that goes on", logs)
             time.sleep(35)  # a heartbeat
             kill_all_of(logs)
             start = time.monotonic()
-            wait_for(lambda: state(api, run)["type"] == "CRASHED", 180, "a run that is gone is marked", logs)
+            wait_for(lambda: state_of(api, run)["type"] == "CRASHED", 180, "a run that is gone is marked", logs)
             print(f"a run whose machine is gone: CRASHED after {time.monotonic() - start:.0f} s (rule: 45 s)")
 
 

@@ -137,3 +137,9 @@ def flow_run(api: str, number: str) -> dict[str, Any]:
     """What the server says of a run."""
     answer: dict[str, Any] = client(api).get(f"/flow_runs/{number}").json()
     return answer
+
+
+def state_of(api: str, number: str) -> dict[str, Any]:
+    """The state of a run."""
+    state: dict[str, Any] = flow_run(api, number)["state"]
+    return state

@@ -20,7 +20,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.torch import save_file
 
-from seam.inference.engines import ENGINES
+from seam.configs.inference import LatencyConfig
 from seam.networks.build import build
 from tasks.project.change_params import change_params
 from tests.defaults import ROOT
@@ -86,9 +86,9 @@ def resumed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory):
-    """A project run by `dvc repro`, undisturbed, and timed on every engine."""
+    """A project run by `dvc repro`, undisturbed, and timed on the engines that a user has."""
     folder = make_small_project(tmp_path_factory.mktemp("reproduced"))
-    change_params(folder / "params.yaml", [f"benchmark_latency.engines=[{','.join(ENGINES)}]"])
+    change_params(folder / "params.yaml", [f"benchmark_latency.engines=[{','.join(LatencyConfig().engines)}]"])
     run(folder, "dvc", "repro", "-P")
     return folder
 

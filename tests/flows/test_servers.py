@@ -237,5 +237,5 @@ def test_all_is_lost_and_restored(here: StageContext, settings: Settings) -> Non
 
 def test_a_short_storm(here: StageContext, settings: Settings, tmp_path: Path) -> None:
     """Many register at once, some are killed, one reads the champion all the time; `make storm` is the long form."""
-    storm = Storm(tmp_path, settings.mlflow_url, processes=4, registrations=2, results=4)
-    assert storm.rage(share_killed=0.5, most_kills=2) == [], storm.said()
+    storm = Storm(tmp_path, settings.mlflow_url, processes=4, registrations=3, results=6)
+    assert storm.rage(share_killed=0.5, most_kills=3) == [], storm.said()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -44,11 +43,6 @@ def start(api: str, overrides: list[str]) -> str:
     return str(made.json()["id"])
 
 
-def state_of(api: str, run: str) -> dict[str, Any]:
-    state: dict[str, Any] = operators.flow_run(api, run)["state"]
-    return state
-
-
 def processes_of(api: str, run: str) -> list[psutil.Process]:
     """The one that runs it, and those that it started; none before it has said which it is."""
     tags = operators.flow_run(api, run)["tags"]
@@ -74,7 +68,7 @@ def cancelled(api: str, run: str, when: Callable[[], bool], logs: Path) -> float
     """Cancel a run at some moment; seconds until all of its processes are gone and it says so."""
 
     def reached() -> bool:
-        state = state_of(api, run)
+        state = operators.state_of(api, run)
         assert state["type"] in ("SCHEDULED", "PENDING", "RUNNING"), state
         return state["type"] == "RUNNING" and when()
 
@@ -86,7 +80,7 @@ def cancelled(api: str, run: str, when: Callable[[], bool], logs: Path) -> float
     assert asked.is_success, asked.text
     _, alive = psutil.wait_procs(processes, timeout=30)
     gone = time.monotonic() - begun
-    operators.wait_for(lambda: state_of(api, run)["type"] == "CANCELLED", 30, "CANCELLED", logs, every=0.1)
+    operators.wait_for(lambda: operators.state_of(api, run)["type"] == "CANCELLED", 30, "CANCELLED", logs, every=0.1)
     print(f"processes gone after {gone:.1f} s, cancelled after {time.monotonic() - begun:.1f} s")
     assert not alive
     return gone
@@ -113,8 +107,10 @@ def test_a_run_is_cancelled_in_every_stage_and_the_next_one_goes_on(project: Pat
             json.loads(published.read_text())  # whatever is published is whole
         assert not list(project.rglob("*.tmp"))
     run = start(api, ["benchmark_latency.repeats=10"])
-    operators.wait_for(lambda: state_of(api, run)["type"] in ("COMPLETED", "FAILED", "CRASHED"), 240, "the end", logs)
-    assert state_of(api, run)["type"] == "COMPLETED", state_of(api, run)
+    operators.wait_for(
+        lambda: operators.state_of(api, run)["type"] in ("COMPLETED", "FAILED", "CRASHED"), 240, "the end", logs
+    )
+    assert operators.state_of(api, run)["type"] == "COMPLETED", operators.state_of(api, run)
     assert mlflow_runs(project) == ["FINISHED", "KILLED"]  # the last had other parameters
     tasks = operators.asked(api, "task_runs", task_runs={"flow_run_id": {"any_": [run]}})
     assert {task["name"]: task["state"]["name"] for task in tasks}[f"search [{PROBLEM}]"] == "Cached"
